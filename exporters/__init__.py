@@ -1,0 +1,1 @@
+"""How finished records leave the process."""

@@ -1,0 +1,93 @@
+"""The shapes of what leaves a process: a finished span and what hangs on it.
+
+This package knows neither the tracer nor the meters. Whatever has these attributes can be
+logged, shipped and exported; :class:`tracer.span.Span` is the one that usually does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+TagValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
+
+#: Span kinds, numbered as opentelemetry.trace.SpanKind numbers them.
+INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(5)
+KIND_NAMES = ("INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+
+#: Status codes, numbered as opentelemetry.trace.StatusCode numbers them.
+STATUS_UNSET, STATUS_OK, STATUS_ERROR = range(3)
+
+#: Bits of :attr:`SpanRecord.flags`. SAMPLED is bit 0, as in W3C trace-flags.
+SAMPLED = 1  # the span is kept
+DEBUG = 2  # B3 debug: kept, and collectors must not sample it away
+SHARED = 4  # a server span that joined the client's span id (Zipkin's "shared")
+REMOTE_PARENT = 8  # the parent lives in another process
+
+
+class EventRecord(NamedTuple):
+    """Something that happened at one moment inside a span."""
+
+    time_ns: int  # Unix epoch, nanoseconds
+    name: str
+    attributes: Mapping[str, TagValue] | None
+
+
+class LinkRecord(NamedTuple):
+    """A reference to a span elsewhere that is no parent."""
+
+    trace_id: int
+    span_id: int
+    tracestate: str
+    attributes: Mapping[str, TagValue] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Who produced a record: one per process and provider, shared by reference."""
+
+    service_name: str
+    attributes: Mapping[str, TagValue] = field(default_factory=dict)
+
+
+class SpanRecord(Protocol):
+    """A finished span, read-only. Destinations may read nothing else of it.
+
+    ``tags`` are typed values; ``status_text`` is empty unless ``status`` is STATUS_ERROR.
+    """
+
+    @property
+    def trace_id(self) -> int: ...  # 128 bits, never 0
+    @property
+    def span_id(self) -> int: ...  # 64 bits, never 0
+    @property
+    def parent_id(self) -> int: ...  # 64 bits, 0 for a root
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def start_ns(self) -> int: ...  # Unix epoch, nanoseconds
+    @property
+    def duration_ns(self) -> int: ...
+    @property
+    def tags(self) -> Mapping[str, TagValue] | None: ...
+    @property
+    def events(self) -> Sequence[EventRecord] | None: ...
+    @property
+    def links(self) -> Sequence[LinkRecord] | None: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def status_text(self) -> str: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def tracestate(self) -> str: ...
+    @property
+    def resource(self) -> Resource: ...
+    @property
+    def scope(self) -> str: ...  # instrumentation scope (library) name, may be empty
+    @property
+    def rpc_id(self) -> str: ...  # SOFA's dotted id ("0.1.2"), computed when asked for

@@ -1,0 +1,1 @@
+"""How much: tagged meters, and the everyday API of both halves."""

@@ -1,0 +1,1 @@
+"""The collector: every protocol in, ClickHouse beneath, Zipkin and Prometheus out."""

@@ -1,0 +1,49 @@
+"""The collector's parts as the protocol modules see them. Wiring is in :mod:`.app`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pyarrow as pa
+from starlette.requests import Request
+
+from .config import ServerConfig
+from .signal import Receipt, Rows
+from .store.port import Limits, Store
+
+
+class Intake(Protocol):
+    """Where bodies become durable."""
+
+    async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
+        """Decode, journal, hand to the writer; returns once the body survives kill -9.
+
+        Raises Malformed (answer 400) or Overloaded (answer its status with Retry-After).
+        """
+
+
+class Server(Protocol):
+    """What a module with routes may use: ``routes(server) -> list[BaseRoute]``."""
+
+    config: ServerConfig
+    store: Store
+    intake: Intake
+
+    def tenant(self, request: Request) -> str:
+        """The request's tenant, already checked by the middleware."""
+
+    async def fetch(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> pa.Table:
+        """:meth:`Store.fetch` on a reader thread; cancelled with the request."""
+
+    async def settle(self, signal: str) -> None:
+        """Read your writes: have what was accepted before this call written.
+
+        Cheap when nothing waits. Under heavy ingest it returns at once, and reads are at most
+        one batch (1 s) behind.
+        """

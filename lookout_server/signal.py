@@ -1,0 +1,51 @@
+"""What the collector's straight way (decode, journal, write) needs to know of a signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+
+class Malformed(Exception):
+    """A body that is not what its protocol says; the text is the answer's body (400)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How a body came in. Journalled with it, so that a replay decodes to the same rows."""
+
+    tenant: str
+    received_ms: int  # Unix epoch, milliseconds
+    #: What else decides the decoding (URL parts, header values). Small, JSON-able.
+    hints: Mapping[str, Any]
+
+
+class Rows(Protocol):
+    """Decoded columns of one body, cheap to hold and to concatenate."""
+
+    def __len__(self) -> int:
+        """Number of spans or samples, the unit of batching and back-pressure."""
+
+
+R = TypeVar("R", bound=Rows)
+
+
+class Signal(Protocol, Generic[R]):
+    """Spans or metrics: how bodies become rows and how rows become tables.
+
+    ``decode`` must be deterministic: the journal keeps the body and replays it after a crash.
+    """
+
+    name: str  # "spans" or "metrics"
+
+    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> R:
+        """Rows of one body in the format named. Raises Malformed; has no side effects."""
+
+    def tables(self, rows: Sequence[R]) -> Mapping[str, pa.Table]:
+        """All rows of one batch as Arrow tables by table name (writer thread).
+
+        Deterministic too: the same rows in the same order give the same tables.
+        """

@@ -1,0 +1,1 @@
+"""What happened: spans, where they belong, and whether they are kept."""
