@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from .tree import Matcher
+    from .matchers import Matcher
 
 #: Label names and values in order of the names, no empty value: hashable, shareable, comparable.
 Labels: TypeAlias = tuple[tuple[str, str], ...]
