@@ -1,0 +1,1 @@
+"""The built-in web page: static files, no build step."""

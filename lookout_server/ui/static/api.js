@@ -1,0 +1,55 @@
+// The collector's HTTP API. Tenant and token are kept for this browser session only.
+
+/** An answer that is not 200; `status` is the HTTP status. */
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+function headers() {
+  const found = {};
+  const tenant = sessionStorage.getItem("tenant");
+  const token = sessionStorage.getItem("token");
+  if (tenant) found["X-Scope-OrgID"] = tenant;
+  if (token) found["Authorization"] = `Bearer ${token}`;
+  return found;
+}
+
+/** GET path with parameters (empty ones are left out) and parse the JSON. */
+export async function get(path, parameters = {}, signal = undefined) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== null && value !== undefined && value !== "") query.set(name, value);
+  }
+  const url = query.size ? `${path}?${query}` : path;
+  let reply;
+  try {
+    reply = await fetch(url, { headers: headers(), signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "The collector does not answer.");
+  }
+  const text = await reply.text();
+  if (!reply.ok) throw new ApiError(reply.status, reason(text) || `The collector answered ${reply.status}.`);
+  return JSON.parse(text);
+}
+
+function reason(text) {
+  try {
+    return JSON.parse(text).error ?? text;
+  } catch {
+    return text.slice(0, 500);
+  }
+}
+
+export const services = () => get("/api/v2/services");
+export const spanNames = (serviceName) => get("/api/v2/spans", { serviceName });
+export const remoteServices = (serviceName) => get("/api/v2/remoteServices", { serviceName });
+export const traces = (parameters, signal) => get("/api/v2/traces", parameters, signal);
+export const trace = (id, signal) => get(`/api/v2/trace/${encodeURIComponent(id)}`, {}, signal);
+export const dependencies = (endTs, lookback) => get("/api/v2/dependencies", { endTs, lookback });
+export const queryRange = (query, start, end, step, signal) =>
+  get("/api/v1/query_range", { query, start, end, step }, signal);
+export const metricNames = () => get("/api/v1/label/__name__/values");

@@ -1,0 +1,63 @@
+// A PromQL expression over the last hour, drawn as lines.
+
+import * as api from "./api.js";
+import { colour, h, svg } from "./dom.js";
+import { count } from "./format.js";
+
+const SIZE = { width: 960, height: 320, left: 70, bottom: 24 };
+const MAX_LINES = 50; // more cannot be told apart
+
+export async function queryView({ element, signal, say }, parameters) {
+  const text = parameters.get("q") ?? "";
+  const minutes = Number(parameters.get("minutes")) || 60;
+  const input = h("input", { name: "q", value: text, size: 70, list: "metrics", "data-first": true, spellcheck: "false", autocomplete: "off",
+    placeholder: "sum by (service) (rate(http_server_request_duration_seconds_count[1m]))" });
+  const last = h("select", { name: "minutes" }, [15, 60, 360, 1440].map((value) =>
+    h("option", { value, selected: value === minutes }, value < 60 ? `${value} minutes` : count(value / 60, "hour"))));
+  const names = h("datalist", { id: "metrics" });
+  const form = h("form", { class: "filters" }, h("label", { class: "wide" }, "PromQL", input), h("label", {}, "Last", last), h("button", {}, "Draw"), names);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    location.hash = `#/query?${new URLSearchParams(new FormData(form))}`;
+  });
+  element.append(form);
+  api.metricNames().then((answer) => names.append(...answer.data.map((value) => h("option", { value })))).catch(() => {});
+  if (!text) return;
+  const end = Math.floor(Date.now() / 1000);
+  const step = Math.max(5, Math.round((minutes * 60) / 240));
+  const answer = await api.queryRange(text, end - minutes * 60, end, step, signal);
+  const lines = answer.data.result.filter((series) => series.values?.length);
+  if (!lines.length) return say("No series match in this time.");
+  if (lines.length > MAX_LINES) say(`Drawing the first ${MAX_LINES} of ${count(lines.length, "series")}.`);
+  element.append(chart(lines.slice(0, MAX_LINES), end - minutes * 60, end), legend(lines.slice(0, MAX_LINES)));
+}
+
+const label = (metric) => {
+  const { __name__: name = "", ...rest } = metric;
+  return `${name}{${Object.entries(rest).map(([key, value]) => `${key}="${value}"`).join(", ")}}`;
+};
+
+function chart(lines, start, end) {
+  const finite = lines.flatMap((line) => line.values.map(([, value]) => Number(value))).filter(Number.isFinite);
+  const top = Math.max(0, ...finite) || 1;
+  const bottom = Math.min(0, ...finite);
+  const x = (t) => SIZE.left + ((t - start) / (end - start)) * (SIZE.width - SIZE.left - 10);
+  const y = (v) => SIZE.height - SIZE.bottom - ((v - bottom) / (top - bottom)) * (SIZE.height - SIZE.bottom - 12);
+  const grid = [0, 0.25, 0.5, 0.75, 1].map((part) => {
+    const value = bottom + part * (top - bottom);
+    return svg("g", {}, svg("line", { x1: SIZE.left, x2: SIZE.width, y1: y(value), y2: y(value), class: "grid" }),
+      svg("text", { x: SIZE.left - 6, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(3)).toString()));
+  });
+  const times = [start, (start + end) / 2, end].map((t) =>
+    svg("text", { x: x(t), y: SIZE.height - 6, "text-anchor": t === end ? "end" : "middle" }, new Date(t * 1000).toLocaleTimeString()));
+  const paths = lines.map((line) => svg("polyline", {
+    class: "series", stroke: colour(label(line.metric)), points: line.values
+      .filter(([, v]) => Number.isFinite(Number(v))).map(([t, v]) => `${x(t).toFixed(1)},${y(Number(v)).toFixed(1)}`).join(" "),
+  }, svg("title", {}, label(line.metric))));
+  return svg("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, class: "chart", role: "img", "aria-label": "Values over time" }, grid, times, paths);
+}
+
+function legend(lines) {
+  return h("ul", { class: "legend" }, lines.map((line) =>
+    h("li", { style: { borderColor: colour(label(line.metric)) } }, `${label(line.metric)} ${line.values.at(-1)[1]}`)));
+}
