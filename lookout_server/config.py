@@ -1,0 +1,271 @@
+"""The collector's configuration: one table, from flag, environment, file or default.
+
+Precedence: command line > ``LOOKOUT_*`` environment > TOML file (``LOOKOUT_CONFIG`` or
+``--config``) > default. ``lookout config show`` prints every value and where it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def parse_duration(text: object) -> float:
+    """Seconds of ``7d``, ``1h30m``, ``250ms`` or a plain number of seconds.
+
+    Raises ValueError naming the text and the form expected.
+    """
+    if isinstance(text, int | float):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdwy])", str(text))
+    if parts and "".join(n + u for n, u in parts) == str(text):
+        return float(sum(float(n) * _UNITS[u] for n, u in parts))
+    try:
+        return float(str(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no duration; expected such as 7d, 12h, 90s or 0") from None
+
+
+def parse_size(text: object) -> int:
+    """Bytes of ``512MiB``, ``10GB`` or a plain number. Raises ValueError as above."""
+    if isinstance(text, int):
+        return text
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B|)", str(text).strip())
+    if not match:
+        raise ValueError(f"{text!r} is no size; expected such as 512MiB, 10GB or 1000000")
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Words = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
+
+
+class ServerConfig(BaseSettings):
+    """Everything ``lookout serve`` can be told. Environment names are ``LOOKOUT_<FIELD>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LOOKOUT_", extra="ignore", frozen=True, toml_file=None
+    )
+
+    # -- where and what ------------------------------------------------------------------
+    data_dir: Path = Field(
+        default=Path("lookout-data"), description="Directory of the journal and the database."
+    )
+    listen: str = Field(
+        default="127.0.0.1:9411", description="HOST:PORT of the HTTP API; port 0 picks a free one."
+    )
+    multitenancy: bool = Field(
+        default=False,
+        description="Take the tenant from the header X-Scope-OrgID and refuse requests without it.",
+    )
+    max_tenants: int = Field(
+        default=10_000, ge=1, description="Tenants written to in one run; more are refused (429)."
+    )
+
+    # -- retention -----------------------------------------------------------------------
+    retention: Duration = Field(
+        default=parse_duration("7d"),
+        description="Age at which data is dropped (7d, 12h); 0 keeps everything.",
+    )
+    retention_spans: Duration | None = Field(
+        default=None, description="Retention of spans, where it differs from `retention`."
+    )
+    retention_metrics: Duration | None = Field(
+        default=None, description="Retention of metrics, where it differs from `retention`."
+    )
+    retention_tenants: dict[str, str] = Field(
+        default_factory=dict,
+        description='Retention by tenant, or by tenant and signal: {"a": "30d", "b/spans": "1d"}.',
+    )
+    future_limit: Duration = Field(
+        default=parse_duration("1h"),
+        description="How far after now a timestamp may lie; ignored with retention 0.",
+    )
+    disk_budget: Size = Field(
+        default=0,
+        description="Bytes the database may take; above it the oldest day goes first. 0: no limit.",
+    )
+
+    # -- store ---------------------------------------------------------------------------
+    clickhouse_url: SecretStr | None = Field(
+        default=None,
+        description=(
+            "clickhouse://user:password@host:9000,host2:9000/database?secure=1; "
+            "absent: the database embedded in this process."
+        ),
+    )
+    clickhouse_cluster: str | None = Field(
+        default=None, description="Cluster name for ON CLUSTER and Distributed tables."
+    )
+    clickhouse_replicated: bool = Field(
+        default=False, description="Replicated* tables; needs a Keeper on the cluster."
+    )
+    database_memory: Size = Field(
+        default=parse_size("1GiB"),
+        description="Memory the embedded database may take in all.",
+    )
+    query_seconds: Duration = Field(default=10.0, description="Time limit of one database query.")
+    query_memory: Size = Field(
+        default=parse_size("400MiB"), description="Memory limit of one database query."
+    )
+    query_threads: int = Field(default=2, ge=1, description="Database threads of one query.")
+    readers: int = Field(default=4, ge=1, description="Database queries running at once.")
+
+    # -- journal and writer --------------------------------------------------------------
+    journal_sync: Literal["full", "normal", "off"] = Field(
+        default="full",
+        description=(
+            "full: an answer means synced to disk (survives power loss); normal: survives the "
+            "process; off: as normal, and the file may be damaged by power loss."
+        ),
+    )
+    journal_max: Size = Field(
+        default=parse_size("4GiB"),
+        description="Size of the journal at which requests are refused (503).",
+    )
+    inflight_max: Size = Field(
+        default=parse_size("64MiB"),
+        description="Bytes of bodies being decoded or synced at once; more are refused (503).",
+    )
+    pending_rows: int = Field(
+        default=400_000,
+        ge=1,
+        description="Rows waiting in memory for the writer; beyond it they wait in the journal.",
+    )
+    batch_rows: int = Field(default=50_000, ge=1, description="Rows at which a batch is written.")
+    batch_seconds: Duration = Field(
+        default=1.0, description="Age at which a batch is written, however small."
+    )
+
+    # -- requests ------------------------------------------------------------------------
+    body_max: Size = Field(
+        default=parse_size("16MiB"), description="Size of a body as sent; more gets 413."
+    )
+    body_max_decompressed: Size = Field(
+        default=parse_size("64MiB"), description="Size of a body decompressed; more gets 413."
+    )
+    body_timeout: Duration = Field(
+        default=15.0, description="Time a client may take to send a body; more gets 408."
+    )
+    connections_max: int = Field(
+        default=2_000, ge=1, description="Connections served at once; more get 503."
+    )
+    tenant_rate: Size = Field(
+        default=0, description="Bytes a second one tenant may send; more gets 429. 0: no limit."
+    )
+    drain_timeout: Duration = Field(
+        default=10.0, description="Time for open requests to end after SIGTERM."
+    )
+
+    # -- security ------------------------------------------------------------------------
+    tokens_file: Path | None = Field(
+        default=None,
+        description="TOML file of bearer tokens; with it every request needs one (see docs).",
+    )
+    insecure_listen: bool = Field(
+        default=False, description="Listen beyond loopback although there are no tokens."
+    )
+    tls_cert: Path | None = Field(default=None, description="Certificate chain (PEM) to serve.")
+    tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    tls_client_ca: Path | None = Field(
+        default=None, description="CA (PEM) that client certificates must come from (mTLS)."
+    )
+    cors_origins: Words = Field(
+        default=["*"],
+        description="Origins whose pages may use the query API; '*' any, empty none.",
+    )
+
+    # -- stages --------------------------------------------------------------------------
+    stages: Words = Field(
+        default=[],
+        description="Names of the entry points (group lookout.stages) to run after decoding.",
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        split_listen(value)
+        return value
+
+    @field_validator("retention_tenants")
+    @classmethod
+    def _durations(cls, value: dict[str, str]) -> dict[str, str]:
+        for text in value.values():
+            parse_duration(text)
+        return value
+
+    @model_validator(mode="after")
+    def _key_with_certificate(self) -> ServerConfig:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: one of them is missing")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def retention_of(self, signal: str) -> float:
+        """Default retention of a signal in seconds; 0 keeps everything."""
+        own = getattr(self, f"retention_{signal}", None)
+        return self.retention if own is None else float(own)
+
+    def tenant_retention(self, signal: str) -> Mapping[str, float]:
+        """Seconds by tenant, for the tenants whose retention of this signal is set apart."""
+        general = {k: v for k, v in self.retention_tenants.items() if "/" not in k}
+        special = {
+            k.rsplit("/", 1)[0]: v
+            for k, v in self.retention_tenants.items()
+            if k.endswith(f"/{signal}")
+        }
+        return {k: parse_duration(v) for k, v in {**general, **special}.items()}
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT`` (IPv6 in brackets). Raises ValueError."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535 or not host:
+        raise ValueError(f"{listen!r} is no address; expected HOST:PORT such as 127.0.0.1:9411")
+    return host.strip("[]"), int(port)
+
+
+def load(toml_file: Path | None = None, **flags: Any) -> ServerConfig:
+    """The configuration with the command line's flags on top; ``None`` flags are unset."""
+
+    class _FromFile(ServerConfig):
+        model_config = SettingsConfigDict(toml_file=toml_file)
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    return (_FromFile if toml_file else ServerConfig)(**given)
