@@ -1,0 +1,136 @@
+"""A metric: everything its series share, and the bounded map of them."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .metric import OVERFLOW_TAGS, Kind, Tags, tag_set
+
+if TYPE_CHECKING:
+    from .meters import Meter
+    from .registry import Registry
+
+M = TypeVar("M", bound="Meter")
+
+#: Look-up spellings remembered per series: each is one order in which call sites name the tags.
+SPELLINGS_PER_SERIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What was asked for when the metric was created.
+
+    ``keys`` are the tag keys that :meth:`~lookout_client.meters.Meter.tagged` takes values for;
+    ``meta`` are tags that describe without being identity; ``bounds`` are upper bucket bounds.
+    """
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    mtype: str = ""
+    description: str = ""
+    keys: tuple[str, ...] = ()
+    meta: Tags = ()
+    bounds: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        unit = f" in {self.unit}" if self.unit else ""
+        keys = f" with keys {', '.join(self.keys)}" if self.keys else ""
+        return f"{self.kind.value}{unit}{keys}"
+
+
+class Family:
+    """One metric of a registry: its definition and its series."""
+
+    __slots__ = (
+        "bounds",
+        "definition",
+        "limit",
+        "lookup",
+        "meter_type",
+        "name",
+        "overflow",
+        "registry",
+        "series",
+    )
+
+    def __init__(
+        self, registry: Registry, definition: Definition, meter_type: type[Meter], limit: int
+    ) -> None:
+        self.registry = registry
+        self.definition = definition
+        self.name = definition.name
+        self.bounds = definition.bounds
+        self.meter_type = meter_type
+        self.limit = limit
+        self.series: dict[Tags, Any] = {}
+        self.lookup: dict[tuple[object, ...], Any] = {}
+        self.overflow: Any = None
+
+    def get(self, tags: Tags) -> Any:
+        """The series with exactly ``tags``, created if need be, or the overflow series."""
+        return self.series.get(tags) or self.registry.admit(self, tags)
+
+    def child(self, parent: M, tags: Mapping[str, object]) -> M:
+        """What :meth:`Meter.with_tags` answers when its look-up has not seen these tags."""
+        found: M = self.get(tag_set({**dict(parent.tags), **tags} if parent.tags else tags))
+        if not parent.tags and found.tags is not OVERFLOW_TAGS:
+            self._remember(tuple(tags.items()), found)
+        return found
+
+    def child_of_values(self, parent: M, values: tuple[object, ...]) -> M:
+        """What :meth:`Meter.tagged` answers when its look-up has not seen these values."""
+        keys = self.definition.keys
+        if len(values) > len(keys):
+            self.refuse("tag_values")
+        found = self.child(parent, dict(zip(keys, values, strict=False)))
+        if len(values) == len(keys) and not parent.tags and found.tags is not OVERFLOW_TAGS:
+            self._remember(values, found)
+        return found
+
+    def _remember(self, spelling: tuple[object, ...], meter: Meter) -> None:
+        # Only texts: 1, 1.0 and True are equal keys but different tag values.
+        plain = all(type(item) is str for pair in spelling for item in _parts(pair))
+        if plain and len(self.lookup) < self.limit * SPELLINGS_PER_SERIES:
+            self.lookup[spelling] = meter
+
+    def refuse(self, reason: str) -> None:
+        """Count a recording that could not be taken."""
+        self.registry.refused[reason] = self.registry.refused.get(reason, 0) + 1
+
+    def number(self, value: object) -> float | None:
+        """``value`` as a finite int or float, or None after counting why it is refused."""
+        number = self.reading(value)
+        if number is None or math.isfinite(number):
+            return number
+        self.refuse("not_finite")
+        return None
+
+    def reading(self, value: object) -> float | None:
+        """``value`` as an exact int or float, NaN and infinities included, or None, counted."""
+        try:
+            if isinstance(value, numbers.Integral):
+                whole = int(value)
+                return whole if -(2**63) <= whole < 2**63 else float(whole)
+            if isinstance(value, str | bytes):
+                raise TypeError
+            return float(value)  # type: ignore[arg-type]
+        except Exception:
+            self.refuse("not_a_number")
+            return None
+
+    def note(self, meter: Any, amount: float) -> None:
+        """Keep the current trace as the exemplar of a counter."""
+        self.registry.exemplars.note(meter, amount)
+
+    def note_bucket(self, meter: Any, value: float, bucket: int) -> None:
+        """Keep the current trace as the exemplar of one bucket."""
+        self.registry.exemplars.note_bucket(meter, value, bucket)
+
+
+def _parts(pair: object) -> tuple[object, ...]:
+    return pair if isinstance(pair, tuple) else (pair,)

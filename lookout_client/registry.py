@@ -1,0 +1,288 @@
+"""Get-or-create for meters, within limits."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .errors import InvalidName, MeterClash, MeterError
+from .exemplars import Exemplars
+from .family import Definition, Family
+from .meters import (
+    Counter,
+    DistributionSummary,
+    Gauge,
+    Histogram,
+    Meter,
+    Timer,
+    UpDownCounter,
+)
+from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set
+from .units import check_mtype, check_unit
+
+M = TypeVar("M", bound=Meter)
+
+log = logging.getLogger("lookout.meters")
+
+#: Seconds. The boundaries the OpenTelemetry HTTP conventions recommend for durations:
+#: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
+DURATION_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+)  # fmt: skip
+MAX_SERIES = 20_000
+MAX_SERIES_PER_METRIC = 2_000
+MAX_BUCKETS = 500
+
+
+class Registry:
+    """The meters of an application, each under a unique name.
+
+    Every factory answers the existing meter if the name and tags are known. A name has one type
+    and one unit: asking for another raises :class:`MeterClash` and leaves the first untouched;
+    with ``strict=False`` (the process-wide registry) it is logged once and answered with a meter
+    that works but is not reported.
+
+    Past ``max_series_per_metric`` tag sets of one metric, and ``max_series`` in all, further tag
+    sets share one series tagged ``otel.metric.overflow=true``: totals stay right, memory bounded.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_series: int = MAX_SERIES,
+        max_series_per_metric: int = MAX_SERIES_PER_METRIC,
+        common_tags: Mapping[str, object] | None = None,
+        strict: bool = True,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.max_series = max_series
+        self.max_series_per_metric = max_series_per_metric
+        self.common_tags: dict[str, str] = dict(tag_set(common_tags or {}))
+        self.strict = strict
+        self.clock_ns = clock_ns
+        self.families: dict[str, Family] = {}
+        self.exemplars = Exemplars(clock_ns)
+        #: Recordings that could not be taken, by reason.
+        self.refused: dict[str, int] = {}
+        #: Tag sets folded into an overflow series, counted once per look-up.
+        self.overflowed = 0
+        self._series = 0
+        self._warned: set[object] = set()
+        # Re-entrant: a signal handler may create a meter while the interrupted code does.
+        self._lock = threading.RLock()
+        _registries.add(self)
+
+    def counter(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> Counter:
+        """A number that only grows. See :meth:`meter` for the options."""
+        return self.meter(Counter, name, tags, **options)
+
+    def up_down_counter(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> UpDownCounter:
+        """A sum that may shrink."""
+        return self.meter(UpDownCounter, name, tags, **options)
+
+    def gauge(
+        self,
+        name: str,
+        tags: Mapping[str, object] | None = None,
+        /,
+        callback: Callable[[], float] | None = None,
+        **options: Any,
+    ) -> Gauge:
+        """A value that is set, or read from ``callback``. A later callback replaces the former."""
+        gauge = self.meter(Gauge, name, tags, **options)
+        if callback is not None:
+            gauge.callback = callback
+        return gauge
+
+    def timer(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> Timer:
+        """Durations, kept in seconds, with :data:`DURATION_BUCKETS` unless ``buckets`` says."""
+        options.setdefault("unit", "s")
+        options.setdefault("buckets", DURATION_BUCKETS)
+        return self.meter(Timer, name, tags, **options)
+
+    def summary(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> DistributionSummary:
+        """Count, sum and maximum of values; with ``buckets`` their distribution too."""
+        return self.meter(DistributionSummary, name, tags, **options)
+
+    def histogram(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> Histogram:
+        """The distribution of values over ``buckets``, :data:`DURATION_BUCKETS` by default."""
+        options.setdefault("buckets", DURATION_BUCKETS)
+        return self.meter(Histogram, name, tags, **options)
+
+    def meter(
+        self,
+        meter_type: type[M],
+        name: str,
+        tags: Mapping[str, object] | None = None,
+        /,
+        *,
+        unit: str = "",
+        mtype: str = "",
+        description: str = "",
+        keys: Sequence[str] = (),
+        meta: Mapping[str, object] | None = None,
+        buckets: Sequence[float] = (),
+        **more_tags: object,
+    ) -> M:
+        """The meter of ``meter_type`` with this name and these tags, created if need be.
+
+        ``unit`` and ``mtype`` are Metrics 2.0's; ``keys`` declares the tag keys for
+        :meth:`Meter.tagged`; ``meta`` are tags outside identity; ``buckets`` are upper bounds.
+        Tags may be given as a mapping, as further keyword arguments, or both.
+        """
+        series = tag_set({**(tags or {}), **more_tags})
+        try:
+            family = self.families.get(name)
+            if family is None or family.meter_type is not meter_type or unit or keys:
+                wanted = Definition(
+                    checked_name(name),
+                    meter_type.kind,
+                    check_unit(unit),
+                    check_mtype(mtype, unit, meter_type.kind),
+                    str(description),
+                    tuple(checked_name(key) for key in keys),
+                    tag_set(meta or {}),
+                    checked_bounds(buckets),
+                )
+                family = self._family(meter_type, wanted)
+        except MeterError as error:
+            if self.strict:
+                raise
+            self._warn(("refused", repr(name), str(error)), "%s; it is not reported", error)
+            return self._detached(meter_type, series)
+        meter: M = family.get(series)
+        return meter
+
+    def get(self, name: str, tags: Mapping[str, object] | None = None) -> Meter | None:
+        """The meter with this name and exactly these tags, or None."""
+        family = self.families.get(name)
+        return family.series.get(tag_set(tags or {})) if family else None
+
+    def remove(self, name: str) -> bool:
+        """Forget a metric with all its series; False if there was none."""
+        with self._lock:
+            family = self.families.pop(name, None)
+            if family is None:
+                return False
+            self._series -= len(family.series)
+            return True
+
+    def __iter__(self) -> Iterator[Meter]:
+        """Every series, metric by metric."""
+        for family in list(self.families.values()):
+            yield from list(family.series.values())
+
+    def __len__(self) -> int:
+        return self._series
+
+    def admit(self, family: Family, tags: Tags) -> Meter:
+        """Add a series to ``family``, or answer its overflow series where a limit is reached."""
+        with self._lock:
+            found: Meter | None = family.series.get(tags)
+            if found is not None:
+                return found
+            full = len(family.series) >= family.limit or self._series >= self.max_series
+            if full and tags:
+                return self._overflow(family, tags)
+            meter = self._new(family, tags)
+            family.series[tags] = meter
+            self._series += 1
+            return meter
+
+    def _new(self, family: Family, tags: Tags) -> Meter:
+        meter = family.meter_type(family, tags, self.clock_ns())
+        meter._armed = self.exemplars.tries
+        return meter
+
+    def _overflow(self, family: Family, tags: Tags) -> Meter:
+        self.overflowed += 1
+        if family.overflow is None:
+            family.overflow = self._new(family, OVERFLOW_TAGS)
+            family.series[OVERFLOW_TAGS] = family.overflow
+        self._warn(
+            ("overflow", family.name),
+            "metric %s has reached its limit of series (%d of it, %d in all): %s and further "
+            "tag sets are recorded as %s",
+            family.name,
+            family.limit,
+            self.max_series,
+            MetricId(family.name, tags),
+            MetricId(family.name, OVERFLOW_TAGS),
+        )
+        meter: Meter = family.overflow
+        return meter
+
+    def _family(self, meter_type: type[Meter], wanted: Definition) -> Family:
+        with self._lock:
+            family = self.families.get(wanted.name)
+            if family is None:
+                family = Family(self, wanted, meter_type, self.max_series_per_metric)
+                self.families[wanted.name] = family
+            elif not _compatible(family.definition, wanted):
+                raise MeterClash(wanted.name, f"a <{family.definition}>", f"a <{wanted}>")
+            return family
+
+    def _detached(self, meter_type: type[M], tags: Tags) -> M:
+        definition = Definition("detached", meter_type.kind, bounds=DURATION_BUCKETS)
+        family = Family(self, definition, meter_type, 0)
+        meter = meter_type(family, tags, self.clock_ns())
+        family.series[tags] = family.overflow = meter
+        return meter
+
+    def _warn(self, key: object, message: str, *args: object) -> None:
+        """Log once per ``key``, and never more than a bounded number of keys."""
+        if key not in self._warned and len(self._warned) < 1_000:
+            self._warned.add(key)
+            log.warning(message, *args)
+
+
+def _compatible(existing: Definition, wanted: Definition) -> bool:
+    """Whether ``wanted`` may share ``existing``'s series; what it leaves open matches anything."""
+    return (
+        existing.kind is wanted.kind
+        and wanted.unit in ("", existing.unit)
+        and wanted.keys in ((), existing.keys)
+    )
+
+
+def checked_bounds(buckets: Sequence[float]) -> tuple[float, ...]:
+    """Bucket bounds as finite ascending floats, +Inf left out because it is implied."""
+    try:
+        bounds = sorted({float(bound) for bound in buckets} - {math.inf})
+    except (TypeError, ValueError) as error:
+        raise MeterError(f"bucket bounds must be numbers, got {buckets!r}") from error
+    if any(not math.isfinite(bound) for bound in bounds):
+        raise MeterError(f"bucket bounds must not be NaN or -Inf, got {buckets!r}")
+    if len(bounds) > MAX_BUCKETS:
+        raise MeterError(f"at most {MAX_BUCKETS} buckets, got {len(bounds)}")
+    return tuple(bounds)
+
+
+_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+
+
+def _reset_locks() -> None:
+    # Another thread may have held a lock when the process forked; the child would wait for ever.
+    for registry in list(_registries):
+        registry._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_reset_locks)
+
+__all__ = ["DURATION_BUCKETS", "InvalidName", "MetricId", "Registry", "checked_bounds"]
