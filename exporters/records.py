@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-TagValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
+TagValue = (
+    str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
+)
 
 #: Span kinds, numbered as opentelemetry.trace.SpanKind numbers them.
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(5)

@@ -1,0 +1,302 @@
+"""The one background thread: it empties the ring into the destinations and runs periodic work.
+
+It starts with the first record and sleeps, without waking by itself, while there are none.
+While records come it naps for ``interval_s`` or until ``batch`` records wait, whichever is
+first, so a busy application pays one wake per batch and a quiet one a few per second.
+
+Nothing here waits for a network: see :class:`exporters.destination.Destination`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._bell import Bell
+from ._process import after_fork_in_child, at_exit
+from .destination import Deadline, Destination
+from .ledger import Ledger
+from .ring import Ring
+from .suppression import suppress_instrumentation
+
+_log = logging.getLogger("lookout")
+
+#: Longest sleep. Also how late a record may be that slipped in between the flusher's last look
+#: and its falling asleep, when no other record follows it.
+_LONGEST_SLEEP_S = 5.0
+
+
+@dataclass(order=True, slots=True)
+class _Turn:
+    """When a task runs next; turns at the same moment keep the order they were made in."""
+
+    due: float
+    number: int
+    task: _Guarded = field(compare=False)
+
+
+class Flusher:
+    """Moves records from ``ring`` to ``destinations`` in batches of up to ``batch``.
+
+    ``interval_s`` bounds how long a record waits in the ring. At interpreter exit everything is
+    flushed on the exiting thread within ``exit_timeout_s``; a forked child starts empty, with a
+    thread of its own once it has something to flush.
+    """
+
+    def __init__(
+        self,
+        ring: Ring[Any],
+        destinations: Iterable[Destination] = (),
+        *,
+        ledger: Ledger | None = None,
+        batch: int = 256,
+        interval_s: float = 0.1,
+        exit_timeout_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, not {batch}")
+        self.ring = ring
+        self.ledger = ledger if ledger is not None else Ledger()
+        self.batch = batch
+        self.interval_s = interval_s
+        self.exit_timeout_s = exit_timeout_s
+        self._clock = clock
+        self._destinations: tuple[Destination, ...] = ()
+        self._turns: list[_Turn] = []
+        self._order = itertools.count()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._renew()
+        self.ledger.watch(ring)
+        for destination in destinations:
+            self.add_destination(destination)
+        ring.listen(self.wake)
+        after_fork_in_child(self._after_fork)
+        self._forget_exit = at_exit(self._at_exit)
+
+    @property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where records go, in the order they were added."""
+        return self._destinations
+
+    def add_destination(self, destination: Destination) -> None:
+        """Send records, from the next batch on, to ``destination`` too.
+
+        Raises ValueError when one of that name is there already: names key the ledger.
+        """
+        if any(known.name == destination.name for known in self._destinations):
+            raise ValueError(f"there is a destination named {destination.name!r} already")
+        destination.open(self.ledger)
+        self._destinations = (*self._destinations, destination)
+
+    def schedule(self, period_s: float, task: Callable[[], object]) -> Callable[[], None]:
+        """Run ``task`` every ``period_s`` seconds on the flusher's thread, and once at shutdown.
+
+        The answer cancels it. A task that raises is logged once and keeps its turn.
+        """
+        if period_s <= 0:
+            raise ValueError(f"a period must be positive, not {period_s}")
+        guarded = _Guarded(task, period_s)
+        with self._task_lock:
+            self._push(self._clock() + period_s, guarded)
+        self.wake()
+        return guarded.cancel
+
+    def wake(self) -> None:
+        """Have the thread look at the ring now; starts it when there is none. Never blocks."""
+        if self._pid != os.getpid():  # forked without Python's hooks, as some servers do
+            self._after_fork()
+        if self._thread is None:
+            self._start()
+        self._bell.ring()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Hand everything offered so far to every destination and have them send it.
+
+        Runs on the calling thread. False when ``timeout_s`` was not enough.
+        """
+        deadline = Deadline(timeout_s)
+        drained = self._drain_all(deadline)
+        return _all(destination.flush(deadline) for destination in self._destinations) and drained
+
+    def shutdown(self, timeout_s: float = 5.0) -> bool:
+        """Run the tasks a last time, flush, close the destinations, stop the thread.
+
+        Records offered later are dropped and counted. False when ``timeout_s`` was not enough.
+        A second call does nothing.
+        """
+        if self._stopped:
+            return True
+        self._stopped = True
+        self._forget_exit()
+        deadline = Deadline(timeout_s)
+        for task in self._all_tasks():
+            task()
+        self.ring.close()
+        done = self._drain_all(deadline)
+        done = _all(d.shutdown(deadline) for d in self._destinations) and done
+        self._bell.ring()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(deadline.left())
+            done = done and not thread.is_alive()
+        return done
+
+    # The thread.
+
+    def _start(self) -> None:
+        if self._stopped or not self._start_lock.acquire(blocking=False):
+            return  # another thread is at it
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="lookout-flusher", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:  # the interpreter is going down: the exit flush takes what waits
+            self.ring.set_mark(self.ring.capacity)
+        finally:
+            self._start_lock.release()
+
+    def _run(self) -> None:
+        suppress_instrumentation()
+        while not self._stopped:
+            moved = self._step()
+            if moved < self._batch_now():
+                self._rest(moved > 0)
+
+    def _step(self) -> int:
+        moved = 0
+        if self._consumer.acquire(timeout=1.0):
+            try:
+                moved = self._drain_once()
+            finally:
+                self._consumer.release()
+        self._run_due_tasks()
+        return moved
+
+    def _rest(self, busy: bool) -> None:
+        """Nap while records come; sleep until the next one when they stopped."""
+        seconds = self.interval_s if busy else _LONGEST_SLEEP_S
+        self.ring.set_mark(self.batch if busy else 0)
+        if not busy and len(self.ring):
+            return  # one came before the mark was down
+        self._bell.wait(min(seconds, self._until_next_task()))
+        self.ring.set_mark(self.ring.capacity)
+        if not busy and len(self.ring):
+            # The first records after a sleep: let more of them gather.
+            self.ring.set_mark(self.batch)
+            self._bell.wait(self.interval_s)
+
+    def _batch_now(self) -> int:
+        """A batch; a larger one when the ring fills faster than it is emptied.
+
+        Between two batches the thread must win the interpreter back from the application, which
+        takes up to a switch interval (5 ms); what a turn moves has to grow with what waits.
+        """
+        return max(self.batch, min(len(self.ring) // 4, 16 * self.batch))
+
+    def _drain_once(self) -> int:
+        records = self.ring.drain(self._batch_now())
+        if records:
+            for destination in self._destinations:
+                destination.accept(records)
+        return len(records)
+
+    def _drain_all(self, deadline: Deadline) -> bool:
+        if not self._consumer.acquire(timeout=deadline.left()):
+            return False
+        try:
+            left = len(self.ring)
+            while left > 0 and not deadline.over:
+                left -= self._drain_once() or left
+            return left <= 0
+        finally:
+            self._consumer.release()
+
+    # Periodic work.
+
+    def _push(self, due: float, task: _Guarded) -> None:
+        heapq.heappush(self._turns, _Turn(due, next(self._order), task))
+
+    def _until_next_task(self) -> float:
+        with self._task_lock:
+            return self._turns[0].due - self._clock() if self._turns else _LONGEST_SLEEP_S
+
+    def _run_due_tasks(self) -> None:
+        while (task := self._pop_due()) is not None:
+            task()
+
+    def _pop_due(self) -> _Guarded | None:
+        now = self._clock()
+        with self._task_lock:
+            if not self._turns or self._turns[0].due > now:
+                return None
+            turn = heapq.heappop(self._turns)
+            if not turn.task.cancelled:
+                # Missed turns are skipped, not made up for; the beat is kept.
+                missed = (now - turn.due) // turn.task.period_s
+                self._push(turn.due + turn.task.period_s * (1 + missed), turn.task)
+            return turn.task
+
+    def _all_tasks(self) -> list[_Guarded]:
+        with self._task_lock:
+            return [turn.task for turn in sorted(self._turns)]
+
+    # Fork and exit.
+
+    def _renew(self) -> None:
+        """What belongs to one process: its id, its thread, its locks."""
+        self._pid = os.getpid()
+        self._thread = None
+        self._bell = Bell()
+        self._consumer = threading.Lock()
+        self._start_lock = threading.Lock()
+        self._task_lock = threading.Lock()
+
+    def _after_fork(self) -> None:
+        """In the child: what waits is the parent's to send. No I/O, no logging, no joins."""
+        self._renew()
+        self.ring.reset()
+        self.ledger.reset()
+        for destination in self._destinations:
+            destination.after_fork()
+
+    def _at_exit(self) -> None:
+        self.shutdown(self.exit_timeout_s)
+
+
+class _Guarded:
+    """A task that may fail: the first failure of a row is logged, none gets out."""
+
+    def __init__(self, task: Callable[[], object], period_s: float) -> None:
+        self.period_s = period_s
+        self._task = task
+        self._failing = False
+        self.cancelled = False
+
+    def __call__(self) -> None:
+        if self.cancelled:
+            return
+        try:
+            self._task()
+            self._failing = False
+        except Exception as error:
+            if not self._failing:
+                _log.warning("lookout: periodic task %r fails: %r", self._task, error)
+            self._failing = True
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def _all(results: Iterable[bool]) -> bool:
+    """Like ``all``, but every item is evaluated."""
+    return all(list(results))
