@@ -1,0 +1,189 @@
+"""The built-in page in a real browser: find traces, read one, all from the keyboard too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from examples.processes import Child
+
+from .conftest import checkout_trace, post
+
+
+class Page:
+    """What a person does with the page."""
+
+    def __init__(self, browser: webdriver.Chrome, url: str) -> None:
+        self.browser, self.url = browser, url
+
+    def open(self, fragment: str = "") -> None:
+        self.browser.get("about:blank")
+        self.browser.get(f"{self.url}/{fragment}")
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.browser, 15).until(lambda _: condition())
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.until(lambda: self.all(selector) or None)[0]  # type: ignore[no-any-return]
+
+    def press(self, *keys: str) -> None:
+        self.browser.switch_to.active_element.send_keys(*keys)
+
+    def search(self, **fields: str) -> list[WebElement]:
+        for name, value in fields.items():
+            field = self.one(f"form.filters [name={name}]")
+            if field.get_attribute("type") == "checkbox":
+                field.click()
+            else:
+                field.clear()
+                field.send_keys(value)
+        before = self.browser.current_url
+        self.one("form.filters button").click()
+        self.until(lambda: self.browser.current_url != before)
+        return self.until(lambda: self.all("a.trace"))  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def filled(collector: Child) -> Child:
+    """Ten traces: one of them failed, one of them slow."""
+    for number in range(1, 11):
+        post(
+            collector,
+            checkout_trace(number, error=number == 3, milliseconds=900 if number == 5 else 40),
+        )
+    return collector
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, filled: Child) -> Iterator[Page]:
+    """The page; afterwards the browser must have had nothing to complain about."""
+    found = Page(browser, filled.url)
+    browser.get_log("browser")
+    yield found
+    complaints = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert complaints == []
+
+
+def test_recent_traces_are_shown_at_once(page: Page) -> None:
+    """Opening the page lists recent traces with service, span count and duration."""
+    page.open()
+    rows = page.until(lambda: len(page.all("a.trace")) == 10 and page.all("a.trace"))
+    assert "gateway" in rows[0].text and "post /checkout" in rows[0].text
+    assert "4 spans" in rows[0].text and "40 ms" in rows[0].text
+    assert page.browser.title == "Lookout"
+
+
+def test_filters_narrow_the_list(page: Page) -> None:
+    """Service, errors and duration each leave only what matches, and the address keeps them."""
+    page.open()
+    page.one("a.trace")
+    rows = page.search(service="orders", errors="1")
+    assert [row.get_attribute("data-trace") for row in rows] == [f"{3:032x}"]
+    assert "service=orders" in page.browser.current_url
+    page.open("#/?min=500ms")
+    page.until(lambda: len(page.all("a.trace")) == 1)
+    assert page.one("a.trace").get_attribute("data-trace") == f"{5:032x}"
+
+
+def test_a_duration_that_is_none_is_explained(page: Page) -> None:
+    """Nonsense in a field gets a sentence with what was expected."""
+    page.open("#/?min=soon")
+    notice = page.until(lambda: page.one("#notice").text)
+    assert '"soon" is no duration; expected for example 250us' in notice
+
+
+def test_longest_first(page: Page) -> None:
+    """The order by duration puts the slow trace on top."""
+    page.open("#/?sort=longest")
+    page.until(lambda: len(page.all("a.trace")) == 10)
+    assert page.all("a.trace")[0].get_attribute("data-trace") == f"{5:032x}"
+
+
+def test_waterfall_shows_the_tree_with_clocks_corrected(page: Page) -> None:
+    """The shared server span stands under its client and inside its time, tags beside it."""
+    page.open(f"#/trace/{3:032x}")
+    rows = page.until(lambda: len(page.all(".row")) == 4 and page.all(".row"))
+    assert [row.get_attribute("aria-level") for row in rows] == ["1", "2", "3", "4"]
+    assert [row.find_element(By.TAG_NAME, "b").text for row in rows] == [
+        "gateway", "gateway", "orders", "orders",
+    ]  # fmt: skip
+    bars = [row.find_element(By.CSS_SELECTOR, ".span").rect for row in rows]
+    assert all(
+        bars[0]["x"] <= bar["x"] and bar["x"] + bar["width"] <= bars[0]["x"] + bars[0]["width"] + 1
+        for bar in bars
+    )
+    rows[2].click()
+    details = page.until(lambda: "declined" in page.one(".details").text and page.one(".details"))
+    assert "joined its client's span id" in details.text
+    assert "moved by" in details.text
+
+
+def test_everything_works_from_the_keyboard(page: Page) -> None:
+    """Arrows choose a trace, Enter opens it, arrows walk and fold the tree, Escape goes back."""
+    page.open()
+    page.until(lambda: len(page.all("a.trace")) == 10)
+    page.one("[data-list]").send_keys(Keys.ARROW_DOWN)
+    page.press(Keys.ARROW_DOWN)
+    chosen = page.browser.switch_to.active_element
+    trace_id = chosen.get_attribute("data-trace")
+    page.press(Keys.ENTER)
+    page.until(lambda: len(page.all(".row")) == 4)
+    assert str(trace_id) in page.browser.current_url
+    page.press(Keys.ARROW_DOWN)
+    page.until(lambda: page.one("[aria-selected=true]").get_attribute("aria-level") == "2")
+    page.press(Keys.ARROW_LEFT)
+    page.until(lambda: len(page.all(".row")) == 2)
+    page.press(Keys.ARROW_RIGHT)
+    page.until(lambda: len(page.all(".row")) == 4)
+    page.press(Keys.ESCAPE)
+    page.until(lambda: len(page.all("a.trace")) == 10)
+
+
+def test_a_link_to_a_span_opens_on_it(page: Page) -> None:
+    """A permalink names trace and span; the page opens with that span chosen."""
+    page.open(f"#/trace/{5:032x}?span={5 * 16 + 3:016x}")
+    row = page.one("[aria-selected=true]")
+    assert row.get_attribute("data-span") == f"{5 * 16 + 3:016x}"
+    assert "cache miss" in page.one(".details").text
+
+
+def test_an_unknown_trace_is_named(browser: webdriver.Chrome, filled: Child) -> None:
+    """A trace id that is not there gives a sentence, not an empty page."""
+    page = Page(browser, filled.url)
+    page.open("#/trace/00000000000000ff")
+    assert "not found" in page.until(lambda: page.one("#notice").text)
+
+
+def test_dependencies_draw_the_services(page: Page) -> None:
+    """The graph has a box for each service and the table counts the calls."""
+    page.open("#/dependencies")
+    boxes = page.until(lambda: page.all("[data-service]"))
+    assert {box.get_attribute("data-service") for box in boxes} == {"gateway", "orders"}
+    cells = [cell.text for cell in page.all("table.calls td")]
+    assert cells == ["gateway", "orders", "10", "1"]
+
+
+def test_a_trace_of_ten_thousand_spans_keeps_the_page_small(page: Page, filled: Child) -> None:
+    """A huge trace opens with only the rows in sight in the page, and scrolls to its end."""
+    root = checkout_trace(99, milliseconds=20_000)[0]
+    children = [
+        {**root, "id": f"{n + 0x10000:016x}", "parentId": root["id"], "kind": "CLIENT",
+         "name": f"step {n}", "timestamp": root["timestamp"] + n, "duration": 5}
+        for n in range(9_999)
+    ]  # fmt: skip
+    post(filled, [root, *children])
+    page.open(f"#/trace/{99:032x}")
+    page.until(lambda: "10,000 spans" in page.one("h1").text)
+    assert len(page.all(".row")) < 120
+    page.one(".waterfall").send_keys(Keys.END)
+    page.until(lambda: "step 9998" in page.one("[aria-selected=true]").text)
