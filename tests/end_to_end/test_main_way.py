@@ -121,8 +121,11 @@ def test_errors_are_marked_where_they_happened(loaded: tuple[Site, Sent]) -> Non
     assert {"charge card"} <= {span["name"] for span in failed}
     crashed = found.traces(serviceName="gateway", spanName="get /crash", annotationQuery="error")
     assert len(crashed) == ROUNDS
-    lost = [spans for spans in found.traces(serviceName="orders", limit="1000")
-            if any(span.get("tags", {}).get("url.path") == "/orders/unicorn" for span in spans)]  # fmt: skip
+    lost = [
+        spans
+        for spans in found.traces(serviceName="orders", limit="1000")
+        if any(span.get("tags", {}).get("url.path") == "/orders/unicorn" for span in spans)
+    ]
     servers = [span for spans in lost for span in spans if span.get("kind") == "SERVER"]
     assert servers and not any("error" in span["tags"] for span in servers)
 
