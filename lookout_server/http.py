@@ -130,7 +130,7 @@ def _zstd(body: bytes, limit: int) -> bytes:
     # A frame need not tell its size: pages of this buffer that stay unused cost nothing.
     room = np.empty(limit + 1, dtype=np.uint8)
     try:
-        size = cramjam.zstd.decompress_into(body, memoryview(room))
+        size = cramjam.zstd.decompress_into(body, room.data)
     except cramjam.DecompressionError as error:
         if "write whole buffer" in str(error):
             raise TooLarge("the decompressed body", limit) from None
