@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+
+from .regexes import compile_pattern
 
 
 class MatchType(StrEnum):
@@ -36,7 +36,7 @@ class Matcher:
     def matches(self, value: str) -> bool:
         """Whether a label value fulfils the condition."""
         if self.type.is_regex:
-            found = compile_anchored(self.value).fullmatch(value) is not None
+            found = compile_pattern(self.value).fullmatch(value) is not None
         else:
             found = value == self.value
         return found != self.type.is_negative
@@ -45,21 +45,3 @@ class Matcher:
     def matches_empty(self) -> bool:
         """Whether a series without the label fulfils the condition."""
         return self.matches("")
-
-
-@lru_cache(maxsize=1024)
-def compile_anchored(pattern: str) -> re.Pattern[str]:
-    """Compile an RE2 pattern for use with ``fullmatch``; ``.`` also matches a newline.
-
-    Raises:
-        re.error: the pattern is not valid.
-    """
-    return re.compile(_to_python(pattern), re.DOTALL)
-
-
-# RE2 spells a few things differently from Python's re.
-_RE2_ONLY = {r"\z": r"\Z", r"\pN": r"\d", r"\pL": r"[^\W\d_]", r"\C": r"."}
-
-
-def _to_python(pattern: str) -> str:
-    return re.sub(r"\\(?:z|pN|pL|C|\\)", lambda m: _RE2_ONLY.get(m[0], m[0]), pattern)

@@ -77,12 +77,13 @@ def _vector_functions() -> list[Function]:
 
 def _matrix_functions() -> list[Function]:
     names = (
-        "absent_over_time avg_over_time changes count_over_time delta deriv idelta increase irate "
+        "absent_over_time avg_over_time changes count_over_time delta deriv first_over_time idelta "
+        "increase irate "
         "last_over_time max_over_time min_over_time present_over_time rate resets "
         "stddev_over_time stdvar_over_time sum_over_time"
     )
     experimental = (
-        "first_over_time mad_over_time ts_of_first_over_time ts_of_last_over_time "
+        "mad_over_time ts_of_first_over_time ts_of_last_over_time "
         "ts_of_max_over_time ts_of_min_over_time"
     )
     return [
@@ -96,6 +97,8 @@ def _matrix_functions() -> list[Function]:
 
 def _scalar_functions() -> list[Function]:
     return [
+        Function("max_of", (_SCALAR, _SCALAR), returns=_SCALAR, experimental=True),
+        Function("min_of", (_SCALAR, _SCALAR), returns=_SCALAR, experimental=True),
         Function("pi", (), returns=_SCALAR),
         Function("time", (), returns=_SCALAR),
         Function("vector", (_SCALAR,)),
