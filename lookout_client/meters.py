@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from .metric import Kind, MetricId, Tags
+from .snapshot import BucketPoint, NumberPoint, Point
 
 if TYPE_CHECKING:
     from .family import Family
@@ -94,6 +95,10 @@ class Meter:
         """Take over what was recorded into ``other``, a meter of the same metric."""
         raise NotImplementedError
 
+    def point(self) -> Point | None:
+        """What was recorded so far, or None where there is nothing to report."""
+        raise NotImplementedError
+
     def __repr__(self) -> str:
         return f"<{self.kind.value} {self.id}>"
 
@@ -146,6 +151,9 @@ class Counter(Meter):
 
     def merge(self, other: Self) -> None:
         self._value += other._value
+
+    def point(self) -> NumberPoint:
+        return NumberPoint(self.tags, self._value, self.created_ns, self.exemplar)
 
 
 class UpDownCounter(Counter):
@@ -226,6 +234,10 @@ class Gauge(Meter):
         if other._value is not None:
             self._value = other._value
 
+    def point(self) -> NumberPoint | None:
+        value = self.value
+        return None if value is None else NumberPoint(self.tags, value, self.created_ns)
+
 
 class DistributionSummary(Meter):
     """How much, how often: count, sum and the largest value, with buckets if asked for."""
@@ -305,6 +317,11 @@ class DistributionSummary(Meter):
             self._counts[index] += count
         self._sum += other._sum
         self._max = max(self._max, other._max)
+
+    def point(self) -> BucketPoint:
+        # No call between the two reads: a recording is seen in both or in neither.
+        counts, total = [*self._counts], self._sum
+        return BucketPoint(self.tags, total, counts, self.created_ns, self.exemplars)
 
 
 class Histogram(DistributionSummary):

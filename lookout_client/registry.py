@@ -24,6 +24,7 @@ from .meters import (
     UpDownCounter,
 )
 from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set
+from .snapshot import Point, Snapshot
 from .units import check_mtype, check_unit
 
 M = TypeVar("M", bound=Meter)
@@ -190,6 +191,28 @@ class Registry:
 
     def __len__(self) -> int:
         return self._series
+
+    def collect(self) -> list[Snapshot]:
+        """Every metric with everything its series hold, and arm the series for exemplars.
+
+        A series without tags that was never recorded into is left out when the metric has
+        others: it only served to make them.
+        """
+        tries = self.exemplars.tries
+        snapshots = []
+        for family in list(self.families.values()):
+            points: list[Point] = []
+            series = list(family.series.values())
+            for meter in series:
+                if not meter.tags and len(series) > 1 and not meter.touched:
+                    continue
+                point = meter.point()
+                if point is not None:
+                    points.append(point)
+                meter._armed = tries
+            if points:
+                snapshots.append(Snapshot(family.definition, points))
+        return snapshots
 
     def admit(self, family: Family, tags: Tags) -> Meter:
         """Add a series to ``family``, or answer its overflow series where a limit is reached."""
