@@ -30,7 +30,7 @@ TOO_LARGE = "too_large"  # one record alone exceeds what a request may carry
 NOT_ENCODABLE = "not_encodable"  # the record cannot be put into the wire format
 REFUSED = "refused"  # the destination answered that it will never take it
 UNWRITABLE = "unwritable"  # the log file could not be written
-SHUTDOWN = "shutdown"  # the deadline at exit came first
+SHUTDOWN = "shutdown"  # it came after the shutdown, or the deadline at exit came first
 
 REASONS = (
     RING_FULL,
@@ -272,9 +272,10 @@ class Ledger:
 
     def _dropped_early(self) -> dict[str, int]:
         early = Counter(self._early)
-        if self._ring is not None and (full := self._ring.dropped):
-            early[RING_FULL] += full
-        return dict(early)
+        if self._ring is not None:
+            early[RING_FULL] += self._ring.dropped
+            early[SHUTDOWN] += self._ring.refused
+        return dict(+early)
 
 
 def _process_id() -> str:

@@ -74,6 +74,7 @@ class Ring(Generic[T]):
         self._queue: deque[T] = deque()
         self._taken = 0
         self._dropped = Tally()
+        self._refused = Tally()
         self._room = threading.Condition()
         self._bell: Callable[[], object] = _silent
         self._closed = False
@@ -135,12 +136,20 @@ class Ring(Generic[T]):
         return self._dropped.value()
 
     @property
+    def refused(self) -> int:
+        """Records offered after :meth:`close`."""
+        return self._refused.value()
+
+    @property
     def offered(self) -> int:
-        """Records ever offered: taken + waiting + dropped. Exact once producers are quiet."""
-        return self._taken + len(self._queue) + self.dropped
+        """Records ever offered: taken + waiting + dropped + refused.
+
+        Exact once producers are quiet.
+        """
+        return self._taken + len(self._queue) + self.dropped + self.refused
 
     def close(self) -> None:
-        """Refuse further records; they count as dropped. What waits can still be drained."""
+        """Refuse further records, and count them. What waits can still be drained."""
         self._closed = True
         self._set_mark(0)
 
@@ -149,20 +158,19 @@ class Ring(Generic[T]):
         self._queue.clear()
         self._taken = 0
         self._dropped.reset()
+        self._refused.reset()
         self._room = threading.Condition()
         self._set_mark(0)
 
     def _offer_slowly(self, record: T) -> bool:
         if self._closed:
-            return self._drop()
+            self._refused.add()
+            return False
         if len(self._queue) < self.capacity or self._make_room():
             self._queue.append(record)
             self._bell()
             return True
         self._bell()
-        return self._drop()
-
-    def _drop(self) -> bool:
         self._dropped.add()
         return False
 

@@ -6,6 +6,9 @@ context; our threads set them, so that sending spans makes no spans.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from opentelemetry import context
 
 # Both spellings are in use: the API's own keys, and the plain strings of older instrumentations.
@@ -18,10 +21,24 @@ _KEYS = (
 
 def suppress_instrumentation() -> None:
     """Mark the current thread's context, for good. For threads that belong to the library."""
+    context.attach(_marked())
+
+
+@contextlib.contextmanager
+def suppressed() -> Iterator[None]:
+    """Mark the current context while the block runs. For work done on the user's thread."""
+    token = context.attach(_marked())
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def _marked() -> context.Context:
     current = context.get_current()
     for key in _KEYS:
         current = context.set_value(key, True, current)
-    context.attach(current)
+    return current
 
 
 def instrumentation_suppressed() -> bool:

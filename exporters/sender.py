@@ -1,0 +1,355 @@
+"""The life of a network destination: its own queue, its own thread, patience.
+
+Records wait in a bounded queue, become parcels of bounded size, and are delivered one after
+the other over one connection, oldest first. While the destination is down parcels wait in
+memory up to a limit of bytes, or on disk when a directory for them is given, and what waits
+longest gives way when that is full. Every record ends in the ledger.
+
+The thread starts with the first record. ``flush`` and ``shutdown`` work on the calling thread,
+so they need no other one: at interpreter exit none can be started any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ._bell import Bell
+from .backlog import Backlog
+from .backoff import Backoff
+from .destination import Deadline
+from .ledger import (
+    NOT_ENCODABLE,
+    QUEUE_FULL,
+    REFUSED,
+    TOO_LARGE,
+    Account,
+    Ledger,
+)
+from .parcel import Parcel, Refused, Transport, Unavailable
+from .records import SpanRecord
+from .suppression import suppress_instrumentation, suppressed
+
+_log = logging.getLogger("lookout")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sender may hold and send at once."""
+
+    queue_records: int = 16_384  # waiting to be encoded
+    batch_records: int = 2_000  # in one parcel
+    batch_bytes: int = 2_000_000  # in one parcel, before compression
+    memory_bytes: int = 16_000_000  # parcels waiting in memory, when no directory is given
+    linger_s: float = 0.5  # how long a record waits for company
+    timeout_s: float = 10.0  # for one attempt
+    longest_wait_s: float = 300.0  # what the destination's own Retry-After may ask for
+    #: A parcel that the destination receives and answers with a server error this often is
+    #: given up: it, not the destination, may be what is broken.
+    attempts: int = 20
+
+
+class Sender:
+    """A :class:`exporters.destination.Destination` that sends through ``transport``."""
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        *,
+        limits: Limits | None = None,
+        backlog: Backlog | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.name = name
+        self.limits = limits if limits is not None else Limits()
+        self._transport = transport
+        self._backlog = backlog if backlog is not None else Backlog(self.limits.memory_bytes)
+        self._backoff = backoff if backoff is not None else Backoff()
+        self._ledger = Ledger()
+        self.account = Account(name)
+        self._queue: deque[Sequence[SpanRecord]] = deque()
+        self._stopped = False
+        self._abandoned = False
+        self._thread: threading.Thread | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        """What belongs to one process."""
+        self._thread = None
+        self._bell = Bell()
+        self._turn_lock = threading.Lock()  # held by whoever encodes and delivers
+        self._queue_lock = threading.Lock()
+        self._waiting = 0
+        self._waiting_since = 0.0
+        self._not_before = 0.0
+        self._down = ""
+
+    # The destination's side, called by the flusher.
+
+    def open(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.account = ledger.account(self.name)
+        self._backlog.open(ledger, self.account)
+
+    @property
+    def down(self) -> str:
+        """Why nothing can be sent now; empty when all is well."""
+        return self._down
+
+    def accept(self, records: Sequence[SpanRecord]) -> None:
+        """Queue a batch; what does not fit is dropped and counted."""
+        self.account.offer(len(records))
+        with self._queue_lock:
+            first = not self._waiting
+            room = self.limits.queue_records - self._waiting
+            taken = records if len(records) <= room else records[: max(0, room)]
+            if first:
+                self._waiting_since = time.monotonic()
+            self._queue.append(taken)
+            self._waiting += len(taken)
+        self.account.drop(QUEUE_FULL, len(records) - len(taken))
+        if first or self._waiting >= self.limits.batch_records:
+            self._wake()  # otherwise its timer runs already
+
+    def _put(self, body: bytes, path: str, headers: dict[str, str]) -> None:
+        """Send a ready body with the patience records get. It is not in the ledger."""
+        self._backlog.put(Parcel(body, 0, self._ledger.process, path, headers))
+        self._wake()
+
+    def flush(self, deadline: Deadline) -> bool:
+        """Send what was accepted. False when the deadline came first or the destination is down."""
+        if not self._turn_lock.acquire(timeout=deadline.left()):
+            return False
+        try:
+            with suppressed():
+                self._encode_waiting()
+                self._not_before = 0.0
+                while self._backlog and not deadline.over:
+                    if not self._deliver_next(deadline.left()):
+                        return False
+            return not self._backlog
+        finally:
+            self._turn_lock.release()
+
+    def shutdown(self, deadline: Deadline) -> bool:
+        """Flush, add a last ledger report, keep the rest on disk or give it up, counted."""
+        flushed = self.flush(deadline)
+        self._stopped = True
+        self._bell.ring()
+        in_time = self._turn_lock.acquire(timeout=deadline.left())
+        # Without the lock the thread hangs in a request, and what it holds is not waited for.
+        self._abandoned = not in_time
+        with suppressed():
+            self._last_words(deadline, flushed and in_time)
+        if in_time:
+            self._transport.close()
+            self._turn_lock.release()
+        return flushed and in_time
+
+    def after_fork(self) -> None:
+        self._queue.clear()
+        self._renew()
+        self._backlog.after_fork()
+        self._transport.after_fork()
+
+    # The thread.
+
+    def _wake(self) -> None:
+        if self._thread is None and not self._stopped:
+            self._start()
+        self._bell.ring()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"lookout-{self.name}", daemon=True)
+        with self._queue_lock, contextlib.suppress(RuntimeError):
+            # RuntimeError: the interpreter is going down; flush does the work.
+            if self._thread is None:
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        suppress_instrumentation()
+        with self._turn_lock:
+            self._backlog.adopt()
+        while not self._stopped:
+            pause = self._work()
+            if pause > 0:
+                self._bell.wait(pause)
+
+    def _work(self) -> float:
+        """One turn: the seconds until the next one makes sense."""
+        with self._turn_lock:
+            if self._stopped:
+                return 0.0
+            if self._ripe():
+                self._encode_waiting()
+            if self._backlog and time.monotonic() >= self._not_before:
+                self._deliver_next(self.limits.timeout_s)
+            self._backlog.settle(bool(self._down))
+        return self._pause()
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        pauses = [_IDLE_S]
+        if self._backlog:
+            pauses.append(self._not_before - now)
+        if self._waiting:
+            pauses.append(self._waiting_since + self._linger() - now)
+        return min(pauses) if self._waiting < self.limits.batch_records else 0.0
+
+    def _linger(self) -> float:
+        # A destination that is down is in no hurry: fewer, larger parcels.
+        return self.limits.linger_s * (4 if self._down else 1)
+
+    def _ripe(self) -> bool:
+        if self._waiting >= self.limits.batch_records:
+            return True
+        return bool(self._waiting) and time.monotonic() >= self._waiting_since + self._linger()
+
+    # Records into parcels. Below here the turn lock is held.
+
+    def _encode_waiting(self) -> None:
+        while records := self._take():
+            for body, count in self._encode(records):
+                self._backlog.put(self._parcel(body, count))
+                self._backlog.settle(bool(self._down))
+
+    def _take(self) -> list[SpanRecord]:
+        wanted = self.limits.batch_records
+        taken: list[SpanRecord] = []
+        with self._queue_lock:
+            while self._queue and len(taken) < wanted:
+                batch = self._queue.popleft()
+                room = wanted - len(taken)
+                taken.extend(batch[:room])
+                if len(batch) > room:
+                    self._queue.appendleft(batch[room:])
+            self._waiting -= len(taken)
+            self._waiting_since = time.monotonic()
+        return taken
+
+    def _encode(self, records: Sequence[SpanRecord]) -> Iterator[tuple[bytes, int]]:
+        """Bodies within the limit of bytes, by halving what is too large."""
+        try:
+            body, left_out = self._transport.encode(records)
+        except Exception as error:
+            _log.debug("lookout: %s cannot encode a batch: %r", self.name, error)
+            body, left_out = b"", len(records)
+            if len(records) > 1:  # find the one that spoils it
+                yield from self._encode_halves(records)
+                return
+        if len(body) > self.limits.batch_bytes:
+            if len(records) > 1:
+                yield from self._encode_halves(records)
+            else:
+                self.account.drop(TOO_LARGE, 1)
+            return
+        self.account.drop(NOT_ENCODABLE, left_out)
+        if len(records) > left_out:
+            yield body, len(records) - left_out
+
+    def _encode_halves(self, records: Sequence[SpanRecord]) -> Iterator[tuple[bytes, int]]:
+        middle = len(records) // 2
+        yield from self._encode(records[:middle])
+        yield from self._encode(records[middle:])
+
+    def _parcel(self, body: bytes, count: int) -> Parcel:
+        packed, path, headers = self._transport.parcel(body)
+        return Parcel(packed, count, self._ledger.process, path, dict(headers))
+
+    # Delivery.
+
+    def _deliver_next(self, timeout_s: float) -> bool:
+        """Try the oldest parcel. True when it is dealt with, False when it must wait."""
+        parcel = self._backlog.peek()
+        if parcel is None:
+            return True
+        own = parcel.count if parcel.process == self._ledger.process else 0
+        self.account.send(own)
+        trouble = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
+        if self._abandoned:
+            return True
+        if trouble is None:
+            self._delivered(parcel, own)
+            return True
+        self.account.unsend(own)
+        if isinstance(trouble, Refused):
+            self._give_up(parcel, trouble)
+            return True
+        return self._postpone(parcel, trouble)
+
+    def _attempt(self, parcel: Parcel, timeout_s: float) -> Refused | Unavailable | None:
+        try:
+            self._transport.deliver(parcel, self._ledger_for(parcel), timeout_s)
+        except (Refused, Unavailable) as trouble:
+            return trouble
+        except Exception as error:  # a transport that breaks its promise must not stop us
+            return Unavailable(repr(error), answered=True)
+        return None
+
+    def _ledger_for(self, parcel: Parcel) -> str:
+        if parcel.process != self._ledger.process:
+            return parcel.ledger
+        return self._ledger.report(self.name).header()
+
+    def _delivered(self, parcel: Parcel, own: int) -> None:
+        self._backlog.pop()
+        self.account.acknowledge(own)
+        self.account.replay(parcel.count - own)
+        self._not_before = 0.0
+        self._backoff.succeeded()
+        if self._down:
+            self._down = ""
+            _log.warning(
+                "lookout: %s is back; %d batches waited for it", self.name, len(self._backlog) + 1
+            )
+
+    def _postpone(self, parcel: Parcel, trouble: Unavailable) -> bool:
+        parcel.failures += trouble.answered
+        if parcel.failures >= self.limits.attempts:
+            self._give_up(parcel, Refused(f"failed {parcel.failures} times: {trouble}", REFUSED))
+            return True
+        wait = self._backoff.failed()
+        if trouble.retry_after_s is not None:
+            wait = min(max(wait, trouble.retry_after_s), self.limits.longest_wait_s)
+        self._not_before = time.monotonic() + wait
+        if not self._down:
+            _log.warning(
+                "lookout: %s is down (%s); spans wait %s", self.name, trouble, self._backlog.where
+            )
+        self._down = str(trouble)
+        return False
+
+    def _give_up(self, parcel: Parcel, refusal: Refused) -> None:
+        self._backlog.pop()
+        smaller = self._transport.split(parcel) if refusal.reason == TOO_LARGE else ()
+        if smaller:
+            self._backlog.put_first(smaller)
+            return
+        self._backlog.lose(refusal.reason, parcel.count, parcel.process)
+        _log.warning("lookout: %s refused %d spans: %s", self.name, parcel.count, refusal)
+
+    # The end.
+
+    def _last_words(self, deadline: Deadline, flushed: bool) -> None:
+        """Tell the final counts, so that the other side can say what never arrived."""
+        self._encode_waiting()
+        report = self._transport.encode(())[0]
+        if report and self.account.offered:
+            self._backlog.put(self._parcel(report, 0))
+            if flushed:
+                self._deliver_next(deadline.left())
+        in_hand = self._backlog.peek() if self._abandoned else None
+        if in_hand is not None and in_hand.process == self._ledger.process:
+            self.account.unsend(in_hand.count)
+        self._backlog.close()
+
+
+#: Longest sleep of an idle sender.
+_IDLE_S = 30.0

@@ -1,0 +1,330 @@
+"""The collector destination against a real HTTP server: nothing lost, everything counted."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.backoff import Backoff
+from exporters.collector import CollectorDestination
+from exporters.destination import Deadline
+from exporters.flusher import Flusher
+from exporters.http import HttpClient, retry_after
+from exporters.ledger import Ledger
+from exporters.ring import Ring
+from exporters.sender import Limits
+
+QUICK = Limits(linger_s=0.01, timeout_s=5.0)
+
+
+class Rig:
+    """A ring, a flusher and one collector destination."""
+
+    def __init__(self, urls: str | list[str], limits: Limits = QUICK, **options: Any) -> None:
+        self.ledger = Ledger("shop")
+        self.destination = CollectorDestination(urls, limits=limits, **options)
+        self.destination._backoff = Backoff(0.02, 0.05)
+        self.ring: Ring[Any] = Ring(65_536)
+        self.flusher = Flusher(self.ring, [self.destination], ledger=self.ledger, interval_s=0.01)
+
+    def offer(self, spans: list[Any]) -> None:
+        for span in spans:
+            self.ring.offer(span)
+
+    @property
+    def report(self) -> Any:
+        report = self.ledger.report("collector")
+        assert report.balanced
+        return report
+
+
+@pytest.fixture
+def rig() -> Any:
+    rigs: list[Rig] = []
+
+    def make(*arguments: Any, **options: Any) -> Rig:
+        rigs.append(Rig(*arguments, **options))
+        return rigs[-1]
+
+    yield make
+    for each in rigs:
+        each.flusher.shutdown(0.2)
+
+
+def test_spans_arrive(rig: Any, receiver: Any, spans: Any) -> None:
+    """Every span offered is at the collector after flush, once, in order."""
+    lookout = rig(receiver.url)
+    lookout.offer(spans(1000))
+    assert lookout.flusher.flush(5)
+    assert receiver.ids == list(range(1, 1001))
+    assert (lookout.report.created, lookout.report.acknowledged) == (1000, 1000)
+
+
+def test_request_is_what_the_protocol_says(rig: Any, receiver: Any, span: Any) -> None:
+    """Path, content type, compression, suppression of tracing and the ledger's header."""
+    lookout = rig(receiver.url, token="secret", headers={"X-Scope-OrgID": "acme"})
+    lookout.offer([span(name="pay", kind=2)])
+    assert lookout.flusher.flush(5)
+    request = receiver.requests[0]
+    assert request.path == "/api/v2/spans"
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Content-Encoding"] in {"zstd", "gzip"}
+    assert request.headers["b3"] == "0"
+    assert request.headers["Authorization"] == "Bearer secret"
+    assert request.headers["X-Scope-OrgID"] == "acme"
+    assert json.loads(request.headers["X-Lookout-Ledger"]) == {
+        "process": lookout.ledger.process,
+        "service": "shop",
+        "seq": 1,
+        "created": 1,
+        "sampled_out": 0,
+        "dropped": {},
+        "sent": 1,
+    }
+
+
+def test_spans_arrive_without_flush(
+    rig: Any, receiver: Any, spans: Any, wait_until: Callable[..., None]
+) -> None:
+    """The threads start by themselves and send by themselves."""
+    lookout = rig(receiver.url)
+    lookout.offer(spans(10))
+    wait_until(lambda: len(receiver.ids) == 10)
+
+
+def test_shutdown_reports_the_final_ledger(rig: Any, receiver: Any, spans: Any) -> None:
+    """The last request is an empty list whose header carries the final counts."""
+    lookout = rig(receiver.url)
+    lookout.offer(spans(3))
+    lookout.ledger.sample_out()
+    assert lookout.flusher.shutdown(5)
+    last = receiver.requests[-1]
+    assert last.json == []
+    counts = json.loads(last.headers["X-Lookout-Ledger"])
+    assert (counts["created"], counts["sent"], counts["sampled_out"]) == (4, 3, 1)
+
+
+def test_batches_respect_count_and_bytes(rig: Any, receiver: Any, spans: Any, span: Any) -> None:
+    """No parcel holds more spans or bytes than allowed, whatever comes in."""
+    lookout = rig(receiver.url, Limits(batch_records=100, batch_bytes=4_000, linger_s=0.01))
+    lookout.offer(spans(250))
+    lookout.offer([span(span_id=251, tags={"blob": "x" * 5_000})])
+    lookout.offer([span(span_id=252)])
+    assert lookout.flusher.flush(5)
+    assert sorted(receiver.ids) == [*range(1, 251), 252]
+    assert all(len(request.body) <= 4_000 for request in receiver.requests)
+    assert all(len(request.json) <= 100 for request in receiver.requests)
+    assert lookout.report.dropped == {"too_large": 1}
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 401, 404])
+def test_retries_what_may_pass(
+    rig: Any, receiver: Any, spans: Any, status: int, wait_until: Callable[..., None]
+) -> None:
+    """A server that is busy, broken or not yet set up costs nothing but time."""
+    receiver.answers = [status, status]
+    lookout = rig(receiver.url)
+    lookout.offer(spans(5))
+    wait_until(lambda: receiver.ids == [1, 2, 3, 4, 5])
+    assert lookout.flusher.flush(5)
+    assert (lookout.report.sent, lookout.report.dropped) == (5, {})
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_drops_what_is_refused(rig: Any, receiver: Any, spans: Any, status: int) -> None:
+    """A batch the collector calls bad is counted as refused and not sent again."""
+    receiver.answers = [status]
+    lookout = rig(receiver.url)
+    lookout.offer(spans(5))
+    assert lookout.flusher.flush(5)
+    lookout.offer(spans(1))
+    assert lookout.flusher.flush(5)
+    assert receiver.ids == [1]
+    assert (lookout.report.sent, lookout.report.dropped) == (1, {"refused": 5})
+
+
+def test_splits_what_is_too_large_for_the_server(rig: Any, receiver: Any, spans: Any) -> None:
+    """413 makes the batch smaller until it fits; only a single span too large is dropped."""
+    receiver.answers = [413, 413, 413]
+    lookout = rig(receiver.url)
+    lookout.offer(spans(4))
+    assert lookout.flusher.flush(5)
+    assert receiver.ids == [2, 3, 4]
+    assert lookout.report.dropped == {"too_large": 1}
+
+
+def test_falls_back_to_gzip(rig: Any, receiver: Any, spans: Any) -> None:
+    """A server that does not know zstd answers 415 once and gets gzip from then on."""
+    receiver.answers = [415]
+    lookout = rig(receiver.url, compression="zstd")
+    lookout.offer(spans(2))
+    assert lookout.flusher.flush(5)
+    lookout.offer(spans(1))
+    assert lookout.flusher.flush(5)
+    assert [r.headers["Content-Encoding"] for r in receiver.requests] == ["gzip", "gzip"]
+    assert receiver.ids == [1, 2, 1]
+
+
+def test_honours_retry_after(
+    rig: Any, receiver: Any, spans: Any, wait_until: Callable[..., None]
+) -> None:
+    """A server that asks for a second gets it, though the own backoff is shorter."""
+    receiver.answers = [(503, {"Retry-After": "1"})]
+    lookout = rig(receiver.url)
+    started = time.monotonic()
+    lookout.offer(spans(1))
+    wait_until(lambda: receiver.ids == [1])
+    assert time.monotonic() - started >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("5", 5.0), ("", None), (None, None), ("soon", None)]
+)
+def test_reads_retry_after(value: str | None, seconds: float | None) -> None:
+    """A number of seconds is understood, nonsense ignored."""
+    assert retry_after(value) == seconds
+
+
+def test_reads_retry_after_dates() -> None:
+    """A date in the past means now."""
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+
+
+def test_fails_over_to_the_next_address(
+    rig: Any, receiver: Any, spans: Any, closed_port: int
+) -> None:
+    """With several addresses the first that answers gets the spans."""
+    lookout = rig([f"http://127.0.0.1:{closed_port}", receiver.url])
+    lookout.offer(spans(3))
+    assert lookout.flusher.flush(5)
+    assert receiver.ids == [1, 2, 3]
+
+
+def test_one_line_per_change_of_state(
+    rig: Any,
+    serve: Any,
+    spans: Any,
+    closed_port: int,
+    caplog: Any,
+    wait_until: Callable[..., None],
+) -> None:
+    """An outage says it began and that it is over, not every attempt in between."""
+    caplog.set_level(logging.INFO, "lookout")
+    lookout = rig(f"http://127.0.0.1:{closed_port}")
+    lookout.offer(spans(2))
+    wait_until(lambda: lookout.destination._backoff._failures > 4)
+    receiver = serve(closed_port)
+    wait_until(lambda: receiver.ids == [1, 2])
+    wait_until(lambda: not lookout.destination.down)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert "collector is down" in lines[0]
+    assert "collector is back" in lines[1]
+
+
+def test_memory_is_bounded_while_down(rig: Any, spans: Any, closed_port: int) -> None:
+    """Without a spill directory the oldest spans give way, counted."""
+    limits = Limits(batch_records=10, memory_bytes=2_000, linger_s=0.01)
+    lookout = rig(f"http://127.0.0.1:{closed_port}", limits, compression="none")
+    lookout.offer(spans(100))
+    assert not lookout.flusher.flush(2)
+    report = lookout.report
+    assert report.dropped["spill_full"] + report.in_flight == 100
+    assert report.in_flight <= 10
+
+
+def test_waiting_spans_are_counted_at_shutdown(rig: Any, spans: Any, closed_port: int) -> None:
+    """Without a spill directory an exit while the collector is down is no silent loss."""
+    lookout = rig(f"http://127.0.0.1:{closed_port}")
+    lookout.offer(spans(7))
+    assert not lookout.flusher.shutdown(1)
+    report = lookout.report
+    assert (report.dropped, report.in_flight) == ({"shutdown": 7}, 0)
+
+
+def test_spill_survives_a_restart(
+    rig: Any, serve: Any, spans: Any, closed_port: int, tmp_path: Path, wait_until: Any
+) -> None:
+    """What one process could not send, the next one does, under the first one's ledger."""
+    url = f"http://127.0.0.1:{closed_port}"
+    first = rig(url, spill=tmp_path)
+    first.offer(spans(50))
+    assert not first.flusher.shutdown(1)
+    assert (first.report.in_flight, first.report.dropped) == (50, {})
+    receiver = serve(closed_port)
+    second = rig(url, spill=tmp_path)
+    second.offer(spans(1))
+    wait_until(lambda: len(receiver.ids) == 51)
+    assert second.flusher.flush(5)
+    assert receiver.ids == [*range(1, 51), 1]
+    ledgers = [json.loads(request.headers["X-Lookout-Ledger"]) for request in receiver.requests]
+    assert {each["process"] for each in ledgers} == {first.ledger.process, second.ledger.process}
+    assert second.report.created == 1
+    assert second.destination.account.replayed == 50
+    second.flusher.shutdown(5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_spill_replays_when_the_collector_is_back(
+    rig: Any, serve: Any, spans: Any, closed_port: int, tmp_path: Path, wait_until: Any
+) -> None:
+    """Spans on disk come before newer ones, and none is lost or doubled."""
+    lookout = rig(f"http://127.0.0.1:{closed_port}", spill=tmp_path)
+    lookout.offer(spans(30))
+    wait_until(lambda: list(tmp_path.glob("*/*.parcel")))
+    receiver = serve(closed_port)
+    wait_until(lambda: len(receiver.ids) == 30)
+    assert receiver.ids == list(range(1, 31))
+    assert lookout.flusher.flush(5)
+    assert (lookout.report.sent, lookout.report.in_flight) == (30, 0)
+
+
+def test_spill_is_bounded(rig: Any, spans: Any, closed_port: int, tmp_path: Path) -> None:
+    """A full spill gives up the oldest parcels and counts them."""
+    limits = Limits(batch_records=10, linger_s=0.01)
+    lookout = rig(f"http://127.0.0.1:{closed_port}", limits, spill=tmp_path, spill_bytes=4_000)
+    for _ in range(10):
+        lookout.offer(spans(10))
+        lookout.flusher.flush(1)
+    lookout.flusher.shutdown(1)
+    kept = sum(path.stat().st_size for path in tmp_path.glob("*/*.parcel"))
+    assert 0 < kept <= 4_000
+    assert lookout.report.dropped["spill_full"] + lookout.report.in_flight == 100
+
+
+def test_hanging_collector_does_not_hold_up_the_exit(rig: Any, receiver: Any, spans: Any) -> None:
+    """Shutdown keeps its deadline when the collector takes requests and never answers."""
+    receiver.answering.clear()
+    lookout = rig(receiver.url)
+    lookout.offer(spans(4))
+    started = time.monotonic()
+    assert not lookout.flusher.shutdown(0.5)
+    assert time.monotonic() - started < 2.0
+    report = lookout.report
+    assert (report.dropped, report.in_flight) == ({"shutdown": 4}, 0)
+
+
+def test_metrics_travel_the_same_way(rig: Any, receiver: Any) -> None:
+    """post() sends any body, retries it, and leaves the ledger of spans alone."""
+    receiver.answers = [503]
+    lookout = rig(receiver.url)
+    lookout.destination.post("/v1/metrics", b"{}", "application/json", {"X-Extra": "1"})
+    lookout.destination.flush(Deadline(1))
+    assert lookout.destination.flush(Deadline(5))
+    request = receiver.requests[0]
+    assert (request.path, request.body) == ("/v1/metrics", b"{}")
+    assert request.headers["X-Extra"] == "1"
+    assert lookout.report.created == 0
+
+
+@pytest.mark.parametrize("url", ["", "localhost:9411", "ftp://x", "http://"])
+def test_names_a_bad_address(url: str) -> None:
+    """An address that is none is refused at once, with what was given."""
+    with pytest.raises(ValueError, match="http://host:port"):
+        HttpClient(url)
