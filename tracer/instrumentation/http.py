@@ -40,7 +40,7 @@ def observed(side: str, seconds: float, tags: Tags) -> None:
     for observer in _observers:
         try:
             observer(side, seconds, tags)
-        except Exception:  # noqa: BLE001 - an observer must never reach the application
+        except Exception:
             continue
 
 
