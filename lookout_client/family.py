@@ -6,15 +6,13 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .metric import OVERFLOW_TAGS, Kind, Tags, tag_set
 
 if TYPE_CHECKING:
-    from .meters import Meter
+    from .bound import Meter
     from .registry import Registry
-
-M = TypeVar("M", bound="Meter")
 
 #: Look-up spellings remembered per series: each is one order in which call sites name the tags.
 SPELLINGS_PER_SERIES = 4
@@ -59,7 +57,7 @@ class Family:
     )
 
     def __init__(
-        self, registry: Registry, definition: Definition, meter_type: type[Meter], limit: int
+        self, registry: Registry, definition: Definition, meter_type: type[Meter[Any]], limit: int
     ) -> None:
         self.registry = registry
         self.definition = definition
@@ -75,14 +73,14 @@ class Family:
         """The series with exactly ``tags``, created if need be, or the overflow series."""
         return self.series.get(tags) or self.registry.admit(self, tags)
 
-    def child(self, parent: M, tags: Mapping[str, object]) -> M:
+    def child(self, parent: Meter[Any], tags: Mapping[str, object]) -> Any:
         """What :meth:`Meter.with_tags` answers when its look-up has not seen these tags."""
-        found: M = self.get(tag_set({**dict(parent.tags), **tags} if parent.tags else tags))
+        found = self.get(tag_set({**dict(parent.tags), **tags} if parent.tags else tags))
         if not parent.tags and found.tags is not OVERFLOW_TAGS:
             self._remember(tuple(tags.items()), found)
         return found
 
-    def child_of_values(self, parent: M, values: tuple[object, ...]) -> M:
+    def child_of_values(self, parent: Meter[Any], values: tuple[object, ...]) -> Any:
         """What :meth:`Meter.tagged` answers when its look-up has not seen these values."""
         keys = self.definition.keys
         if len(values) > len(keys):
@@ -92,7 +90,7 @@ class Family:
             self._remember(values, found)
         return found
 
-    def _remember(self, spelling: tuple[object, ...], meter: Meter) -> None:
+    def _remember(self, spelling: tuple[object, ...], meter: Meter[Any]) -> None:
         # Only texts: 1, 1.0 and True are equal keys but different tag values.
         plain = all(type(item) is str for pair in spelling for item in _parts(pair))
         if plain and len(self.lookup) < self.limit * SPELLINGS_PER_SERIES:

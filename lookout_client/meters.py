@@ -1,340 +1,91 @@
-"""The meters an application records into.
+"""Meters as applications ask for them: recording accepts tags, and ``with_tags`` binds them.
 
-A meter is one series: a metric's name with one tag set. Its recording methods take no lock, do
-no I/O, never raise and allocate nothing that outlives the call.
+``requests.inc(result="ok")`` looks the series up each time. Where a path is hot, keep
+``ok = requests.with_tags(result="ok")`` and call ``ok.inc()``.
 
-Why plain attributes and no lock, per-thread cells or append log: CPython hands the interpreter
-lock over only at function entry, at calls and at backward jumps (``CHECK_EVAL_BREAKER`` in
-ceval.c, since 3.10). ``self._value += amount`` with a number of type int or float holds none of
-these between its load and its store, so no update can be lost; a test checks the byte code of
-every recording method for it. Measured beside prometheus_client's ``labels().inc()`` = 1.00: the
-attribute 0.05, an append log 0.05 plus a fold and a bound, cells per thread 0.08, threading.local
-0.10. Hence every number that is not exactly an int or a float is converted first, on the slow
-path. Interpreters without that lock get the sharded classes of :mod:`lookout_client.sharded`.
+The classes here add nothing but the tags: an open meter is the same series as the bound one it
+extends, so a registry can open a series that was bound before.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
-
-from .metric import Kind, MetricId, Tags
-from .snapshot import BucketPoint, NumberPoint, Point
-
-if TYPE_CHECKING:
-    from .family import Family
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-#: The largest finite float: what is above it, or not a number, is refused.
-MAX_VALUE = sys.float_info.max
-
-_NO_LOOKUP: dict[tuple[object, ...], Any] = {}
+from .bound import (
+    BoundCounter,
+    BoundGauge,
+    BoundHistogram,
+    BoundSummary,
+    BoundTimer,
+    BoundUpDownCounter,
+    Timing,
+)
 
 
-class Meter:
-    """One series of a metric. Obtained from a registry, never constructed by applications."""
+class Counter(BoundCounter):
+    """Counts what happened: it only grows. ``requests.inc()``, ``sent.inc(1024, to="db")``."""
 
-    __slots__ = ("__weakref__", "_armed", "_lookup", "created_ns", "exemplar", "family", "tags")
-    kind: Kind
+    __slots__ = ()
 
-    def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
-        self.family = family
-        self.tags = tags
-        self.created_ns = created_ns
-        self.exemplar: Any = None
-        self._armed = 0
-        self._lookup: dict[tuple[object, ...], Any] = _NO_LOOKUP if tags else family.lookup
-
-    @property
-    def id(self) -> MetricId:
-        """Name and intrinsic tags."""
-        return MetricId(self.family.name, self.tags)
-
-    def with_tags(self, tags: Mapping[str, object] | None = None, /, **more: object) -> Self:
-        """The meter of the same metric whose tags are this one's and these.
-
-        Keep the result where a path is hot: recording into a bound meter costs a fraction of
-        looking it up.
-        """
-        if tags is None:
-            try:
-                found: Self = self._lookup[(*more.items(),)]
-                return found
-            except (KeyError, TypeError):
-                tags = more
-        else:
-            tags = {**tags, **more}
-        return self.family.child(self, tags)
-
-    def tagged(self, *values: str) -> Self:
-        """The meter for these values of the metric's declared tag ``keys``, in their order.
-
-        The fastest look-up. Values beyond the declared keys are refused and counted; missing
-        ones are empty.
-        """
-        try:
-            found: Self = self._lookup[values]
-            return found
-        except (KeyError, TypeError):
-            return self.family.child_of_values(self, values)
-
-    @property
-    def touched(self) -> bool:
-        """True once anything was recorded."""
-        raise NotImplementedError
-
-    def merge(self, other: Self) -> None:
-        """Take over what was recorded into ``other``, a meter of the same metric."""
-        raise NotImplementedError
-
-    def point(self) -> Point | None:
-        """What was recorded so far, or None where there is nothing to report."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return f"<{self.kind.value} {self.id}>"
+    def inc(self, amount: float | None = None, **tags: object) -> None:
+        """Add ``amount``, 1 unless given, to the series with ``tags``."""
+        BoundCounter.inc(self.with_tags(**tags) if tags else self, amount)
 
 
-class Counter(Meter):
-    """Counts what happened: it only grows. ``requests.inc()``, ``bytes_sent.inc(1024)``."""
-
-    __slots__ = ("_value",)
-    kind = Kind.COUNTER
-
-    def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
-        super().__init__(family, tags, created_ns)
-        self._value: int | float = 0
-
-    def inc(self, amount: int | float | None = None) -> None:
-        """Add ``amount`` (1 unless given). Negative, infinite and non-numbers are refused."""
-        if amount is None:
-            self._value += 1
-            if self._armed:
-                self._note(1)
-        elif amount.__class__ is int and amount >= 0:
-            self._value += amount
-            if self._armed:
-                self._note(amount)
-        else:
-            self._add(amount)
-
-    def _add(self, amount: float) -> None:
-        number = self.family.number(amount)
-        if number is None:
-            return
-        if number < 0:
-            self.family.refuse("negative")
-            return
-        self._value += number
-        if self._armed:
-            self._note(number)
-
-    def _note(self, amount: float) -> None:
-        self.family.note(self, amount)
-
-    @property
-    def value(self) -> float:
-        """The sum of everything recorded since ``created_ns``."""
-        return self._value
-
-    @property
-    def touched(self) -> bool:
-        return self._value != 0
-
-    def merge(self, other: Self) -> None:
-        self._value += other._value
-
-    def point(self) -> NumberPoint:
-        return NumberPoint(self.tags, self._value, self.created_ns, self.exemplar)
-
-
-class UpDownCounter(Counter):
+class UpDownCounter(BoundUpDownCounter):
     """A sum that may shrink: connections open, jobs queued. SOFALookout's Counter."""
 
     __slots__ = ()
-    kind = Kind.UP_DOWN_COUNTER
 
-    def inc(self, amount: float | None = None) -> None:
-        """Add ``amount``, which may be negative (1 unless given)."""
-        number = 1 if amount is None else self.family.number(amount)
-        if number is not None:
-            self._value += number
+    def inc(self, amount: float | None = None, **tags: object) -> None:
+        """Add ``amount``, 1 unless given, to the series with ``tags``."""
+        BoundUpDownCounter.inc(self.with_tags(**tags) if tags else self, amount)
 
-    def dec(self, amount: float | None = None) -> None:
-        """Take ``amount`` away (1 unless given)."""
-        number = 1 if amount is None else self.family.number(amount)
-        if number is not None:
-            self._value -= number
+    def dec(self, amount: float | None = None, **tags: object) -> None:
+        """Take ``amount``, 1 unless given, from the series with ``tags``."""
+        BoundUpDownCounter.dec(self.with_tags(**tags) if tags else self, amount)
 
 
-class Gauge(Meter):
+class Gauge(BoundGauge):
     """A value that is what it was last set to, or what a callback says when read."""
 
-    __slots__ = ("_value", "callback")
-    kind = Kind.GAUGE
+    __slots__ = ()
 
-    def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
-        super().__init__(family, tags, created_ns)
-        self._value: float | None = None
-        self.callback: Callable[[], float] | None = None
+    def set(self, value: float, **tags: object) -> None:
+        """Make ``value`` the current one of the series with ``tags``."""
+        BoundGauge.set(self.with_tags(**tags) if tags else self, value)
 
-    def set(self, value: float) -> None:
-        """Make ``value`` the current one. NaN and infinities are allowed: they are readings."""
-        if value.__class__ is float or value.__class__ is int:
-            self._value = value
-        else:
-            number = self.family.reading(value)
-            if number is not None:
-                self._value = number
+    def inc(self, amount: float = 1, **tags: object) -> None:
+        """Add ``amount`` to the current value of the series with ``tags``."""
+        BoundGauge.inc(self.with_tags(**tags) if tags else self, amount)
 
-    def inc(self, amount: float = 1) -> None:
-        """Add ``amount`` to the current value; a gauge never set counts from 0."""
-        number = self.family.number(amount)
-        if number is not None:
-            self._value = number if self._value is None else self._value + number
-
-    def dec(self, amount: float = 1) -> None:
-        """Take ``amount`` from the current value."""
-        number = self.family.number(amount)
-        if number is not None:
-            self._value = -number if self._value is None else self._value - number
-
-    def set_to_current_time(self) -> None:
-        """Set to the Unix time in seconds."""
-        self._value = time.time()
-
-    @property
-    def value(self) -> float | None:
-        """The current value, from the callback if there is one; None when there is none.
-
-        A callback that raises or answers something that is no number is counted and read as
-        None: one bad gauge must not spoil the reading of the others.
-        """
-        if self.callback is None:
-            return self._value
-        try:
-            return self.family.reading(self.callback())
-        except Exception:
-            self.family.refuse("callback")
-            return None
-
-    @property
-    def touched(self) -> bool:
-        return self._value is not None or self.callback is not None
-
-    def merge(self, other: Self) -> None:
-        if other._value is not None:
-            self._value = other._value
-
-    def point(self) -> NumberPoint | None:
-        value = self.value
-        return None if value is None else NumberPoint(self.tags, value, self.created_ns)
+    def dec(self, amount: float = 1, **tags: object) -> None:
+        """Take ``amount`` from the current value of the series with ``tags``."""
+        BoundGauge.dec(self.with_tags(**tags) if tags else self, amount)
 
 
-class DistributionSummary(Meter):
-    """How much, how often: count, sum and the largest value, with buckets if asked for."""
+class DistributionSummary(BoundSummary):
+    """How often, how much and the largest: ``sizes.record(len(body))``."""
 
-    __slots__ = ("_bounds", "_counts", "_max", "_sum", "exemplars")
-    kind = Kind.SUMMARY
+    __slots__ = ()
 
-    def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
-        super().__init__(family, tags, created_ns)
-        self._bounds: tuple[float, ...] = family.bounds
-        self._counts = [0] * (len(family.bounds) + 1)
-        self._sum: float = 0.0
-        self._max: float = -1.0
-        self.exemplars: dict[int, Any] | None = None
-
-    def record(self, value: float) -> None:
-        """Record one value, 0 included. Negative, infinite and non-numbers are refused."""
-        if value.__class__ is float and 0.0 <= value <= MAX_VALUE:
-            self._counts[bisect_left(self._bounds, value)] += 1
-            self._sum += value
-            if value > self._max:  # noqa: PLR1730 - max() is a call: the thread could switch in it
-                self._max = value
-            if self._armed:
-                self._note(value)
-        else:
-            self._record(value)
-
-    def _record(self, value: float) -> None:
-        number = self.family.number(value)
-        if number is None:
-            return
-        if number < 0:
-            self.family.refuse("negative")
-            return
-        number = float(number)
-        self._counts[bisect_left(self._bounds, number)] += 1
-        self._sum += number
-        if number > self._max:  # noqa: PLR1730
-            self._max = number
-        if self._armed:
-            self._note(number)
-
-    def _note(self, value: float) -> None:
-        self.family.note_bucket(self, value, bisect_left(self._bounds, value))
-
-    @property
-    def count(self) -> int:
-        """How many values were recorded."""
-        return sum(self._counts)
-
-    @property
-    def total(self) -> float:
-        """Their sum."""
-        return self._sum
-
-    @property
-    def max(self) -> float:
-        """The largest value since the last completed step; 0 if there was none."""
-        return max(self._max, 0.0)
-
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        """Upper bounds of the buckets, ascending; +Inf is implied."""
-        return self._bounds
-
-    @property
-    def bucket_counts(self) -> list[int]:
-        """Values per bucket, not cumulative; the last is beyond every bound."""
-        return self._counts.copy()
-
-    @property
-    def touched(self) -> bool:
-        return any(self._counts)
-
-    def merge(self, other: Self) -> None:
-        for index, count in enumerate(other._counts):
-            self._counts[index] += count
-        self._sum += other._sum
-        self._max = max(self._max, other._max)
-
-    def point(self) -> BucketPoint:
-        # No call between the two reads: a recording is seen in both or in neither.
-        counts, total = [*self._counts], self._sum
-        return BucketPoint(self.tags, total, counts, self.created_ns, self.exemplars)
+    def record(self, value: float, **tags: object) -> None:
+        """Record one value into the series with ``tags``."""
+        BoundSummary.record(self.with_tags(**tags) if tags else self, value)
 
 
-class Histogram(DistributionSummary):
+class Histogram(BoundHistogram):
     """A distribution over classic buckets with fixed upper bounds."""
 
     __slots__ = ()
-    kind = Kind.HISTOGRAM
+
+    def record(self, value: float, **tags: object) -> None:
+        """Record one value into the series with ``tags``."""
+        BoundHistogram.record(self.with_tags(**tags) if tags else self, value)
 
     #: prometheus_client's name for the same thing.
-    observe = DistributionSummary.record
+    observe = record
 
 
-class Timer(DistributionSummary):
+class Timer(BoundTimer):
     """How long things take, in seconds.
 
     ``with timer.time(): ...``, ``@timer`` on a plain or async function, or
@@ -342,59 +93,11 @@ class Timer(DistributionSummary):
     """
 
     __slots__ = ()
-    kind = Kind.TIMER
 
-    def time(self) -> Timing:
+    def record(self, value: float, **tags: object) -> None:
+        """Record a duration in seconds into the series with ``tags``."""
+        BoundTimer.record(self.with_tags(**tags) if tags else self, value)
+
+    def time(self, **tags: object) -> Timing:
         """A context manager that records how long its block took, an exception included."""
-        return Timing(self)
-
-    def record_ns(self, nanoseconds: int) -> None:
-        """Record a duration given in nanoseconds."""
-        number = self.family.number(nanoseconds)
-        if number is not None:
-            self.record(number / 1e9)
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate ``function``, plain or async, so that each of its calls is timed."""
-        return timed(self, function)
-
-
-class Timing:
-    """One measurement of a :class:`Timer`, running between ``__enter__`` and ``__exit__``."""
-
-    __slots__ = ("_start", "_timer")
-
-    def __init__(self, timer: Timer) -> None:
-        self._timer = timer
-        self._start = 0
-
-    def __enter__(self) -> Timing:
-        self._start = time.perf_counter_ns()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.record((time.perf_counter_ns() - self._start) / 1e9)
-
-
-def timed(timer: Timer, function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` with every call recorded into ``timer``; a coroutine is timed until it ends."""
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def timed_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with Timing(timer):
-                return await function(*args, **kwargs)
-
-        return timed_async  # type: ignore[return-value]
-
-    @functools.wraps(function)
-    def timed_plain(*args: P.args, **kwargs: P.kwargs) -> R:
-        with Timing(timer):
-            return function(*args, **kwargs)
-
-    return timed_plain
+        return Timing(self.with_tags(**tags) if tags else self)

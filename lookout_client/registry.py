@@ -11,23 +11,18 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from .bound import Meter
 from .errors import InvalidName, MeterClash, MeterError
 from .exemplars import Exemplars
 from .family import Definition, Family
-from .meters import (
-    Counter,
-    DistributionSummary,
-    Gauge,
-    Histogram,
-    Meter,
-    Timer,
-    UpDownCounter,
-)
+from .meters import Counter, DistributionSummary, Gauge, Histogram, Timer, UpDownCounter
 from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set
 from .snapshot import Point, Snapshot
 from .units import check_mtype, check_unit
 
-M = TypeVar("M", bound=Meter)
+M = TypeVar("M", bound=Meter[Any])
+
+AnyMeter = Meter[Any]
 
 log = logging.getLogger("lookout.meters")
 
@@ -136,6 +131,7 @@ class Registry:
         unit: str = "",
         mtype: str = "",
         description: str = "",
+        help: str = "",
         keys: Sequence[str] = (),
         meta: Mapping[str, object] | None = None,
         buckets: Sequence[float] = (),
@@ -143,7 +139,8 @@ class Registry:
     ) -> M:
         """The meter of ``meter_type`` with this name and these tags, created if need be.
 
-        ``unit`` and ``mtype`` are Metrics 2.0's; ``keys`` declares the tag keys for
+        ``unit`` and ``mtype`` are Metrics 2.0's; ``description``, or ``help`` as Prometheus calls
+        it, says in a sentence what is measured; ``keys`` declares the tag keys for
         :meth:`Meter.tagged`; ``meta`` are tags outside identity; ``buckets`` are upper bounds.
         Tags may be given as a mapping, as further keyword arguments, or both.
         """
@@ -156,7 +153,7 @@ class Registry:
                     meter_type.kind,
                     check_unit(unit),
                     check_mtype(mtype, unit, meter_type.kind),
-                    str(description),
+                    str(description or help),
                     tuple(checked_name(key) for key in keys),
                     tag_set(meta or {}),
                     checked_bounds(buckets),
@@ -167,10 +164,15 @@ class Registry:
                 raise
             self._warn(("refused", repr(name), str(error)), "%s; it is not reported", error)
             return self._detached(meter_type, series)
-        meter: M = family.get(series)
-        return meter
+        return self._open(meter_type, family.get(series))
 
-    def get(self, name: str, tags: Mapping[str, object] | None = None) -> Meter | None:
+    def _open(self, meter_type: type[M], meter: Any) -> M:
+        """``meter``, accepting tags with each recording from now on."""
+        if type(meter) is not meter_type:
+            meter.__class__ = meter_type  # the open class has the same slots as the bound one
+        return meter  # type: ignore[no-any-return]
+
+    def get(self, name: str, tags: Mapping[str, object] | None = None) -> AnyMeter | None:
         """The meter with this name and exactly these tags, or None."""
         family = self.families.get(name)
         return family.series.get(tag_set(tags or {})) if family else None
@@ -184,7 +186,7 @@ class Registry:
             self._series -= len(family.series)
             return True
 
-    def __iter__(self) -> Iterator[Meter]:
+    def __iter__(self) -> Iterator[AnyMeter]:
         """Every series, metric by metric."""
         for family in list(self.families.values()):
             yield from list(family.series.values())
@@ -214,10 +216,10 @@ class Registry:
                 snapshots.append(Snapshot(family.definition, points))
         return snapshots
 
-    def admit(self, family: Family, tags: Tags) -> Meter:
+    def admit(self, family: Family, tags: Tags) -> AnyMeter:
         """Add a series to ``family``, or answer its overflow series where a limit is reached."""
         with self._lock:
-            found: Meter | None = family.series.get(tags)
+            found: AnyMeter | None = family.series.get(tags)
             if found is not None:
                 return found
             full = len(family.series) >= family.limit or self._series >= self.max_series
@@ -228,12 +230,14 @@ class Registry:
             self._series += 1
             return meter
 
-    def _new(self, family: Family, tags: Tags) -> Meter:
-        meter = family.meter_type(family, tags, self.clock_ns())
+    def _new(self, family: Family, tags: Tags) -> AnyMeter:
+        # Bound: a registry opens it where it hands it out itself.
+        bound_type: type[AnyMeter] = family.meter_type.__bases__[0]
+        meter = bound_type(family, tags, self.clock_ns())
         meter._armed = self.exemplars.tries
         return meter
 
-    def _overflow(self, family: Family, tags: Tags) -> Meter:
+    def _overflow(self, family: Family, tags: Tags) -> AnyMeter:
         self.overflowed += 1
         if family.overflow is None:
             family.overflow = self._new(family, OVERFLOW_TAGS)
@@ -248,10 +252,10 @@ class Registry:
             MetricId(family.name, tags),
             MetricId(family.name, OVERFLOW_TAGS),
         )
-        meter: Meter = family.overflow
+        meter: AnyMeter = family.overflow
         return meter
 
-    def _family(self, meter_type: type[Meter], wanted: Definition) -> Family:
+    def _family(self, meter_type: type[AnyMeter], wanted: Definition) -> Family:
         with self._lock:
             family = self.families.get(wanted.name)
             if family is None:

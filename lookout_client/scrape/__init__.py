@@ -1,15 +1,15 @@
 """What a Prometheus server reads: the exposition formats and the ways to serve them."""
 
-from .asgi import asgi_app
-from .negotiation import Exposition, exposition_for
+from .asgi import metrics_asgi
+from .negotiation import Answer, Exposition
 from .server import ScrapeServer, start_server
-from .wsgi import wsgi_app
+from .wsgi import metrics_wsgi
 
 __all__ = [
+    "Answer",
     "Exposition",
     "ScrapeServer",
-    "asgi_app",
-    "exposition_for",
+    "metrics_asgi",
+    "metrics_wsgi",
     "start_server",
-    "wsgi_app",
 ]

@@ -1,4 +1,4 @@
-"""The scrape as an ASGI application, to be mounted at ``/metrics``."""
+"""The scrape under ASGI."""
 
 from __future__ import annotations
 
@@ -11,38 +11,50 @@ from ..registry import Registry
 from .negotiation import Exposition
 
 Message = MutableMapping[str, Any]
-ASGIApp = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
-    Awaitable[None],
-]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def asgi_app(registry: Registry | None = None) -> ASGIApp:
-    """An ASGI application that answers every GET with the metrics of ``registry``.
+def metrics_asgi(
+    app: ASGIApp | None = None,
+    *,
+    path: str = "/metrics",
+    registry: Registry | None = None,
+) -> ASGIApp:
+    """The metrics of ``registry`` at ``path``, and ``app`` everywhere else.
 
-    The exposition is rendered in a worker thread, so that the event loop goes on serving.
+    Without ``app`` every path answers the metrics, to be mounted by a framework. The exposition
+    is rendered in a worker thread, so that the event loop goes on serving.
     """
     exposition = Exposition(registry if registry is not None else REGISTRY)
 
-    async def app(
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        if scope["type"] != "http":
+    async def serve(scope: Message, receive: Receive, send: Send) -> None:
+        if app is not None and (scope["type"] != "http" or scope["path"] != path):
+            await app(scope, receive, send)
+        elif scope["type"] == "http":
+            await _answer(exposition, scope, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
             raise RuntimeError(f"the metrics endpoint speaks http only, not {scope['type']}")
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        answer = await asyncio.to_thread(
-            exposition.answer, headers.get(b"accept", ""), headers.get(b"accept-encoding", "")
-        )
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [(k.lower().encode(), v.encode()) for k, v in answer.headers],
-            }
-        )
-        body = b"" if scope["method"] == "HEAD" else answer.body
-        await send({"type": "http.response.body", "body": body})
 
-    return app
+    return serve
+
+
+async def _answer(exposition: Exposition, scope: Message, send: Send) -> None:
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    answer = await asyncio.to_thread(
+        exposition.answer, headers.get(b"accept", ""), headers.get(b"accept-encoding", "")
+    )
+    pairs = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": 200, "headers": pairs})
+    body = b"" if scope["method"] == "HEAD" else answer.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Start and stop with the server when served on its own."""
+    for phase in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{phase}.complete"})

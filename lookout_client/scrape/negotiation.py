@@ -54,11 +54,6 @@ class Exposition:
         return self._openmetrics if best[0] == "application/openmetrics-text" else self._text
 
 
-def exposition_for(registry: Registry) -> Exposition:
-    """The exposition of ``registry``."""
-    return Exposition(registry)
-
-
 def preferences(accept: str) -> list[tuple[str, float, dict[str, str]]]:
     """The media types of an Accept header with their weights and parameters.
 

@@ -1,0 +1,1 @@
+"""Sending metrics to a collector, in OTLP or in SOFALookout's protocol."""
