@@ -1,1 +1,37 @@
 """What happened: spans, where they belong, and whether they are kept."""
+
+from .api import get_tracer, start_span
+from .baggage import Baggage
+from .context import current_context, current_span, use_span, wrap
+from .decorators import trace
+from .kinds import SpanKind, StatusCode
+from .propagation import extract, inject
+from .sampling import AlwaysOff, AlwaysOn, Decision, ParentBased, Ratio, Sampler
+from .span import Span
+from .span_context import SpanContext
+from .tracer import CURRENT, Tracer
+
+__all__ = [
+    "CURRENT",
+    "AlwaysOff",
+    "AlwaysOn",
+    "Baggage",
+    "Decision",
+    "ParentBased",
+    "Ratio",
+    "Sampler",
+    "Span",
+    "SpanContext",
+    "SpanKind",
+    "StatusCode",
+    "Tracer",
+    "current_context",
+    "current_span",
+    "extract",
+    "get_tracer",
+    "inject",
+    "start_span",
+    "trace",
+    "use_span",
+    "wrap",
+]

@@ -1,0 +1,110 @@
+"""The current span, and taking it along: into threads, executors and other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import wraps
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from . import current
+from .passive import NOOP, NoopSpan, RemoteSpan
+from .span import Span, base_of, context_of, outlasting
+from .span_context import SpanContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_get = current.get
+_set = current.set
+
+
+def current_span() -> Span:
+    """The span that is current here; one that records nothing where there is none. Never None."""
+    value = _get()
+    if isinstance(value, Span):
+        value = outlasting(value)
+    if isinstance(value, Span):
+        return value
+    if value is current.EMPTY:
+        return NOOP
+    from .otel_context import span_in
+
+    held = span_in(value)
+    if isinstance(held, Span):
+        return held
+    context = context_of(held)
+    return RemoteSpan(context) if context is not None else NOOP
+
+
+def current_context() -> SpanContext | None:
+    """The identity of what is current, with baggage; None where nothing is."""
+    value = _get()
+    if isinstance(value, Span):
+        value = outlasting(value)
+    if isinstance(value, NoopSpan) or value is current.EMPTY:
+        return None
+    if isinstance(value, Span):
+        return value.context
+    from .tracer import resolve_otel_context
+
+    parent, carried = resolve_otel_context(value)
+    if isinstance(parent, Span):
+        context = parent.context
+        return context.with_baggage(carried.baggage) if carried else context
+    return parent
+
+
+class use_span:  # noqa: N801  (used as a verb, like contextlib's)
+    """Make a span, or a context that arrived from elsewhere, current without finishing it.
+
+    ``with use_span(span): ...``; what was current before is current again afterwards. With None
+    nothing is current inside.
+    """
+
+    __slots__ = ("_previous", "_value")
+
+    def __init__(self, span: Span | SpanContext | None) -> None:
+        if isinstance(span, SpanContext):
+            span = RemoteSpan(span)
+        self._value: Any = current.EMPTY if span is None or isinstance(span, NoopSpan) else span
+
+    def __enter__(self) -> Span | None:
+        self._previous = previous = _get()
+        value = self._value
+        if isinstance(value, Span) and value._base is None and previous is not value:
+            value._base = base_of(previous)
+        _set(value)
+        return value if isinstance(value, Span) else None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if _get() is self._value:
+            _set(self._previous)
+
+
+def wrap(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, to be called in the context of here and now, from whatever thread and time.
+
+    Each call gets its own copy of the context, so that several threads may call it at once.
+    """
+    here = copy_context()
+
+    @wraps(function)
+    def in_context(*args: P.args, **named: P.kwargs) -> R:
+        return here.copy().run(function, *args, **named)
+
+    return in_context
+
+
+def injectable() -> Span | SpanContext | None:
+    """What an outgoing call should carry: the current span itself where that says it all."""
+    value = _get()
+    if value.__class__ is Span and value._room >= 0:
+        return value
+    return current_context()

@@ -1,0 +1,127 @@
+"""Where spans come from and go to: the parts that all tracers of one provider share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from exporters.records import SAMPLED, Resource
+
+from .clock import Clock
+from .identity import IdGenerator, RandomIds
+from .limits import SpanLimits
+from .sampling import AlwaysOn, ParentBased, Sampler
+from .span_context import RANDOM
+
+if TYPE_CHECKING:
+    from .span import Span
+
+Emit = Callable[["Span"], Any]
+
+
+def discard(span: Span) -> None:
+    """The destination of a tracer that was not set up."""
+
+
+class Pipeline:
+    """Ids, clock, limits, sampler and destination of spans.
+
+    Changed only by :mod:`tracer.setup` and by tests, in place, so that tracers and bound functions
+    handed out earlier follow. ``emit`` takes a finished span and must neither raise nor block.
+    """
+
+    __slots__ = (
+        "bits",
+        "clock",
+        "emit",
+        "enabled",
+        "ids",
+        "join",
+        "keep_all",
+        "limits",
+        "max_tags",
+        "note_unsampled",
+        "now",
+        "record_unsampled",
+        "resource",
+        "root_flags",
+        "sampler",
+        "value_limit",
+    )
+
+    def __init__(
+        self,
+        emit: Emit | None = None,
+        *,
+        resource: Resource | None = None,
+        sampler: Sampler | None = None,
+        ids: IdGenerator | None = None,
+        clock: Clock | None = None,
+        limits: SpanLimits | None = None,
+    ) -> None:
+        self.configure(
+            emit or discard,
+            enabled=emit is not None,
+            resource=resource or Resource("unknown_service"),
+            sampler=sampler,
+            ids=ids,
+            clock=clock,
+            limits=limits,
+        )
+
+    def configure(
+        self,
+        emit: Emit,
+        *,
+        enabled: bool = True,
+        resource: Resource | None = None,
+        sampler: Sampler | None = None,
+        ids: IdGenerator | None = None,
+        clock: Clock | None = None,
+        limits: SpanLimits | None = None,
+        join: bool = False,
+        record_unsampled: bool = False,
+        note_unsampled: Callable[[], Any] | None = None,
+    ) -> None:
+        """Set every part anew; what is not named takes its default.
+
+        ``join`` lets a server span take over the span id of the caller (Zipkin's shared spans).
+        ``record_unsampled`` records unsampled spans too and emits them without the SAMPLED flag,
+        for destinations that count. ``note_unsampled`` is called once per span that is not
+        recorded.
+        """
+        self.emit = emit
+        self.enabled = enabled
+        self.resource = resource or Resource("unknown_service")
+        self.set_ids(ids or RandomIds())
+        self.set_clock(clock or Clock())
+        self.limits = limits or SpanLimits()
+        self.max_tags = self.limits.tags
+        self.value_limit = self.limits.value_length
+        self.join = join
+        self.record_unsampled = record_unsampled
+        self.note_unsampled = note_unsampled
+        self.set_sampler(sampler or ParentBased(AlwaysOn()))
+
+    def set_sampler(self, sampler: Sampler) -> None:
+        """Decide with ``sampler`` from now on."""
+        self.sampler = sampler
+        self.keep_all = self.enabled and getattr(sampler, "keeps_every_root", False)
+
+    def set_ids(self, ids: IdGenerator) -> None:
+        """Take ids from ``ids``, an :class:`IdGenerator`; one with ``bits(width)`` is called so."""
+        self.ids = ids
+        self.bits = getattr(ids, "bits", None) or _bits_of(ids)
+        self.root_flags = SAMPLED | (RANDOM if getattr(ids, "random", False) else 0)
+
+    def set_clock(self, clock: Clock) -> None:
+        """Read time from ``clock``."""
+        self.clock = clock
+        self.now = clock.monotonic_ns
+
+
+def _bits_of(ids: IdGenerator) -> Callable[[int], int]:
+    def bits(width: int) -> int:
+        return ids.generate_trace_id() if width > 64 else ids.generate_span_id()
+
+    return bits

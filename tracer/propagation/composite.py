@@ -1,0 +1,116 @@
+"""Several formats at once: an order for reading, a set for writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import context as current_context
+from ..baggage import Baggage
+from ..span_context import SpanContext
+from . import carriers
+from .b3 import B3Multi, B3Single
+from .source import Propagator, Put, Source
+from .w3c import TraceContext, W3CBaggage
+
+
+class Composite:
+    """Reads with each of ``readers`` until one finds ids; writes with all of ``writers``.
+
+    Baggage is gathered from all readers. A decision without ids counts only when no reader found
+    ids.
+    """
+
+    def __init__(self, readers: Iterable[Propagator], writers: Iterable[Propagator]) -> None:
+        self.readers = tuple(readers)
+        self.writers = tuple(writers)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the headers that may be written."""
+        return tuple(dict.fromkeys(name for writer in self.writers for name in writer.fields))
+
+    def extract(self, carrier: Any) -> SpanContext | None:
+        """The context that arrived in ``carrier``; None where there is none. Never raises."""
+        found: SpanContext | None = None
+        baggage: Baggage | None = None
+        for reader in self.readers:
+            context = reader.extract(carrier)
+            if context is None:
+                continue
+            baggage = _merged(baggage, context.baggage)
+            if found is None or (not found.trace_id and context.trace_id):
+                found = context if found is None or context.sampled is not None else found
+                found = context if context.trace_id else found
+        if found is None or found.baggage is baggage:
+            return found
+        return found.with_baggage(baggage)
+
+    def inject(self, carrier: Any, source: Source, put: Put | None = None) -> None:
+        """Write ``source`` into ``carrier``. Never raises."""
+        put = put or carriers.setter_for(carrier)
+        try:
+            for writer in self.writers:
+                writer.inject(carrier, source, put)
+        except Exception:  # a carrier that cannot be written to
+            return
+
+
+def _merged(first: Baggage | None, second: Baggage | None) -> Baggage | None:
+    if first is None or second is None:
+        return first or second
+    return Baggage(
+        {**second.biz, **first.biz},
+        {**second.sys, **first.sys},
+        {**second.properties, **first.properties},
+    )
+
+
+#: Propagators by the names of OTEL_PROPAGATORS and LOOKOUT_PROPAGATORS.
+BY_NAME: dict[str, type[Propagator]] = {
+    "tracecontext": TraceContext,
+    "baggage": W3CBaggage,
+    "b3": B3Single,
+    "b3multi": B3Multi,
+}
+
+
+def composite(read: Iterable[str], write: Iterable[str]) -> Composite:
+    """A Composite of named propagators. KeyError names one that does not exist."""
+    return Composite([BY_NAME[name]() for name in read], [BY_NAME[name]() for name in write])
+
+
+class _Global:
+    """The propagator of the process, set by ``init``."""
+
+    composite = composite(["tracecontext", "b3", "baggage"], ["tracecontext", "baggage"])
+
+
+def set_global(propagator: Composite) -> None:
+    """Use ``propagator`` in :func:`inject` and :func:`extract` from now on."""
+    _Global.composite = propagator
+
+
+def get_global() -> Composite:
+    """The propagator of the process."""
+    return _Global.composite
+
+
+def extract(carrier: Any) -> SpanContext | None:
+    """The context that arrived in ``carrier``, None where there is none.
+
+    ``carrier`` is a mapping of header names to text or bytes (or lists of them), or an iterable of
+    ``(name, value)`` pairs. Names are compared without regard to case. Never raises.
+    """
+    return _Global.composite.extract(carrier)
+
+
+def inject(carrier: Any, context: Source | None = None, put: Put | None = None) -> None:
+    """Write the current span, or ``context``, into ``carrier``. Never raises.
+
+    ``carrier`` is a mutable mapping or a list of pairs; ``put(carrier, name, value)`` says how to
+    write into anything else.
+    """
+    source = context if context is not None else current_context.injectable()
+    if source is not None:
+        _Global.composite.inject(carrier, source, put)

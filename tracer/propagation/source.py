@@ -1,0 +1,49 @@
+"""What a propagator writes from and what every propagator is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..baggage import Baggage
+from ..span_context import SpanContext
+
+Put = Callable[[Any, str, str], None]  # (carrier, header name, value)
+
+
+class Source(Protocol):
+    """A Span or a SpanContext."""
+
+    @property
+    def trace_id(self) -> int: ...
+    @property
+    def span_id(self) -> int: ...
+    @property
+    def parent_id(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def tracestate(self) -> str: ...
+    @property
+    def baggage(self) -> Baggage | None: ...
+    @property
+    def rpc_id(self) -> str: ...
+    @property
+    def sofa_trace_id(self) -> str: ...
+
+
+class Propagator(Protocol):
+    """Reads and writes one format."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the headers it may write."""
+        ...
+
+    def extract(self, carrier: Any) -> SpanContext | None:
+        """The context found; None where there is none or it is malformed. Never raises."""
+        ...
+
+    def inject(self, carrier: Any, source: Source, put: Put) -> None:
+        """Write ``source`` into ``carrier`` with ``put``."""
+        ...
