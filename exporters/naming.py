@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _SECONDS = {
-    "ns": "nanoseconds", "us": "microseconds", "µs": "microseconds", "ms": "milliseconds",
-    "s": "seconds", "min": "minutes", "M": "minutes", "h": "hours", "d": "days", "w": "weeks",
+    "ns": "nanoseconds", "us": "microseconds", "µs": "microseconds", "μs": "microseconds",
+    "ms": "milliseconds", "s": "seconds", "min": "minutes", "M": "minutes", "h": "hours", "d": "days", "w": "weeks",
     "mo": "months", "y": "years",
 }  # fmt: skip
 _PREFIXES = {
@@ -149,15 +149,17 @@ def _legal_at(char: str, index: int) -> bool:
 def prometheus_label(key: str) -> str:
     """The Prometheus label name for the tag ``key``: what is illegal becomes an underscore.
 
+    Names that begin with two underscores are Prometheus' own and get a prefix too.
+
     >>> prometheus_label("http.request.method")
     'http_request_method'
     >>> prometheus_label("1st")
     'key_1st'
     """
-    if _LEGAL_LABEL.match(key):
-        return key
-    label = _ILLEGAL_IN_LABEL.sub("_", key)
-    return f"key_{label}" if not label or label[0].isdigit() else label
+    label = key if _LEGAL_LABEL.match(key) else _ILLEGAL_IN_LABEL.sub("_", key)
+    if not label or label[0].isdigit():
+        return f"key_{label}"
+    return f"key{label}" if label.startswith("__") else label
 
 
 def prometheus_labels(tags: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

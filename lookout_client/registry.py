@@ -197,16 +197,17 @@ class Registry:
     def collect(self) -> list[Snapshot]:
         """Every metric with everything its series hold, and arm the series for exemplars.
 
-        A series without tags that was never recorded into is left out when the metric has
-        others: it only served to make them.
+        A series without tags that was never recorded into is left out when the metric declares
+        tag keys or has other series: it only served to make them.
         """
         tries = self.exemplars.tries
         snapshots = []
         for family in list(self.families.values()):
             points: list[Point] = []
             series = list(family.series.values())
+            keys = family.definition.keys
             for meter in series:
-                if not meter.tags and len(series) > 1 and not meter.touched:
+                if not meter.tags and (len(series) > 1 or keys) and not meter.touched:
                     continue
                 point = meter.point()
                 if point is not None:

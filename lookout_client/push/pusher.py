@@ -1,0 +1,39 @@
+"""The periodic push: everything a registry holds, cumulative, to a collector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..registry import Registry
+from .otlp import CONTENT_TYPE, PATH, OtlpEncoder
+
+
+class Post(Protocol):
+    """How a body leaves: :meth:`exporters.collector.CollectorDestination.post`."""
+
+    def __call__(
+        self, path: str, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> None: ...
+
+
+class OtlpPusher:
+    """Hands the state of ``registry`` to ``post`` each time it is called.
+
+    Values are cumulative since a series was created, so a body that is lost or arrives twice
+    costs resolution and never changes a sum. Retrying, spilling and compressing are ``post``'s.
+    """
+
+    def __init__(self, registry: Registry, resource: Mapping[str, Any], post: Post) -> None:
+        self._registry = registry
+        self._encoder = OtlpEncoder(resource)
+        self._post = post
+
+    def __call__(self) -> None:
+        now_ns = self._registry.clock_ns()
+        for body in self._encoder.encode(self._registry.collect(), now_ns):
+            self._post(PATH, body, CONTENT_TYPE)
+
+
+#: Schedules a task: :meth:`exporters.flusher.Flusher.schedule`. The answer cancels it.
+Schedule = Callable[[float, Callable[[], object]], Callable[[], None]]

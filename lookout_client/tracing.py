@@ -1,0 +1,14 @@
+"""What the meters ask of the tracer: which trace is current."""
+
+from __future__ import annotations
+
+from exporters.records import SAMPLED
+from tracer.context import current_span
+
+
+def sampled_trace() -> tuple[int, int] | None:
+    """Trace id and span id of the current span if it is kept, for an exemplar."""
+    span = current_span()
+    if span.flags & SAMPLED and span.trace_id:
+        return span.trace_id, span.span_id
+    return None
