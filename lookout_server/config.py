@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -62,6 +69,11 @@ def _comma_separated(value: object) -> object:
 
 
 Words = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
+
+
+def _or_zipkin(field: str) -> AliasChoices:
+    """Environment names of a field that Zipkin has too: ours first, then Zipkin's."""
+    return AliasChoices(field, f"LOOKOUT_{field.upper()}", field.upper())
 
 
 class ServerConfig(BaseSettings):
@@ -197,6 +209,80 @@ class ServerConfig(BaseSettings):
     cors_origins: Words = Field(
         default=["*"],
         description="Origins whose pages may use the query API; '*' any, empty none.",
+    )
+
+    # -- metrics -------------------------------------------------------------------------
+    label_names_max: int = Field(default=128, ge=1, description="Labels of one series.")
+    label_name_bytes_max: int = Field(default=1024, ge=1, description="Bytes of a label name.")
+    label_value_bytes_max: int = Field(default=8192, ge=1, description="Bytes of a label value.")
+    series_per_tenant_max: int = Field(
+        default=2_000_000,
+        ge=0,
+        description="Active series of one tenant; new ones beyond are refused. 0: no limit.",
+    )
+    series_per_metric_max: int = Field(
+        default=500_000,
+        ge=0,
+        description="Active series of one metric and tenant; 0: no limit.",
+    )
+
+    # -- Zipkin API (its own environment names are honoured too) ---------------------------
+    strict_trace_id: bool = Field(
+        default=True,
+        validation_alias=_or_zipkin("strict_trace_id"),
+        description="Tell 64-bit and 128-bit trace ids apart that share their low 64 bits.",
+    )
+    search_enabled: bool = Field(
+        default=True,
+        validation_alias=_or_zipkin("search_enabled"),
+        description="Search for traces and list names; off, traces are only found by id.",
+    )
+    autocomplete_keys: Words = Field(
+        default=[],
+        validation_alias=_or_zipkin("autocomplete_keys"),
+        description="Tag keys whose values are collected and offered by the autocomplete API.",
+    )
+    collector_sample_rate: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        validation_alias=_or_zipkin("collector_sample_rate"),
+        description="Share of traces kept, decided by trace id; spans marked debug are always kept.",
+    )
+    collector_http_enabled: bool = Field(
+        default=True,
+        validation_alias=_or_zipkin("collector_http_enabled"),
+        description="Take spans over HTTP (/api/v1/spans, /api/v2/spans, /v1/traces ...).",
+    )
+    query_enabled: bool = Field(
+        default=True,
+        validation_alias=_or_zipkin("query_enabled"),
+        description="Serve the Zipkin query API and its UI.",
+    )
+    query_lookback: int = Field(
+        default=86_400_000,
+        ge=1,
+        validation_alias=_or_zipkin("query_lookback"),
+        description="Milliseconds a query looks back where it does not say.",
+    )
+    search_slack: Duration = Field(
+        default=parse_duration("1h"),
+        description=(
+            "A span this far outside of a search's window can still make its trace match; "
+            "the longest trace that is searched exactly."
+        ),
+    )
+    zipkin_ui: Path | None = Field(
+        default=None, description="Folder or zipkin-lens jar of the Zipkin UI, served at /zipkin/."
+    )
+    zipkin_ui_basepath: str = Field(
+        default="/zipkin",
+        validation_alias=AliasChoices("LOOKOUT_ZIPKIN_UI_BASEPATH", "ZIPKIN_UI_BASEPATH"),
+        description="Path at which a proxy shows the Zipkin UI.",
+    )
+    otlp_grpc_listen: str | None = Field(
+        default=None,
+        description="HOST:PORT for OTLP over gRPC (usually 127.0.0.1:4317); absent: not served.",
     )
 
     # -- stages --------------------------------------------------------------------------

@@ -1,0 +1,171 @@
+"""Protobuf messages of Prometheus remote write 1.0 and 2.0 and of remote read.
+
+Source: prompb/types.proto, prompb/remote.proto and prompb/io/prometheus/write/v2/types.proto of
+prometheus/prometheus. They are described here rather than generated, which lets the hot ones be
+described *shallowly*: a length-delimited field may be read as bytes, and a message of bytes fields
+parses at the speed of memcpy. That is what :class:`RawRequest` and :class:`RawSeries` do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_F = descriptor_pb2.FieldDescriptorProto
+_PACKAGE = "lookout.prometheus"
+_TYPES = {
+    "bytes": _F.TYPE_BYTES,
+    "string": _F.TYPE_STRING,
+    "double": _F.TYPE_DOUBLE,
+    "int64": _F.TYPE_INT64,
+    "uint64": _F.TYPE_UINT64,
+    "uint32": _F.TYPE_UINT32,
+    "int32": _F.TYPE_INT32,
+    "sint32": _F.TYPE_SINT32,
+    "sint64": _F.TYPE_SINT64,
+}
+
+#: message -> field -> (number, type); a leading "*" means repeated.
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "Label": {"name": (1, "string"), "value": (2, "string")},
+    "RawLabel": {"name": (1, "bytes"), "value": (2, "bytes")},
+    "Sample": {"value": (1, "double"), "timestamp": (2, "int64"), "start_timestamp": (3, "int64")},
+    "Exemplar": {"labels": (1, "*RawLabel"), "value": (2, "double"), "timestamp": (3, "int64")},
+    "BucketSpan": {"offset": (1, "sint32"), "length": (2, "uint32")},
+    "Histogram": {
+        "count_int": (1, "uint64"),
+        "count_float": (2, "double"),
+        "sum": (3, "double"),
+        "schema": (4, "sint32"),
+        "zero_threshold": (5, "double"),
+        "zero_count_int": (6, "uint64"),
+        "zero_count_float": (7, "double"),
+        "negative_spans": (8, "*BucketSpan"),
+        "negative_deltas": (9, "*sint64"),
+        "negative_counts": (10, "*double"),
+        "positive_spans": (11, "*BucketSpan"),
+        "positive_deltas": (12, "*sint64"),
+        "positive_counts": (13, "*double"),
+        "reset_hint": (14, "int32"),
+        "timestamp": (15, "int64"),
+        "custom_values": (16, "*double"),
+        "start_timestamp": (17, "int64"),
+    },
+    "MetricMetadata": {
+        "type": (1, "int32"),
+        "metric_family_name": (2, "bytes"),
+        "help": (4, "bytes"),
+        "unit": (5, "bytes"),
+    },
+    "TimeSeries": {
+        "labels": (1, "*Label"),
+        "samples": (2, "*Sample"),
+        "exemplars": (3, "*Exemplar"),
+        "histograms": (4, "*Histogram"),
+    },
+    "WriteRequest": {"timeseries": (1, "*TimeSeries"), "metadata": (3, "*MetricMetadata")},
+    "RawRequest": {"timeseries": (1, "*bytes"), "metadata": (3, "*MetricMetadata")},
+    "RawSeries": {
+        "labels": (1, "*bytes"),
+        "samples": (2, "*bytes"),
+        "exemplars": (3, "*Exemplar"),
+        "histograms": (4, "*Histogram"),
+    },
+    "ExemplarV2": {
+        "labels_refs": (1, "*uint32"),
+        "value": (2, "double"),
+        "timestamp": (3, "int64"),
+    },
+    "MetadataV2": {"type": (1, "int32"), "help_ref": (3, "uint32"), "unit_ref": (4, "uint32")},
+    "TimeSeriesV2": {
+        "labels_refs": (1, "*uint32"),
+        "samples": (2, "*Sample"),
+        "histograms": (3, "*Histogram"),
+        "exemplars": (4, "*ExemplarV2"),
+        "metadata": (5, "MetadataV2"),
+        "created_timestamp": (6, "int64"),
+    },
+    "RequestV2": {"symbols": (4, "*bytes"), "timeseries": (5, "*TimeSeriesV2")},
+    "LabelMatcher": {"type": (1, "int32"), "name": (2, "string"), "value": (3, "string")},
+    "ReadQuery": {
+        "start_timestamp_ms": (1, "int64"),
+        "end_timestamp_ms": (2, "int64"),
+        "matchers": (3, "*LabelMatcher"),
+    },
+    "ReadRequest": {"queries": (1, "*ReadQuery"), "accepted_response_types": (2, "*int32")},
+    "QueryResult": {"timeseries": (1, "*TimeSeries")},
+    "ReadResponse": {"results": (1, "*QueryResult")},
+}
+
+#: Fields of which exactly one is set; presence tells integer from float histograms.
+_ONEOFS = {
+    "Histogram": {
+        "count": ("count_int", "count_float"),
+        "zero_count": ("zero_count_int", "zero_count_float"),
+    }
+}
+
+
+def _describe() -> descriptor_pb2.FileDescriptorProto:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="lookout_prometheus.proto", package=_PACKAGE, syntax="proto3"
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            _add_field(message, field, number, kind)
+        for oneof, members in _ONEOFS.get(name, {}).items():
+            message.oneof_decl.add(name=oneof)
+            for member in message.field:
+                if member.name in members:
+                    member.oneof_index = len(message.oneof_decl) - 1
+    return file
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    label = _F.LABEL_REPEATED if kind.startswith("*") else _F.LABEL_OPTIONAL
+    kind = kind.removeprefix("*")
+    if kind in _TYPES:
+        message.field.add(name=name, number=number, label=label, type=_TYPES[kind])
+    else:
+        message.field.add(
+            name=name,
+            number=number,
+            label=label,
+            type=_F.TYPE_MESSAGE,
+            type_name=f".{_PACKAGE}.{kind}",
+        )
+
+
+def _load() -> dict[str, Any]:
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(_describe())
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+        for name in _MESSAGES
+    }
+
+
+_CLASSES = _load()
+
+RawRequest = _CLASSES["RawRequest"]
+RawSeries = _CLASSES["RawSeries"]
+RawLabel = _CLASSES["RawLabel"]
+Sample = _CLASSES["Sample"]
+WriteRequest = _CLASSES["WriteRequest"]
+RequestV2 = _CLASSES["RequestV2"]
+ReadRequest = _CLASSES["ReadRequest"]
+ReadResponse = _CLASSES["ReadResponse"]
+
+#: Names of ``MetricMetadata.type`` by number.
+METRIC_TYPES = (
+    "unknown",
+    "counter",
+    "gauge",
+    "histogram",
+    "gaugehistogram",
+    "summary",
+    "info",
+    "stateset",
+)

@@ -1,0 +1,170 @@
+"""Which series this process has seen: to write each once a day, and to limit their number."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .rows import MetricRows, Problem
+from .series import Series, describe
+
+DAY_MS = 86_400_000
+
+
+#: Kinds of samples a series has; a series may have both.
+FLOATS, HISTOGRAMS = 0, 1
+
+
+class Place(NamedTuple):
+    """Where a series is written down once."""
+
+    tenant: str
+    day: int  # since 1970
+    kind: int
+
+
+class KnownSeries:
+    """Series rows already handed to the store (writer thread only).
+
+    Forgetting is harmless, a row is then written again, so memory is bounded by forgetting
+    everything at ``capacity`` entries.
+    """
+
+    def __init__(self, capacity: int = 2_000_000) -> None:
+        self._capacity = capacity
+        self._size = 0
+        self._seen: defaultdict[Place, set[int]] = defaultdict(set)
+
+    def news(self, place: Place, series: Iterable[Series]) -> list[Series]:
+        """Those of ``series`` that were not written down there before; now they are."""
+        if self._size > self._capacity:
+            self.forget()
+        seen = self._seen[place]
+        fresh: dict[int, Series] = {s.id: s for s in series if s.id not in seen}
+        seen.update(fresh)
+        self._size += len(fresh)
+        return list(fresh.values())
+
+    def forget(self) -> None:
+        """Write every series again when it is next seen."""
+        self._seen.clear()
+        self._size = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLimits:
+    """How many series may be active; 0 means without limit."""
+
+    per_tenant: int = 0
+    per_metric: int = 0
+    window_ms: int = 3_600_000
+
+    def __bool__(self) -> bool:
+        return bool(self.per_tenant or self.per_metric)
+
+
+class ActiveSeries:
+    """Counts the series of a tenant active in the last one to two windows and refuses new ones.
+
+    Series that are active stay welcome; what is over the limit is left out of the rows and told.
+    The clock is the receipt's, so that a replay of the journal decides as the first run did.
+    """
+
+    def __init__(self, limits: SeriesLimits) -> None:
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._tenants: dict[str, _Generations] = {}
+
+    def count(self, tenant: str) -> int:
+        """Active series of a tenant."""
+        found = self._tenants.get(tenant)
+        return len(found.current | found.previous) if found else 0
+
+    def admit(self, rows: MetricRows) -> None:
+        """Leave out of ``rows`` the series that would exceed a limit."""
+        if not self._limits or not rows.series:
+            return
+        with self._lock:
+            refused = self._refused(rows.tenant, rows.received_ms, rows.series)
+        if refused:
+            _leave_out(rows, refused)
+
+    def _refused(
+        self, tenant: str, now: int, series: Sequence[Series]
+    ) -> dict[int, tuple[str, str]]:
+        active = self._tenants.setdefault(tenant, _Generations())
+        active.turn(now // self._limits.window_ms)
+        refused: dict[int, tuple[str, str]] = {}
+        ids = {s.id for s in series}
+        if ids <= active.current:
+            return refused
+        for index, one in enumerate(series):
+            if one.id in active.current:
+                continue
+            reason = None if one.id in active.previous else self._over(active, one, tenant)
+            if reason:
+                refused[index] = reason
+            else:
+                active.add(one)
+        return refused
+
+    def _over(self, active: _Generations, series: Series, tenant: str) -> tuple[str, str] | None:
+        limits = self._limits
+        if limits.per_tenant and active.total >= limits.per_tenant:
+            return (
+                "series_limit_tenant",
+                f"tenant {tenant} has {active.total} active series, the limit is "
+                f"{limits.per_tenant}; refused {describe(series.labels)}",
+            )
+        of_metric = active.by_metric[series.mid]
+        if limits.per_metric and of_metric >= limits.per_metric:
+            return (
+                "series_limit_metric",
+                f"metric {series.name} of tenant {tenant} has {of_metric} active series, the "
+                f"limit is {limits.per_metric}; refused {describe(series.labels)}",
+            )
+        return None
+
+
+class _Generations:
+    """Ids of this window and of the one before; together they are the active series."""
+
+    def __init__(self) -> None:
+        self.window = 0
+        self.current: set[int] = set()
+        self.previous: set[int] = set()
+        self._metrics: dict[int, int] = {}  # id -> mid of all active series
+        self.by_metric: defaultdict[int, int] = defaultdict(int)
+
+    @property
+    def total(self) -> int:
+        return len(self._metrics)
+
+    def add(self, series: Series) -> None:
+        self.current.add(series.id)
+        if series.id not in self._metrics:
+            self._metrics[series.id] = series.mid
+            self.by_metric[series.mid] += 1
+
+    def turn(self, window: int) -> None:
+        """Enter a window; what was active in neither it nor the last is active no more."""
+        if window <= self.window:
+            return
+        self.previous = self.current if window == self.window + 1 else set()
+        self.current = set()
+        self.window = window
+        for gone in [i for i in self._metrics if i not in self.previous]:
+            self.by_metric[self._metrics.pop(gone)] -= 1
+
+
+def _leave_out(rows: MetricRows, refused: dict[int, tuple[str, str]]) -> None:
+    counts: dict[str, tuple[int, str]] = {}
+    of_series = rows.samples_by_series()
+    for index, (reason, text) in refused.items():
+        number, first = counts.get(reason, (0, text))
+        counts[reason] = (number + of_series.get(index, 0), first)
+    rows.drop_series(set(refused))
+    rows.problems += [Problem(reason, n, text) for reason, (n, text) in counts.items()]

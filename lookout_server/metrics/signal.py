@@ -1,0 +1,71 @@
+"""The signal "metrics": which decoder reads which format, and the way to tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from ..config import ServerConfig
+from ..ingest import remote_write, remote_write_v2
+from ..ingest.remote_write import LabelCache
+from ..signal import Malformed, Receipt
+from . import tables
+from .known import ActiveSeries, KnownSeries, SeriesLimits
+from .rows import MetricRows
+from .series import LabelLimits
+
+Decoder: TypeAlias = Callable[[bytes, Receipt], MetricRows]
+
+
+class MetricSignal:
+    """See :class:`lookout_server.signal.Signal`."""
+
+    name = "metrics"
+
+    def __init__(self, config: ServerConfig) -> None:
+        limits = LabelLimits(
+            config.label_names_max, config.label_name_bytes_max, config.label_value_bytes_max
+        )
+        self._limits = limits
+        self._cache = LabelCache(limits)
+        self._known = KnownSeries()
+        #: When series rows were last handed to the store (monotonic seconds).
+        self.series_written = 0.0
+        self.active = ActiveSeries(
+            SeriesLimits(config.series_per_tenant_max, config.series_per_metric_max)
+        )
+        self._decoders: Mapping[str, Decoder] = {
+            "remote_write": self._remote_write,
+            "remote_write_v2": self._remote_write_v2,
+        }
+
+    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
+        """Rows of one body. Raises Malformed."""
+        decoder = self._decoders.get(fmt)
+        if decoder is None:
+            raise Malformed(f"unknown format {fmt!r}; known: {', '.join(self._decoders)}")
+        rows = decoder(body, receipt)
+        self.active.admit(rows)
+        return rows
+
+    def tables(self, rows: Sequence[MetricRows]) -> Mapping[str, pa.Table]:
+        """All rows of one batch as Arrow tables. To be called once a batch in one process:
+        a series whose row is in one batch's tables is left out of the next ones'.
+        """
+        made = tables.tables(rows, self._known)
+        if "series" in made:
+            self.series_written = time.monotonic()
+        return made
+
+    def forget(self) -> None:
+        """Tables that were made have not been stored: leave no series out any more."""
+        self._known.forget()
+
+    def _remote_write(self, body: bytes, receipt: Receipt) -> MetricRows:
+        return remote_write.decode(body, receipt, self._cache)
+
+    def _remote_write_v2(self, body: bytes, receipt: Receipt) -> MetricRows:
+        return remote_write_v2.decode(body, receipt, self._cache)

@@ -1,0 +1,160 @@
+"""The engine's source of series over ClickHouse: one selector, one query.
+
+Which series match is known in memory (:mod:`lookout_server.metrics.catalog`), so that ClickHouse is
+asked for samples only, by its primary key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...metrics.catalog import Catalog
+from ...metrics.index import Found
+from ...store.port import Limits, Store, StoreError, StoreLimit
+from .errors import QueryError, QueryTimeout, StorageError, TooManySamples
+from .matchers import Matcher
+from .sample_columns import SampleColumns, SeriesPlaces
+from .source import SelectHints, SeriesBlock
+from .stored_histograms import FIELDS, histogram_columns
+
+#: Times ClickHouse's DateTime64(3) holds and Lookout takes.
+MIN_MS, MAX_MS = 0, 4_102_444_800_000
+#: Up to so many ids are named in a query; beyond it, those that do not match are left out here.
+_IDS_IN_QUERY = 20_000
+TIMEOUT_EXCEEDED = 159
+
+_WHERE = """
+WHERE tenant = {tenant:String} AND mid IN {mids:Array(UInt64)} {ids}
+  AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({start:Int64}, 'UTC'))
+  AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({end:Int64}, 'UTC'))
+  AND ts >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
+  AND ts <= fromUnixTimestamp64Milli({end:Int64}, 'UTC')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What of a table is read: series of a tenant between two times, both included."""
+
+    tenant: str
+    found: Sequence[Found]
+    start_ms: int
+    end_ms: int
+
+    @property
+    def _named_ids(self) -> bool:
+        if all(one.all for one in self.found):
+            return False
+        return sum(len(one.places) for one in self.found) <= _IDS_IN_QUERY
+
+    @property
+    def clause(self) -> str:
+        """WHERE, with the key's own expressions so that ClickHouse prunes by them."""
+        return _WHERE.replace("{ids}", "AND id IN {ids:Array(UInt64)}" if self._named_ids else "")
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Values of the names in :attr:`clause`."""
+        parameters: dict[str, Any] = {
+            "tenant": self.tenant,
+            "mids": [one.metric.mid for one in self.found],
+            "start": self.start_ms,
+            "end": self.end_ms,
+        }
+        if self._named_ids:
+            parameters["ids"] = np.concatenate([one.ids for one in self.found]).tolist()
+        return parameters
+
+
+class ClickHouseSource:
+    """Implements :class:`.source.SeriesSource` for one tenant."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        tenant: str,
+        *,
+        starts: bool = False,
+        memory_bytes: int = 500_000_000,
+        threads: int = 2,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._tenant = tenant
+        self._starts = starts
+        self._memory_bytes, self._threads = memory_bytes, threads
+
+    def select(
+        self,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        hints: SelectHints,
+    ) -> SeriesBlock:
+        """See :meth:`.source.SeriesSource.select`."""
+        start_ms, end_ms = max(start_ms, MIN_MS), min(end_ms, MAX_MS)
+        if end_ms < start_ms:
+            return _EMPTY
+        try:
+            found = self._catalog.select(self._tenant, matchers, start_ms, end_ms)
+            if not found:
+                return _EMPTY
+            return self._read(Window(self._tenant, found, start_ms, end_ms), hints)
+        except StoreLimit as error:
+            raise _limit_error(error) from error
+        except StoreError as error:
+            raise StorageError(str(error)) from error
+
+    def _read(self, window: Window, hints: SelectHints) -> SeriesBlock:
+        limits = Limits(max(hints.timeout_s, 0.001), self._memory_bytes, self._threads)
+        places = SeriesPlaces(window.found)
+        samples = self._samples(window, hints, limits, places, final=False)
+        if samples.repeats():
+            samples = self._samples(window, hints, limits, places, final=True)
+        if any(one.metric.has_histograms for one in window.found):
+            # Histograms are few and their rows large: FINAL, which reads once, costs little.
+            sql = f"SELECT id, ts, st, {', '.join(FIELDS)} FROM histograms FINAL {window.clause}"
+            table = self._fetch(sql, window, hints, limits)
+            samples = samples.merged(histogram_columns(table, places))
+        return samples.block(places, with_starts=self._starts)
+
+    def _samples(
+        self,
+        window: Window,
+        hints: SelectHints,
+        limits: Limits,
+        places: SeriesPlaces,
+        *,
+        final: bool,
+    ) -> SampleColumns:
+        columns = "id, ts, v, st" if self._starts else "id, ts, v"
+        sql = f"SELECT {columns} FROM samples {'FINAL' if final else ''} {window.clause}"
+        table = self._fetch(sql, window, hints, limits)
+        return SampleColumns.of(table, places)
+
+    def _fetch(self, sql: str, window: Window, hints: SelectHints, limits: Limits) -> pa.Table:
+        sql = f"{sql} LIMIT {hints.max_samples + 1}"
+        table = self._store.fetch(sql, window.parameters, limits)
+        if len(table) > hints.max_samples:
+            raise TooManySamples()
+        return table
+
+
+def _limit_error(error: StoreLimit) -> QueryError:
+    if error.code == TIMEOUT_EXCEEDED:
+        return QueryTimeout()
+    return StorageError(f"the database stopped the query at a limit: {error}")
+
+
+_EMPTY = SeriesBlock(
+    labels=(),
+    offsets=np.zeros(1, dtype=np.int64),
+    timestamps=np.zeros(0, dtype=np.int64),
+    values=np.zeros(0, dtype=np.float64),
+)
