@@ -182,7 +182,8 @@ _UNSET: dict[str, Any] = {
     "_kids": 0,
     "_offset": 0,
     "_prev": None,
-    "_room": -1,
+    # Never "finished": it stays the parent of whatever starts below it.
+    "_room": 0,
     "_rpc": "0",
     "_start": 0,
     "_tags": None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from exporters.records import TagValue
 
+from ..context import use_span
 from ..kinds import SpanKind
 from ..span import Span
 from . import http
@@ -40,7 +41,8 @@ class AsgiMiddleware:
             await self.app(scope, receive, send)
             return
         exchange = _exchange(scope)
-        with exchange.span:
+        # Not ``with span:``: what still runs after the response stays below the finished span.
+        with use_span(exchange.span):
             try:
                 await self.app(scope, receive, _watching(exchange, scope, send))
             except BaseException as error:
@@ -90,7 +92,9 @@ def _watching(exchange: Exchange, scope: Scope, send: Send) -> Send:
         elif kind == "websocket.accept":
             exchange.answered(101)
         await send(message)
-        if kind == "http.response.body" and not message.get("more_body"):
+        last = kind == "http.response.body" and not message.get("more_body")
+        # After a 5xx the exception behind it is likely to follow; it says more than the status.
+        if last and (exchange.status or 0) < 500:
             exchange.routed(asgi_route(scope))
             exchange.end()
 

@@ -45,12 +45,12 @@ def _search(routes: Any, scope: dict[str, Any]) -> str | None:
         match, child = route.matches(scope)
         if getattr(match, "value", 0) != 2:  # starlette.routing.Match.FULL
             continue
-        path = getattr(route, "path_format", None) or getattr(route, "path", "")
+        path = str(getattr(route, "path_format", None) or getattr(route, "path", ""))
         below = getattr(route, "routes", None)
         if below:
             inner = _search(below, {**scope, **child})
             return f"{path.removesuffix('/{path}')}{inner}" if inner else path
-        return str(path)
+        return path
     return None
 
 

@@ -39,6 +39,8 @@ class WsgiMiddleware:
         exchange = _exchange(environ)
 
         def answered(status: str, headers: Any, *more: Any) -> Any:
+            # Only now: Flask forgets the request when the application returns.
+            exchange.routed(flask_route(environ))
             exchange.answered(_status_code(status))
             return start_response(status, headers, *more)
 
@@ -50,7 +52,6 @@ class WsgiMiddleware:
             exchange.routed(flask_route(environ))
             exchange.end()
             raise
-        exchange.routed(flask_route(environ))
         return _Body(body, exchange)
 
 
