@@ -119,7 +119,7 @@ def running(chosen: Options) -> Iterator[tuple[Child, dict[str, Child]]]:
 
 
 def where_to_look(collector_url: str, services: dict[str, Child], folder: Path) -> str:
-    query = "sum+by+(service_name)+(rate(http_server_request_duration_seconds_count[1m]))"
+    query = "sum+by+(job)+(rate(http_server_request_duration_seconds_count[1m]))"
     return f"""
   Web page       {collector_url}/
   Zipkin API     {collector_url}/api/v2/traces?serviceName=gateway&limit=5

@@ -36,6 +36,8 @@ class Child:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            # Ctrl-C in the terminal is for the parent alone: it stops its children in order.
+            process_group=0,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
