@@ -68,17 +68,20 @@ def _without_exponent(text: str) -> str:
     return f"{sign}{whole}{fraction.ljust(shift, '0')}"
 
 
-def format_float_g(value: float) -> str:
-    """The shortest text for a number, with an exponent where that is customary (Go's ``%g``)."""
+def format_go(value: float) -> str:
+    """The shortest text for a number, with an exponent from 1e+06 on and below 1e-04.
+
+    This is Go's ``%v`` and ``%g``.
+    """
     if not math.isfinite(value) or value == 0:
         return format_float(value)
-    magnitude = math.floor(math.log10(abs(value)))
-    digits = repr(abs(value))
-    mantissa, _, exponent = f"{abs(value):e}".partition("e")
-    shortest = len(digits.partition("e")[0].replace(".", "").strip("0"))
-    mantissa, _, exponent = f"{abs(value):.{max(shortest - 1, 0)}e}".partition("e")
-    magnitude = int(exponent)
-    if -4 <= magnitude < max(21, shortest):
+    mantissa, _, exponent = f"{value:.{_digits(value) - 1}e}".partition("e")
+    if -4 <= int(exponent) < 6:
         return format_float(value)
-    sign = "-" if value < 0 else ""
-    return f"{sign}{mantissa}e{magnitude:+03d}"
+    return f"{mantissa}e{int(exponent):+03d}"
+
+
+def _digits(value: float) -> int:
+    """How many significant digits the shortest text for a number has."""
+    mantissa = repr(abs(value)).partition("e")[0]
+    return len(mantissa.replace(".", "").strip("0"))
