@@ -1,0 +1,311 @@
+"""Wiring: configuration -> sampler -> pipeline -> ring -> flusher -> destinations.
+
+This is the only place where these meet. Nothing here raises for a wrong value: it is reported and
+the default is used. No thread starts before the first span does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exporters.collector import CollectorDestination
+from exporters.destination import Destination
+from exporters.flusher import Flusher
+from exporters.ledger import Ledger
+from exporters.records import Resource
+from exporters.ring import Ring
+
+from . import api, config
+from .clock import Clock
+from .config import Config
+from .identity import IdGenerator, RandomIds
+from .kept import SampledOnly
+from .limits import SpanLimits
+from .pipeline import Pipeline, discard
+from .propagation.composite import BY_NAME, composite, set_global
+from .sampling import AlwaysOff, AlwaysOn, ParentBased, Ratio, Sampler
+from .sampling_rate import KInHundred, RateLimited
+from .sampling_rules import RulesFile
+from .sofa_ids import SofaIds
+from .span import Span
+from .tail import TailBuffer
+
+_log = logging.getLogger("lookout")
+
+#: How often the wall clock is compared with the anchor taken at the start.
+_CLOCK_CHECK_S = 60.0
+
+
+class Sdk:
+    """The parts of a running SDK. Made by :func:`init`."""
+
+    def __init__(
+        self,
+        settings: Config,
+        pipeline: Pipeline,
+        destinations: Sequence[Destination] = (),
+        *,
+        ids: IdGenerator | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = settings
+        self.pipeline = pipeline
+        self.ledger = Ledger(settings.service_name)
+        self.ring: Ring[Span] = Ring(settings.ring_capacity, settings.ring_policy)
+        self.collector = _collector(settings)
+        self.flusher = Flusher(
+            self.ring,
+            ledger=self.ledger,
+            batch=settings.flush_batch,
+            interval_s=settings.flush_interval_s,
+            exit_timeout_s=settings.exit_timeout_s,
+        )
+        self._started = False
+        self._wire(ids, clock)
+        if self.collector is not None:
+            self.add_destination(self.collector)
+        for destination in destinations:
+            self.add_destination(destination)
+
+    def add_destination(self, destination: Destination, *, sampled_only: bool = True) -> None:
+        """Send finished spans to ``destination`` too.
+
+        One that counts rather than keeps says ``sampled_only=False`` and also gets the unsampled
+        spans recorded under ``count_unsampled``; their flag SAMPLED is not set.
+        """
+        if sampled_only and self.pipeline.record_unsampled:
+            destination = SampledOnly(destination)
+        self.flusher.add_destination(destination)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Hand over everything finished so far. False when ``timeout`` seconds were not enough."""
+        return self.flusher.flush(timeout)
+
+    def shutdown(self, timeout: float | None = None) -> bool:
+        """Flush and stop. Spans started later record nothing. False when the time was too short."""
+        self.pipeline.configure(discard, enabled=False)
+        return self.flusher.shutdown(self.config.exit_timeout_s if timeout is None else timeout)
+
+    def _wire(self, ids: IdGenerator | None, clock: Clock | None) -> None:
+        settings = self.config
+        tail = settings.keep_errors or settings.keep_slower_than_s is not None
+        self.pipeline.configure(
+            self._emit(tail),
+            enabled=settings.enabled,
+            resource=Resource(settings.service_name, resource_attributes(settings)),
+            sampler=sampler_of(settings),
+            ids=ids or (SofaIds() if settings.ids == "sofa" else RandomIds()),
+            clock=clock,
+            limits=_limits(settings),
+            join=settings.join_spans,
+            record_unsampled=settings.count_unsampled or tail,
+            note_unsampled=self.ledger.sample_out,
+        )
+
+    def _emit(self, tail: bool) -> Any:
+        """Where finished spans go: the ring itself, but for the very first one."""
+        offer: Any = self.ring.offer
+        if tail:
+            settings = self.config
+            give_up = offer if settings.count_unsampled else lambda span: self.ledger.sample_out()
+            offer = TailBuffer(
+                offer,
+                give_up,
+                errors=settings.keep_errors,
+                slower_than_s=settings.keep_slower_than_s,
+            ).emit
+
+        def first(span: Span) -> None:
+            # Scheduling starts the thread, so it waits for the first span; then it is out of
+            # the way for good.
+            self.pipeline.emit = offer
+            offer(span)
+            if not self._started:
+                self._started = True
+                self.flusher.schedule(_CLOCK_CHECK_S, self.pipeline.clock.anchor_again)
+
+        return first
+
+
+def init(
+    service_name: str | None = None,
+    *,
+    config_file: str | os.PathLike[str] | None = None,
+    destinations: Sequence[Destination] = (),
+    ids: IdGenerator | None = None,
+    clock: Clock | None = None,
+    **settings: Any,
+) -> Sdk:
+    """Set up tracing for this process; ``settings`` are the fields of :class:`tracer.Config`.
+
+    Called again it stops the earlier set-up and takes its place; tracers, decorators and
+    functions obtained before follow. TypeError for a setting that does not exist; a wrong value
+    is reported in one log line and the next source of that setting is used.
+
+    :param destinations: further :class:`exporters.destination.Destination` for finished spans.
+    :param ids: an IdGenerator instead of the configured form.
+    """
+    if service_name is not None:
+        settings["service_name"] = service_name
+    return start(
+        config.load(settings, file=config_file), destinations=destinations, ids=ids, clock=clock
+    )
+
+
+def start(
+    settings: Config,
+    *,
+    destinations: Sequence[Destination] = (),
+    ids: IdGenerator | None = None,
+    clock: Clock | None = None,
+) -> Sdk:
+    """:func:`init` with a configuration that is already there."""
+    with _State.lock:
+        previous, _State.sdk = _State.sdk, None
+        if previous is not None:
+            previous.shutdown(settings.exit_timeout_s)
+        sdk = _State.sdk = Sdk(settings, api.PIPELINE, destinations, ids=ids, clock=clock)
+        set_global(_propagators(settings))
+        if settings.flush_on_sigterm:
+            _flush_on_sigterm()
+        return sdk
+
+
+class _State:
+    """The SDK of this process, if any."""
+
+    sdk: Sdk | None = None
+    lock = threading.RLock()
+
+
+def running() -> Sdk | None:
+    """The SDK that ``init`` set up, None before and after."""
+    return _State.sdk
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Hand over everything finished so far. False when ``timeout`` seconds were not enough."""
+    sdk = _State.sdk
+    return sdk.flush(timeout) if sdk is not None else True
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Flush and stop tracing, within ``timeout`` seconds (the exit timeout by default)."""
+    sdk, _State.sdk = _State.sdk, None
+    return sdk.shutdown(timeout) if sdk is not None else True
+
+
+def ledger() -> Mapping[str, Any]:
+    """What became of every span so far, as plain values; empty before ``init``."""
+    sdk = _State.sdk
+    return sdk.ledger.snapshot() if sdk is not None else {}
+
+
+def sampler_of(settings: Config) -> Sampler:
+    """The sampler a configuration names; what it cannot be is reported and all is kept."""
+    given = settings.sampler
+    if not isinstance(given, str):
+        return given  # type: ignore[no-any-return]  # an object with ``sample``
+    follow, _, name = given.rpartition(":")
+    try:
+        sampler = _named_sampler(name, settings)
+    except ValueError as problem:
+        _log.warning("lookout: sampler %s ignored: %s; every trace is kept", given, problem)
+        sampler = AlwaysOn()
+    return ParentBased(sampler) if follow else sampler
+
+
+def _named_sampler(name: str, settings: Config) -> Sampler:
+    number = settings.sampler_arg
+    if name == "never":
+        return AlwaysOff()
+    if name == "ratio":
+        return Ratio(number)
+    if name == "rate":
+        return RateLimited(number)
+    if name == "k_in_100":
+        return KInHundred(number)
+    if name == "rules":
+        if not settings.sampling_rules:
+            raise ValueError("sampling_rules names no file")
+        return RulesFile(settings.sampling_rules)
+    return AlwaysOn()
+
+
+def resource_attributes(settings: Config) -> dict[str, Any]:
+    """Who this process is, in OpenTelemetry's terms."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        ours = version("lookout-telemetry")
+    except PackageNotFoundError:
+        ours = "unknown"
+    return {
+        "telemetry.sdk.name": "lookout",
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.version": ours,
+        "process.pid": os.getpid(),
+        **settings.resource,
+        "service.name": settings.service_name,
+    }
+
+
+def _collector(settings: Config) -> CollectorDestination | None:
+    if not settings.enabled or not settings.collector:
+        return None
+    try:
+        return CollectorDestination(
+            settings.collector,
+            token=settings.token,
+            headers={name: str(value) for name, value in settings.headers.items()},
+            spill=settings.spill_dir,
+        )
+    except Exception as problem:
+        _log.warning("lookout: collector %s ignored: %s", settings.collector, problem)
+        return None
+
+
+def _limits(settings: Config) -> SpanLimits:
+    return SpanLimits(
+        tags=settings.max_tags,
+        events=settings.max_events,
+        links=settings.max_links,
+        event_attributes=settings.max_event_attributes,
+        link_attributes=settings.max_link_attributes,
+        value_length=settings.max_value_length,
+        stack_frames=settings.max_stack_frames,
+    )
+
+
+def _propagators(settings: Config) -> Any:
+    write = settings.propagators
+    read = settings.propagators_read
+    if not read and write:
+        read = (*write, *(name for name in BY_NAME if name not in write))
+    return composite(read, write)
+
+
+def _flush_on_sigterm() -> None:
+    """Flush when SIGTERM comes, then let what was there before have it."""
+    if threading.current_thread() is not threading.main_thread():
+        _log.warning("lookout: flush_on_sigterm ignored: init was not called by the main thread")
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if getattr(before, "_lookout", False):
+        return
+
+    def on_sigterm(number: int, frame: Any) -> None:
+        shutdown()
+        if callable(before):
+            before(number, frame)
+        elif before != signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    on_sigterm._lookout = True  # type: ignore[attr-defined]
+    signal.signal(signal.SIGTERM, on_sigterm)
