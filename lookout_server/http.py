@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import cramjam
 import numpy as np
@@ -52,6 +53,46 @@ class TooLarge(Refused):
         super().__init__(413, f"{what} is larger than the limit of {limit} bytes")
 
 
+class BodyBudget:
+    """Bytes of bodies that may be in memory at once, over all requests (event loop only)."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+
+    @contextmanager
+    def share(self) -> Iterator[BodyShare]:
+        """What one request holds, until it is answered."""
+        share = BodyShare(self)
+        try:
+            yield share
+        finally:
+            self.taken -= share.held
+
+
+class BodyShare:
+    """The part of a :class:`BodyBudget` one request holds."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self.held = 0
+        self._budget = budget
+
+    def expect(self, size: int) -> None:
+        """Hold at least ``size`` bytes. Raises Overloaded (503) when others hold them."""
+        more = size - self.held
+        if more <= 0:
+            return
+        budget = self._budget
+        # A body larger than the whole budget is let through alone: its own limit is another.
+        if budget.taken and budget.taken + more > budget.limit and budget.taken > self.held:
+            raise Overloaded(
+                f"bodies of {budget.taken} bytes are being read or written; "
+                f"the limit is {budget.limit} (inflight_max)"
+            )
+        self.held += more
+        budget.taken += more
+
+
 async def read_body(request: Request, server: Server) -> bytes:
     """The decompressed body.
 
@@ -68,9 +109,14 @@ async def read_body(request: Request, server: Server) -> bytes:
             415, f"Content-Encoding {encoding!r} is not supported; expected one of {known}"
         )
     limit = server.config.body_max_decompressed
+    share = _share(request)
     if len(body) < INLINE_BYTES // 8:
-        return decompress(body, encoding, limit)
-    return await asyncio.to_thread(decompress, body, encoding, limit)
+        plain = decompress(body, encoding, limit)
+    else:
+        plain = await asyncio.to_thread(decompress, body, encoding, limit)
+    if share is not None:
+        share.expect(len(body) + len(plain))
+    return plain
 
 
 async def read_raw(request: Request, server: Server) -> bytes:
@@ -87,13 +133,20 @@ async def read_raw(request: Request, server: Server) -> bytes:
         raise Refused(408, f"the body did not arrive within {seconds:g} s") from None
 
 
+def _share(request: Request) -> BodyShare | None:
+    return getattr(request.state, "body_budget", None)
+
+
 async def _joined(request: Request, limit: int) -> bytes:
+    share = _share(request)
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise TooLarge("the body", limit)
+        if share is not None:
+            share.expect(size)
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -45,8 +45,15 @@ class Store(Protocol):
         sql: str,
         parameters: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
+        mark: str | None = None,
     ) -> pa.Table:
-        """Answer of a SELECT. Values are bound on ClickHouse's side as ``{name:Type}``."""
+        """Answer of a SELECT. Values are bound on ClickHouse's side as ``{name:Type}``.
+
+        ``mark`` names the query for :meth:`cancel`: letters, digits and hyphens.
+        """
+
+    def cancel(self, mark: str) -> None:
+        """Stop the fetches given this mark, if they run still; they raise StoreError."""
 
     def execute(self, sql: str) -> None:
         """Run DDL or a mutation."""

@@ -33,9 +33,9 @@ class Keep:
     def expiry(self, time: str) -> str:
         """The SQL expression of the moment a row with this time expires."""
         keep = self.seconds()
-        if not self.tenants and self.default == 0:
-            return FOREVER
-        return f"if({keep} = 0, {FOREVER}, toDateTime({time}) + toIntervalSecond({keep}))"
+        # ClickHouse wants a column in the expression, also where nothing expires.
+        forever = f"greatest(toDateTime({time}), {FOREVER})"
+        return f"if({keep} = 0, {forever}, toDateTime({time}) + toIntervalSecond({keep}))"
 
 
 def _quoted(text: str) -> str:
@@ -58,25 +58,37 @@ class Dialect:
             if rendered:
                 yield rendered
 
+    def local_name(self, table: str) -> str:
+        """The table that holds rows, on one node."""
+        return f"{table}_local" if self.cluster else table
+
+    def local(self, table: str) -> str:
+        """The same as the object of an ALTER, on all nodes."""
+        return f"{self.local_name(table)} {self._on_cluster()}".rstrip()
+
+    def keep_of(self, signal: str) -> Keep:
+        """Retention of a signal; for ever where none is set."""
+        return self.keep.get(signal, Keep())
+
+    def _on_cluster(self) -> str:
+        return f"ON CLUSTER '{self.cluster}'" if self.cluster else ""
+
     def _replace(self, match: re.Match[str]) -> str:
         name, arguments = match[1], match[2]
         if name.endswith("MergeTree"):
             return self._engine(name, arguments or "")
         known: dict[str, Callable[[list[str]], str]] = {
             "LOCAL": lambda _: "_local" if self.cluster else "",
-            "ON_CLUSTER": lambda _: f"ON CLUSTER '{self.cluster}'" if self.cluster else "",
-            "KEEP": lambda a: f"keep UInt32 DEFAULT {self._keep(a[0]).seconds()} CODEC(ZSTD(1))",
+            "ON_CLUSTER": lambda _: self._on_cluster(),
+            "KEEP": lambda a: f"keep UInt32 DEFAULT {self.keep_of(a[0]).seconds()} CODEC(ZSTD(1))",
             "PARTITION": lambda a: f"PARTITION BY (toDate({a[0]}), keep)",
-            "TTL": lambda a: f"TTL {self._keep(a[0]).expiry(a[1])}",
+            "TTL": lambda a: f"TTL {self.keep_of(a[0]).expiry(a[1])}",
             "SETTINGS": lambda _: f"SETTINGS {self._settings()}, ttl_only_drop_parts = 1",
             "DISTRIBUTED": lambda a: self._distributed(*a),
         }
         if name not in known:
             raise ValueError(f"unknown placeholder ${name}; known: {', '.join(known)}")
         return known[name]([part.strip() for part in (arguments or "").split(",", 1)])
-
-    def _keep(self, signal: str) -> Keep:
-        return self.keep.get(signal, Keep())
 
     def _settings(self) -> str:
         # A replicated table deduplicates through the Keeper, a plain one through its own log.

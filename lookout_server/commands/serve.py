@@ -1,0 +1,123 @@
+"""``lookout serve``: run the collector."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import os
+import resource
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from ..config import ServerConfig, split_listen
+from ._settings import fail, settings
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Default: ./lookout-data")
+@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:9411; port 0: any free one")
+@click.option("--multitenancy", is_flag=True, default=None, help="Tenants by X-Scope-OrgID")
+@click.option("--retention", metavar="AGE", help="Default: 7d; 0 keeps everything")
+@click.option("--insecure-listen", is_flag=True, default=None, help="Beyond loopback, no tokens")
+@click.option("--tokens-file", type=click.Path(path_type=Path), help="Bearer tokens (TOML)")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain (PEM)")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key (PEM)")
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="CA of clients (mTLS)")
+@click.option("--clickhouse-url", metavar="URL", help="A ClickHouse server; default: embedded")
+@click.option(
+    "--config",
+    "config_file",
+    envvar="LOOKOUT_CONFIG",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings as TOML; names as in `lookout config show`",
+)
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning"]))
+def command(config_file: Path | None, log_level: str, **flags: Any) -> None:
+    """Take, store and answer for traces and metrics, on one port."""
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    config = settings(config_file, **flags)
+    _check_exposure(config)
+    listening = _bind(config)
+    with _owned(config.data_dir), listening:
+        _serve(config, listening)
+
+
+def _check_exposure(config: ServerConfig) -> None:
+    host, _ = split_listen(config.listen)
+    if config.tokens_file or config.insecure_listen or _is_loopback(host):
+        return
+    fail(
+        f"{host} is not loopback and there are no tokens: give --tokens-file, "
+        "or say --insecure-listen if the network is trusted"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(config: ServerConfig) -> socket.socket:
+    host, port = split_listen(config.listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        fail(f"cannot listen on {config.listen}: {os.strerror(error.errno or 0).lower()}")
+
+
+@contextlib.contextmanager
+def _owned(data_dir: Path) -> Iterator[IO[str]]:
+    """Hold the directory's lock, or say who cannot have it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        fail(f"cannot use the data directory {data_dir}: {error.strerror}")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            fail(f"{data_dir} is in use by another lookout process")
+        yield lock
+
+
+def _serve(config: ServerConfig, listening: socket.socket) -> None:
+    # Here, not above: `lookout serve --help` and a bad flag need none of the database.
+    from ..app import Collector
+    from ..journal import JournalError
+    from ..runner import run
+    from ..security import TokensInvalid
+    from ..stages import StageError
+    from ..store.port import StoreError
+
+    _raise_file_limit()
+    try:
+        collector = Collector(config)
+    except (JournalError, StoreError, TokensInvalid, StageError) as error:
+        fail(error)
+    try:
+        run(collector, listening)
+    except ssl.SSLError as error:
+        fail(f"cannot use the certificate {config.tls_cert}: {error}")
+    sys.stdout.flush()
+
+
+def _raise_file_limit() -> None:
+    """Connections and database files need descriptors; the usual 1024 are few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))

@@ -1,0 +1,121 @@
+"""Where bodies become durable: decode, journal, hand to the writer, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+from .config import ServerConfig
+from .http import INLINE_BYTES, Overloaded
+from .journal import Entry, Journal, JournalError
+from .limits import TenantLimits
+from .reconcile import Reconciliation
+from .self_metrics import SelfMetrics
+from .signal import Malformed, Receipt, Rows
+from .writer import Decode, Piece, Writer
+
+#: Uid of the client process whose request is being handled, where it told one.
+CLIENT_PROCESS: ContextVar[str] = ContextVar("client_process", default="")
+
+
+class JournalIntake:
+    """See :class:`.server.Intake`. Lives on the event loop."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        journal: Journal,
+        writers: Mapping[str, Writer],
+        decoders: Mapping[str, Decode],
+        metrics: SelfMetrics,
+        reconciliation: Reconciliation,
+    ) -> None:
+        self.draining = False
+        self._config = config
+        self._journal = journal
+        self._writers = writers
+        self._decoders = decoders
+        self._metrics = metrics
+        self._reconciliation = reconciliation
+        self._limits = TenantLimits(config.max_tenants, config.tenant_rate)
+
+    async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
+        """Decode, journal, hand to the writer; returns once the body survives kill -9.
+
+        Raises Malformed (400), or Overloaded (429, 503) with nothing kept.
+        """
+        self._admit(receipt.tenant, len(body))
+        try:
+            rows = await self._decode(signal, fmt, body, receipt)
+        except Malformed:
+            self._metrics.refused.labels("malformed").inc()
+            raise
+        if len(rows):
+            process = CLIENT_PROCESS.get()
+            await self._keep(Entry(signal, fmt, body, receipt, process), rows)
+            self._reconciliation.accepted(process, len(rows))
+        self._metrics.bodies.labels(signal, fmt).inc()
+        self._metrics.bytes.labels(signal, fmt).inc(len(body))
+        self._metrics.rows.labels(signal, fmt).inc(len(rows))
+        return rows
+
+    def _admit(self, tenant: str, size: int) -> None:
+        if self.draining:
+            self._refuse("draining", Overloaded("the collector is stopping"))
+        if self._journal.full:
+            text = (
+                f"the journal holds its limit of {self._config.journal_max} bytes: "
+                "the database does not take data as fast as it comes"
+            )
+            self._refuse("journal_full", Overloaded(text, retry_after=5))
+        if refusal := self._limits.refusal(tenant, size):
+            self._refuse(refusal.reason, Overloaded(refusal.text, refusal.retry_after, 429))
+
+    def _refuse(self, reason: str, error: Overloaded) -> None:
+        self._metrics.refused.labels(reason).inc()
+        raise error
+
+    async def _decode(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
+        decode = self._decoders[signal]
+        if len(body) <= INLINE_BYTES:
+            return decode(fmt, body, receipt)
+        return await asyncio.to_thread(decode, fmt, body, receipt)
+
+    async def _keep(self, entry: Entry, rows: Rows) -> None:
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[None] = loop.create_future()
+        writer = self._writers[entry.signal]
+
+        def done(seq: int, error: JournalError | None) -> None:  # the journal's thread
+            if error is None:
+                writer.add(_piece(seq, entry, rows))
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
+                loop.call_soon_threadsafe(_resolve, kept, error)
+
+        self._journal.append(entry, done)
+        try:
+            await kept
+        except JournalError as error:
+            self._refuse("journal_error", Overloaded(str(error), retry_after=5))
+
+
+def _piece(seq: int, entry: Entry, rows: Rows) -> Piece:
+    return Piece(seq, rows, len(rows), time.time(), entry.process, entry.receipt.tenant)
+
+
+def _resolve(future: asyncio.Future[None], error: JournalError | None) -> None:
+    if future.cancelled():
+        return
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+
+
+def receipt(tenant: str, hints: Mapping[str, Any] | None = None) -> Receipt:
+    """A receipt of this moment."""
+    return Receipt(tenant, time.time_ns() // 1_000_000, hints or {})

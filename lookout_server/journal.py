@@ -1,0 +1,386 @@
+"""Accepted means durable: bodies on disk, synced in groups, until ClickHouse has them.
+
+A SQLite database in WAL mode. One thread owns its only writing connection and commits whatever
+came in while the last commit was being synced, so that many requests share one fsync. Bodies
+are kept as they came (compressed); decoding them again gives the same rows. A batch is planned
+here (its token and its range of entries) before it is inserted, so that a repeat after a crash
+is the same batch under the same token, which ClickHouse then ignores if it has it.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cramjam
+
+from .signal import Receipt
+
+Sync = Literal["full", "normal", "off"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    signal TEXT NOT NULL,
+    format TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    received_ms INTEGER NOT NULL,
+    hints TEXT NOT NULL,
+    process TEXT NOT NULL,
+    compressed INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS batches (
+    token TEXT PRIMARY KEY,
+    signal TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS set_aside (
+    seq INTEGER PRIMARY KEY, signal TEXT, format TEXT, tenant TEXT, received_ms INTEGER,
+    hints TEXT, process TEXT, compressed INTEGER, body BLOB, reason TEXT
+);
+CREATE TABLE IF NOT EXISTS identity (journal TEXT NOT NULL);
+"""
+_COLUMNS = "seq, signal, format, tenant, received_ms, hints, process, compressed, body"
+
+#: A 40 kB body fits three pages of this size; with 4 KiB pages it costs twice the time.
+_PAGE_BYTES = 16384
+#: Entries live a second or two: with a log this long most are gone before they are moved
+#: from the log into the file, and their pages are used again.
+_LOG_PAGES = 64 * 2**20 // _PAGE_BYTES
+#: Compressing pays from here on.
+_COMPRESS_BYTES = 512
+#: One commit takes no more than this, so that its requests do not wait for too long.
+_GROUP_BYTES = 8 * 2**20
+
+
+class JournalError(Exception):
+    """The journal cannot be written or opened; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A body as it was accepted."""
+
+    signal: str
+    format: str
+    body: bytes
+    receipt: Receipt
+    process: str = ""  # uid of the sending process where it told one
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The entries of one signal from ``first`` to ``last``, inserted under one token."""
+
+    token: str
+    signal: str
+    first: int
+    last: int
+
+
+#: Called on the journal's thread: the entry's number, or why it was not kept.
+Done = Callable[[int, JournalError | None], None]
+
+
+_Sql = tuple[str, tuple[object, ...]]
+
+
+@dataclass(slots=True)
+class _Append:
+    entry: Entry
+    done: Done
+
+
+@dataclass(slots=True)
+class _Change:
+    sql: Sequence[_Sql]
+    #: To be made up for when it fails, since nobody waits for it.
+    owed: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+    error: JournalError | None = None
+
+
+class Journal:
+    """The journal in a directory. Thread-safe."""
+
+    def __init__(self, path: Path, sync: Sync = "full", max_bytes: int = 4 * 2**30) -> None:
+        """Open or create. Raises JournalError naming the file and the reason."""
+        self.path = path
+        self.max_bytes = max_bytes
+        self.commits = 0
+        self.synced_seconds = 0.0
+        self.error: JournalError | None = None  # of the last commit
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writing = _open(path, sync)
+            self._id = _identity(self._writing)
+            self._seq = _last_seq(self._writing)
+            self.bytes = _live_bytes(self._writing)
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"cannot open the journal {path}: {error}") from error
+        self._owed: list[_Sql] = []
+        self._queue: queue.SimpleQueue[_Append | _Change | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="lookout-journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether new entries are to be refused because of the size limit."""
+        return self.bytes >= self.max_bytes
+
+    def append(self, entry: Entry, done: Done) -> None:
+        """Have the entry kept; ``done`` is called when it survives a crash, or was not kept."""
+        self._queue.put(_Append(entry, done))
+
+    def plan(self, signal: str, first: int, last: int) -> Batch:
+        """Record a batch before it is inserted. Raises JournalError."""
+        batch = Batch(f"{self._id}-{signal}-{first}", signal, first, last)
+        self._change(
+            (
+                "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)",
+                (batch.token, signal, first, last),
+            )
+        )
+        return batch
+
+    def replan(self, batch: Batch, seqs: Sequence[int]) -> list[Batch]:
+        """One batch an entry in place of one of many. Raises JournalError."""
+        singles = [Batch(f"{batch.token}-{seq}", batch.signal, seq, seq) for seq in seqs]
+        self._change(
+            *(
+                (
+                    "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)",
+                    (one.token, one.signal, one.first, one.last),
+                )
+                for one in singles
+            ),
+            ("DELETE FROM batches WHERE token = ?", (batch.token,)),
+        )
+        return singles
+
+    def forget(self, batch: Batch) -> None:
+        """Drop a batch that ClickHouse has. Returns at once; done with the next commit."""
+        self._queue.put(_Change(_forgetting(batch), owed=True))
+
+    def set_aside(self, seq: int, reason: str) -> None:
+        """Move an entry that cannot be stored out of the way, with the reason."""
+        self._change(
+            (
+                f"INSERT OR REPLACE INTO set_aside SELECT {_COLUMNS}, ? FROM entries WHERE seq = ?",
+                (reason, seq),
+            ),
+            ("DELETE FROM entries WHERE seq = ?", (seq,)),
+        )
+
+    def batches(self, signal: str) -> list[Batch]:
+        """Batches that were planned and not forgotten: what a crash left to repeat."""
+        with closing(self._reader()) as reading:
+            rows = reading.execute(
+                "SELECT token, signal, first, last FROM batches WHERE signal = ? ORDER BY first",
+                (signal,),
+            )
+            return [Batch(*row) for row in rows]
+
+    def read(self, signal: str, first: int, last: int | None = None) -> Iterator[tuple[int, Entry]]:
+        """Entries of a signal in order, from ``first`` to ``last`` (both included)."""
+        with closing(self._reader()) as reading:
+            rows = reading.execute(
+                f"SELECT {_COLUMNS} FROM entries WHERE seq BETWEEN ? AND ? AND signal = ? "
+                "ORDER BY seq",
+                (first, 2**62 if last is None else last, signal),
+            )
+            for row in rows:
+                yield row[0], _entry(_Row(*row))
+
+    @property
+    def last(self) -> int:
+        """The highest number given to an entry so far."""
+        return self._seq
+
+    def oldest_ms(self) -> int | None:
+        """When the oldest entry came in (Unix ms); None where nothing waits."""
+        with closing(self._reader()) as reading:
+            row = reading.execute("SELECT received_ms FROM entries ORDER BY seq LIMIT 1").fetchone()
+            return int(row[0]) if row else None
+
+    def count(self, table: Literal["entries", "set_aside"]) -> int:
+        """How many entries wait, or were set aside."""
+        with closing(self._reader()) as reading:
+            return int(reading.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    def shrink(self) -> None:
+        """Give space back to the file system that a backlog took, when little waits."""
+        if self.bytes < _LOG_PAGES * _PAGE_BYTES:
+            self._queue.put(_Change([("PRAGMA incremental_vacuum(4096)", ())]))
+
+    def close(self) -> None:
+        """Commit what is queued and stop."""
+        self._queue.put(None)
+        self._thread.join()
+        self._writing.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
+        )
+
+    def _change(self, *sql: _Sql) -> None:
+        change = _Change(sql)
+        self._queue.put(change)
+        change.done.wait()
+        if change.error:
+            raise change.error
+
+    # -- the journal's thread ------------------------------------------------------------
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            group: list[_Append | _Change] = []
+            size = 0
+            item = self._queue.get()
+            while True:
+                if item is None:
+                    open_ = False
+                    break
+                group.append(item)
+                size += len(item.entry.body) if isinstance(item, _Append) else 0
+                if size >= _GROUP_BYTES or self._queue.empty():
+                    break
+                item = self._queue.get_nowait()
+            if group:
+                self._commit(group)
+
+    def _commit(self, group: list[_Append | _Change]) -> None:
+        appends = [item for item in group if isinstance(item, _Append)]
+        changes = [item for item in group if isinstance(item, _Change)]
+        first = self._seq + 1
+        rows = [_row(first + i, item.entry) for i, item in enumerate(appends)]
+        started = time.perf_counter()
+        try:
+            freed = self._transact(rows, changes)
+            self._seq += len(rows)
+            self.bytes += sum(len(row.body) for row in rows) - freed
+            error = None
+        except sqlite3.Error as failure:
+            error = JournalError(f"the journal cannot be written: {failure}")
+            # What ClickHouse has is still to be forgotten, when writing is possible again.
+            self._owed += [sql for change in changes if change.owed for sql in change.sql]
+        self.error = error
+        self.commits += 1
+        self.synced_seconds += time.perf_counter() - started
+        for change in changes:
+            change.error = error
+            change.done.set()
+        for number, item in enumerate(appends, first):
+            item.done(number, error)
+
+    def _transact(self, rows: list[_Row], changes: list[_Change]) -> int:
+        """One transaction; the bytes it freed. Raises sqlite3.Error with nothing changed."""
+        freed = 0
+        owed = self._owed
+        self._writing.execute("BEGIN IMMEDIATE")
+        try:
+            self._writing.executemany(
+                f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
+            for sql, values in [*owed, *(s for change in changes for s in change.sql)]:
+                returned = self._writing.execute(sql, values).fetchall()
+                freed += sum(row[0] for row in returned if row)
+            self._writing.execute("COMMIT")
+        except sqlite3.Error:
+            if self._writing.in_transaction:
+                self._writing.execute("ROLLBACK")
+            raise
+        self._owed = []
+        return freed
+
+
+def _open(path: Path, sync: Sync) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {sync}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {2 * _LOG_PAGES * _PAGE_BYTES}")
+    connection.executescript(_SCHEMA)
+    connection.execute("PRAGMA incremental_vacuum")
+    return connection
+
+
+def _identity(connection: sqlite3.Connection) -> str:
+    """A name of this journal, in every token: numbers start again in a new one."""
+    row = connection.execute("SELECT journal FROM identity").fetchone()
+    if row is None:
+        row = (uuid.uuid4().hex[:16],)
+        connection.execute("INSERT INTO identity VALUES (?)", row)
+    return str(row[0])
+
+
+def _last_seq(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _live_bytes(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT ifnull(sum(length(body)), 0) FROM entries").fetchone()[0])
+
+
+def _forgetting(batch: Batch) -> list[_Sql]:
+    return [
+        (
+            "DELETE FROM entries WHERE seq BETWEEN ? AND ? AND signal = ? RETURNING length(body)",
+            (batch.first, batch.last, batch.signal),
+        ),
+        ("DELETE FROM batches WHERE token = ?", (batch.token,)),
+    ]
+
+
+class _Row(NamedTuple):
+    """A line of ``entries``."""
+
+    seq: int
+    signal: str
+    format: str
+    tenant: str
+    received_ms: int
+    hints: str
+    process: str
+    compressed: bool
+    body: bytes
+
+
+def _row(seq: int, entry: Entry) -> _Row:
+    receipt = entry.receipt
+    compressed = len(entry.body) >= _COMPRESS_BYTES
+    body = bytes(cramjam.zstd.compress(entry.body, 1)) if compressed else entry.body
+    hints = json.dumps(dict(receipt.hints)) if receipt.hints else "{}"
+    return _Row(
+        seq,
+        entry.signal,
+        entry.format,
+        receipt.tenant,
+        receipt.received_ms,
+        hints,
+        entry.process,
+        compressed,
+        body,
+    )
+
+
+def _entry(row: _Row) -> Entry:
+    receipt = Receipt(row.tenant, row.received_ms, json.loads(row.hints))
+    body = bytes(cramjam.zstd.decompress(row.body)) if row.compressed else row.body
+    return Entry(row.signal, row.format, body, receipt, row.process)

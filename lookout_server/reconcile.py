@@ -1,0 +1,146 @@
+"""Adds up what clients say they created with what arrived here and was stored.
+
+Clients send their ledger in the header ``X-Lookout-Ledger`` with every batch of spans. Rows are
+credited to the sending process when they are accepted and when they are stored, so that after a
+flush ``created = sampled_out + dropped + stored`` holds for each process, or the rest is visible.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from .writer import Piece
+
+LEDGER_HEADER = "x-lookout-ledger"
+_MAX_PROCESSES = 10_000
+_MAX_REASONS = 50
+
+
+class _Ledger(msgspec.Struct):
+    """The header's JSON."""
+
+    process: str
+    service: str = ""
+    seq: int = 0
+    created: int = 0
+    sampled_out: int = 0
+    dropped: dict[str, int] = {}
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class Account:
+    """One client process: what it says, and what we saw."""
+
+    tenant: str
+    service: str = ""
+    seq: int = -1
+    created: int = 0
+    sampled_out: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    sent: int = 0
+    accepted: int = 0
+    stored: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Spans that were created and neither dropped on purpose nor stored (yet)."""
+        return self.created - self.sampled_out - sum(self.dropped.values()) - self.stored
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "created": self.created,
+            "sampled_out": self.sampled_out,
+            "dropped": dict(self.dropped),
+            "sent": self.sent,
+            "accepted": self.accepted,
+            "stored": self.stored,
+        }
+
+
+class Reconciliation:
+    """Accounts of the processes heard of last. Thread-safe."""
+
+    def __init__(self, max_processes: int = _MAX_PROCESSES) -> None:
+        self._max = max_processes
+        self._lock = threading.Lock()
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    def report(self, tenant: str, header: str) -> str:
+        """Take a client's ledger; the process's key, empty where the header is not readable."""
+        try:
+            ledger = msgspec.json.decode(header, type=_Ledger)
+        except msgspec.DecodeError:
+            return ""
+        if not 0 < len(ledger.process) <= 200 or len(ledger.dropped) > _MAX_REASONS:
+            return ""
+        key = f"{tenant}/{ledger.process}"
+        with self._lock:
+            account = self._account(key)
+            if ledger.seq >= account.seq:  # requests overtake each other
+                account.service = ledger.service
+                account.seq = ledger.seq
+                account.created = ledger.created
+                account.sampled_out = ledger.sampled_out
+                account.dropped = ledger.dropped
+                account.sent = ledger.sent
+        return key
+
+    def accepted(self, key: str, count: int) -> None:
+        """Credit journalled rows."""
+        if key:
+            with self._lock:
+                self._account(key).accepted += count
+
+    def stored(self, pieces: Iterable[Piece]) -> None:
+        """Credit written rows (writer threads)."""
+        with self._lock:
+            for piece in pieces:
+                if piece.process:
+                    self._account(piece.process).stored += piece.count
+
+    def accounts(self, tenant: str | None = None) -> dict[str, Account]:
+        """By process uid, of one tenant or of all."""
+        with self._lock:
+            return {
+                key.partition("/")[2]: account
+                for key, account in self._accounts.items()
+                if tenant is None or account.tenant == tenant
+            }
+
+    def missing(self) -> list[tuple[tuple[str, ...], float]]:
+        """Spans not (yet) stored, by service: a gauge's reading."""
+        sums: dict[str, float] = {}
+        for account in self.accounts().values():
+            sums[account.service] = sums.get(account.service, 0) + account.missing
+        return [((service,), value) for service, value in sums.items()]
+
+    def _account(self, key: str) -> Account:
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = Account(tenant=key.partition("/")[0])
+            if len(self._accounts) > self._max:
+                self._accounts.popitem(last=False)
+        self._accounts.move_to_end(key)
+        return account
+
+
+def ledger_routes(reconciliation: Reconciliation) -> list[BaseRoute]:
+    """``GET /api/v1/lookout/ledger``: the accounts of the tenant's processes as JSON."""
+
+    async def ledger(request: Request) -> Response:
+        accounts = reconciliation.accounts(request.state.tenant)
+        body = msgspec.json.encode({uid: a.as_json() for uid, a in accounts.items()})
+        return Response(body, media_type="application/json")
+
+    return [Route("/api/v1/lookout/ledger", ledger, methods=["GET"])]

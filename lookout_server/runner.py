@@ -1,0 +1,78 @@
+"""Runs the collector under uvicorn: one worker, timed connections, an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+
+import uvicorn
+
+from .app import Collector
+from .protocol import TimedProtocol
+
+log = logging.getLogger("lookout")
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and exits 0 after SIGTERM instead of dying of it."""
+
+    address = ""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(f"lookout is ready on {self.address}", flush=True)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(collector: Collector, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; then finish requests, write what waits, and return."""
+    config = collector.config
+
+    class Protocol(TimedProtocol):
+        connections_max = config.connections_max
+        head_timeout = config.body_timeout
+
+    options = uvicorn.Config(
+        collector.asgi(),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
+        ssl_certfile=config.tls_cert,
+        ssl_keyfile=config.tls_key,
+        ssl_ca_certs=str(config.tls_client_ca) if config.tls_client_ca else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if config.tls_client_ca else ssl.CERT_NONE,
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    options.load()  # reads the certificate
+    server = _Server(options)
+    server.address = _address(listening, "https" if config.tls_cert else "http")
+    collector.start()
+    try:
+        server.run(sockets=[listening])
+    finally:
+        if not collector.stop():
+            log.warning("not everything is stored yet; the journal has the rest")
+
+
+def _address(listening: socket.socket, scheme: str) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,167 @@
+"""Who may do what: tenants, bearer tokens and their rights."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .http import Refused
+
+Right = Literal["read", "write", "admin"]
+RIGHTS = ("read", "write", "admin")
+DEFAULT_TENANT = "default"
+TENANT_HEADER = "x-scope-orgid"
+
+_TENANT_NAME = re.compile(r"[A-Za-z0-9!_.*'()-]{1,150}")
+_NO_TENANT = "this collector keeps tenants apart: name one in the header X-Scope-OrgID"
+_OPEN = re.compile(r"/(-/.*|ui/.*|favicon\.ico|health|info|zipkin(/(?!api/).*)?)?")
+#: Open to whoever may read at all, whatever the tenant.
+_NO_TENANT_NEEDED = re.compile(r"/(metrics|prometheus|actuator/.*)")
+_ADMIN = re.compile(r"/api/v1/(admin|status/config)\b.*")
+#: POST is reading here: long queries do not fit a URL.
+_READING_POST = re.compile(
+    r"/(prometheus/)?api/v1/(query|query_range|query_exemplars|labels|series|format_query|parse_query|read)"
+)
+
+
+class TokensInvalid(Exception):
+    """The tokens file is not what it should be; the text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, by its SHA-256: the token itself is not kept."""
+
+    name: str
+    digest: bytes
+    tenants: frozenset[str] | None  # None: all
+    rights: frozenset[str]
+
+    def allows(self, tenant: str | None, right: Right) -> bool:
+        """Whether its holder may do this for the tenant (None: no tenant's data involved)."""
+        known = tenant is None or self.tenants is None or tenant in self.tenants
+        return known and right in self.rights
+
+
+def load_tokens(path: Path) -> list[Token]:
+    """Tokens of a TOML file of ``[[token]]`` tables: name, token or sha256, tenants, rights.
+
+    Raises TokensInvalid.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TokensInvalid(f"cannot read the tokens file {path}: {error}") from error
+    tables = document.get("token")
+    if not isinstance(tables, list) or not tables:
+        raise TokensInvalid(f"{path} has no [[token]] table")
+    return [_token(f"{path}: token {number}", table) for number, table in enumerate(tables, 1)]
+
+
+def _token(where: str, table: Mapping[str, Any]) -> Token:
+    rights = frozenset(table.get("rights", ()))
+    if not rights or not rights <= set(RIGHTS):
+        raise TokensInvalid(f"{where}: rights must be some of {', '.join(RIGHTS)}")
+    tenants = table.get("tenants", [DEFAULT_TENANT])
+    if not isinstance(tenants, list) or not all(isinstance(name, str) for name in tenants):
+        raise TokensInvalid(f'{where}: tenants must be a list of names, or ["*"]')
+    name = str(table.get("name", where))
+    return Token(
+        name, _digest(where, table), None if "*" in tenants else frozenset(tenants), rights
+    )
+
+
+def _digest(where: str, table: Mapping[str, Any]) -> bytes:
+    match table:
+        case {"token": str(secret)} if len(secret) >= 16:
+            return hashlib.sha256(secret.encode()).digest()
+        case {"token": _}:
+            raise TokensInvalid(f"{where}: a token needs at least 16 characters")
+        case {"sha256": str(digest)} if re.fullmatch(r"[0-9a-f]{64}", digest):
+            return bytes.fromhex(digest)
+    raise TokensInvalid(f"{where}: either token or sha256 (64 lower-case hex digits) is needed")
+
+
+class Security:
+    """ASGI middleware: finds the tenant and refuses what the token does not allow."""
+
+    def __init__(self, app: ASGIApp, multitenancy: bool, tokens: Sequence[Token] | None) -> None:
+        self._app = app
+        self._multitenancy = multitenancy
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(scope)
+            except Refused as refused:
+                await refused.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        path = scope["path"]
+        if _OPEN.fullmatch(path) or scope["method"] == "OPTIONS":
+            return
+        headers = Headers(scope=scope)
+        right = right_for(scope["method"], path)
+        token = self._authenticated(headers) if self._tokens is not None else None
+        if _NO_TENANT_NEEDED.fullmatch(path) or right == "admin":
+            tenant = None
+        else:
+            tenant = tenant_of(headers) if self._multitenancy else DEFAULT_TENANT
+            scope.setdefault("state", {})["tenant"] = tenant
+        if token is not None and not token.allows(tenant, right):
+            where = f" for tenant {tenant}" if tenant else ""
+            raise Refused(403, f"the token {token.name!r} has no right to {right}{where}")
+
+    def _authenticated(self, headers: Headers) -> Token:
+        presented = _presented(headers.get("authorization", ""))
+        digest = hashlib.sha256(presented.encode()).digest()
+        for token in self._tokens or ():
+            if presented and hmac.compare_digest(token.digest, digest):
+                return token
+        raise Refused(401, "a valid token is needed: Authorization: Bearer TOKEN")
+
+
+def right_for(method: str, path: str) -> Right:
+    """What a request does: reading, writing, or administration."""
+    if _ADMIN.fullmatch(path):
+        return "admin"
+    if method in ("GET", "HEAD") or (method == "POST" and _READING_POST.fullmatch(path)):
+        return "read"
+    return "write"
+
+
+def tenant_of(headers: Headers) -> str:
+    """The tenant named by the request. Raises Refused (401 none, 400 no valid name)."""
+    tenant = headers.get(TENANT_HEADER)
+    if not tenant:
+        raise Refused(401, _NO_TENANT)
+    if not _TENANT_NAME.fullmatch(tenant):
+        raise Refused(400, "X-Scope-OrgID must be 1-150 characters of letters, digits and !_.*'()-")
+    return tenant
+
+
+def _presented(authorization: str) -> str:
+    """The token of a Bearer header, or of Basic (browsers) where it is the password."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""

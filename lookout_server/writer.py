@@ -1,0 +1,435 @@
+"""The one batcher of a signal: from journalled rows to ClickHouse, exactly once.
+
+A thread per signal takes what waits once a second, at 50,000 rows, or earlier when a reader
+wants to see what was accepted (:meth:`Writer.settle`). What waits beyond a bound is dropped from
+memory and read from the journal again when its turn comes; so is everything after a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from .journal import Batch, Entry, Journal, JournalError
+from .self_metrics import SelfMetrics
+from .signal import Receipt, Rows, Signal
+from .store.port import Store, StoreError, StoreUnavailable
+from .store.split import by_days, within
+
+log = logging.getLogger("lookout.writer")
+
+Decode = Callable[[str, bytes, Receipt], Rows]
+
+#: ClickHouse found fault with the data itself: repeating the insert cannot help.
+DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 469, 690}
+_RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(slots=True)
+class Piece:
+    """The rows of one journal entry."""
+
+    seq: int
+    rows: Rows | None  # None: to be read from the journal
+    count: int
+    accepted: float  # Unix time, seconds
+    process: str = ""
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a batch is written."""
+
+    rows: int = 50_000
+    seconds: float = 1.0
+    memory_rows: int = 400_000
+    #: Early batches for readers: so many at once, and one more in each interval (parts!).
+    early_burst: int = 100
+    early_interval: float = 0.05
+    #: With more rows than this in each of two seconds, readers do not hasten batches.
+    busy_rows: int = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Times that are stored, as Unix seconds at the moment of writing."""
+
+    past: float | None = None  # seconds before now; None: since 1970
+    future: float | None = None  # seconds after now; None: until 2105
+
+    def now(self) -> tuple[float, float]:
+        now = time.time()
+        return (
+            0.0 if self.past is None else now - self.past,
+            4.26e9 if self.future is None else now + self.future,
+        )
+
+
+class Writer:
+    """Batches one signal. Thread-safe; :meth:`start` it after construction."""
+
+    def __init__(
+        self,
+        signal: Signal[Any],
+        decode: Decode,
+        journal: Journal,
+        store: Store,
+        metrics: SelfMetrics,
+        *,
+        pace: Pace | None = None,
+        bounds: Bounds | None = None,
+        time_columns: Mapping[str, str] | None = None,
+        stored: Callable[[Sequence[Piece]], None] = lambda _: None,
+    ) -> None:
+        self.signal = signal
+        self.waiting_rows = 0  # in memory, in the journal and being written
+        self._decode = decode
+        self._journal = journal
+        self._store = store
+        self._metrics = metrics
+        self._pace = pace or Pace()
+        self._bounds = bounds or Bounds()
+        self._time_columns = time_columns or {}
+        self._stored = stored
+        self._changed = threading.Condition()
+        self._waiting: deque[Piece] = deque()
+        self._memory_rows = 0
+        self._since = 0.0  # when the oldest of them came (monotonic)
+        self._accepted = 0  # highest seq given to add()
+        self._taken = 0  # highest seq taken into a batch
+        self._written = 0  # every seq up to here is in ClickHouse or set aside
+        self._lagging = True  # entries after _taken are in the journal only
+        self._early = Early(self._pace)
+        self._load = Load(self._pace.busy_rows)
+        self._readers: list[tuple[int, Future[None]]] = []
+        self._stopping = False
+        self._abandon = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"lookout-writer-{signal.name}", daemon=True
+        )
+
+    def start(self, accepted: int = 0) -> None:
+        """Begin with what the journal holds from before; ``accepted`` is its highest number."""
+        self._accepted = accepted
+        self._thread.start()
+
+    def add(self, piece: Piece) -> None:
+        """A journalled piece, in order of its number (the journal's thread)."""
+        with self._changed:
+            self._accepted = max(self._accepted, piece.seq)
+            if piece.seq <= self._taken:
+                return  # was read from the journal between its commit and this call
+            self._load.count(piece.count)
+            self.waiting_rows += piece.count
+            if self._lagging or self._memory_rows + piece.count > self._pace.memory_rows:
+                self._lagging = True
+            else:
+                self._since = self._since if self._waiting else time.monotonic()
+                self._waiting.append(piece)
+                self._memory_rows += piece.count
+            if len(self._waiting) <= 1 or self._memory_rows >= self._pace.rows:
+                self._changed.notify_all()
+
+    def settle(self) -> Future[None] | None:
+        """A future of "what was accepted by now is written"; None where it is already.
+
+        None too under heavy load: readers then are at most one batch behind.
+        """
+        with self._changed:
+            if self._written >= self._accepted or self._load.busy():
+                return None
+            self._early.wanted = True
+            reader: Future[None] = Future()
+            self._readers.append((self._accepted, reader))
+            self._changed.notify_all()
+            return reader
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Write what waits and end; what ClickHouse does not take stays in the journal.
+
+        True when nothing stayed.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        self._abandon.set()
+        self._thread.join(5.0)
+        return self._written >= self._accepted
+
+    # -- the writer's thread -------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            for batch in self._journal.batches(self.signal.name):
+                self._repeat(batch)
+            while (pieces := self._next()) is not None:
+                if pieces:
+                    self._write(pieces)
+                self._tell_readers()
+        except _Abandoned:
+            log.warning("%s: stopped; what waits stays in the journal", self.signal.name)
+
+    def _repeat(self, batch: Batch) -> None:
+        """A batch that was planned before a crash: the same rows under the same token."""
+        pieces = self._read(batch.first, batch.last)
+        self._insert(batch, pieces)
+        self._taken = max(self._taken, batch.last)
+
+    def _next(self) -> list[Piece] | None:
+        """Wait for the next batch; None when all is written and the writer is to stop."""
+        with self._changed:
+            while not self._due():
+                if self._stopping and not self._waiting and not self._lagging:
+                    return None
+                self._changed.wait(self._pause())
+            self._early.start(bool(self._waiting) or self._lagging)
+            if self._waiting:
+                return self._take()
+        return self._catch_up()
+
+    def _due(self) -> bool:
+        if self._lagging:
+            return True
+        if not self._waiting:
+            return False
+        return (
+            self._stopping
+            or self._memory_rows >= self._pace.rows
+            or self._since + self._pace.seconds <= time.monotonic()
+            or self._early.due()
+        )
+
+    def _pause(self) -> float | None:
+        if not self._waiting:
+            return None
+        remaining = self._since + self._pace.seconds - time.monotonic()
+        if self._early.wanted:
+            remaining = min(remaining, self._early.pause())
+        return max(remaining, 0.001)
+
+    def _take(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        count = 0
+        while self._waiting and count < self._pace.rows:
+            piece = self._waiting.popleft()
+            count += piece.count
+            pieces.append(piece)
+        self._memory_rows -= count
+        self._since = time.monotonic()
+        self._taken = pieces[-1].seq
+        return pieces
+
+    def _catch_up(self) -> list[Piece]:
+        """The next batch out of the journal; when there is none, memory is enough again."""
+        with self._changed:
+            committed = self._accepted
+        pieces = self._read(self._taken + 1, None)
+        with self._changed:
+            self._taken = pieces[-1].seq if pieces else max(self._taken, committed)
+            if not pieces and self._taken >= self._accepted:
+                self._lagging = False
+                self._written = max(self._written, self._taken)
+                self.waiting_rows = 0
+        return pieces
+
+    def _read(self, first: int, last: int | None) -> list[Piece]:
+        """Entries decoded again, up to a batch. Those that do not decode are set aside."""
+        pieces: list[Piece] = []
+        count = 0
+        for seq, entry in self._journal.read(self.signal.name, first, last):
+            piece = self._decoded(seq, entry)
+            if piece is None:
+                continue
+            pieces.append(piece)
+            count += piece.count
+            if last is None and count >= self._pace.rows:
+                break
+        return pieces
+
+    def _decoded(self, seq: int, entry: Entry) -> Piece | None:
+        try:
+            rows = self._decode(entry.format, entry.body, entry.receipt)
+        except Exception as error:  # whatever a decoder raises, the others must go on
+            self._set_aside(seq, f"{type(error).__name__}: {error}")
+            return None
+        accepted = entry.receipt.received_ms / 1000
+        return Piece(seq, rows, len(rows), accepted, entry.process, entry.receipt.tenant)
+
+    def _set_aside(self, seq: int, reason: str) -> None:
+        log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)
+        self._metrics.dropped.labels(self.signal.name, "set_aside").inc()
+        self._patiently(lambda: self._journal.set_aside(seq, reason))
+
+    def _write(self, pieces: list[Piece]) -> None:
+        batch = self._patiently(
+            lambda: self._journal.plan(self.signal.name, pieces[0].seq, pieces[-1].seq)
+        )
+        self._insert(batch, pieces)
+
+    def _insert(self, batch: Batch, pieces: list[Piece]) -> None:
+        started = time.perf_counter()
+        try:
+            refused = self._insert_tables(batch.token, pieces)
+        except _Unstorable as error:
+            if len(pieces) == 1:
+                self._set_aside(batch.first, str(error))
+                pieces, refused = [], 0
+            else:
+                return self._insert_singly(batch, pieces, error)
+        self._journal.forget(batch)
+        count = sum(piece.count for piece in pieces)
+        with self._changed:
+            self._written = batch.last
+            self.waiting_rows = max(0, self.waiting_rows - count)
+        self._measure(pieces, count, refused, time.perf_counter() - started)
+        self._stored(pieces)
+
+    def _insert_singly(self, batch: Batch, pieces: list[Piece], error: _Unstorable) -> None:
+        """A batch some entry of which spoils it: each entry is planned and tried by itself."""
+        log.warning("%s: batch %s in single entries: %s", self.signal.name, batch.token, error)
+        singles = self._patiently(
+            lambda: self._journal.replan(batch, [piece.seq for piece in pieces])
+        )
+        for single, piece in zip(singles, pieces, strict=True):
+            self._insert(single, [piece])
+
+    def _insert_tables(self, token: str, pieces: Sequence[Piece]) -> int:
+        """Insert the pieces; how many rows were out of bounds. Raises _Unstorable."""
+        if not pieces:
+            return 0
+        refused = 0
+        for table, rows in self._tables(pieces).items():
+            column = self._time_columns.get(table)
+            if column is None:
+                self._insert_part(table, rows, f"{token}-{table}")
+                continue
+            kept = within(rows, column, *self._bounds.now())
+            refused = max(refused, len(rows) - len(kept))
+            for number, part in enumerate(by_days(kept, column)):
+                self._insert_part(table, part, f"{token}-{table}-{number}")
+        return refused
+
+    def _tables(self, pieces: Sequence[Piece]) -> Mapping[str, pa.Table]:
+        try:
+            return self.signal.tables([piece.rows for piece in pieces])
+        except Exception as error:  # a bug of ours or rows nobody thought of: never block
+            forget = getattr(self.signal, "forget", None)
+            if forget:  # what it believes to have handed over was not
+                forget()
+            raise _Unstorable(f"{type(error).__name__}: {error}") from error
+
+    def _insert_part(self, table: str, rows: pa.Table, token: str) -> None:
+        if len(rows):
+            self._patiently(lambda: self._store.insert(table, rows, token))
+
+    def _patiently(self, action: Callable[[], Any]) -> Any:
+        """Repeat what fails for the moment, for as long as the writer lives."""
+        for pause in _pauses():
+            try:
+                return action()
+            except StoreError as error:
+                if error.code in DATA_ERRORS:
+                    raise _Unstorable(str(error)) from error
+                self._complain("the store", error, pause)
+            except JournalError as error:
+                self._complain("the journal", error, pause)
+            if self._abandon.wait(pause):
+                raise _Abandoned
+        raise AssertionError("unreachable")
+
+    def _complain(self, what: str, error: Exception, pause: float) -> None:
+        self._metrics.retries.labels(self.signal.name).inc()
+        level = (
+            logging.DEBUG if isinstance(error, StoreUnavailable) and pause > 1 else logging.WARNING
+        )
+        log.log(level, "%s: %s: %s; again in %g s", self.signal.name, what, error, pause)
+
+    def _measure(self, pieces: Sequence[Piece], count: int, refused: int, seconds: float) -> None:
+        name, metrics, now = self.signal.name, self._metrics, time.time()
+        metrics.batch_seconds.labels(name).observe(seconds)
+        metrics.batch_rows.labels(name).observe(count)
+        metrics.stored.labels(name).inc(count - refused)
+        if refused:
+            metrics.dropped.labels(name, "time_out_of_bounds").inc(refused)
+        if pieces:
+            metrics.delay_seconds.labels(name).observe(now - pieces[0].accepted)
+
+    def _tell_readers(self) -> None:
+        with self._changed:
+            done = [f for seq, f in self._readers if seq <= self._written]
+            self._readers = [(s, f) for s, f in self._readers if s > self._written]
+        for reader in done:
+            if reader.set_running_or_notify_cancel():
+                reader.set_result(None)
+
+
+class Early:
+    """How often readers may hasten a batch: a burst, then one an interval."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.wanted = False
+        self._interval = pace.early_interval
+        self._credit = pace.early_burst * pace.early_interval
+        self._next = 0.0
+
+    def due(self) -> bool:
+        return self.wanted and self.pause() <= 0
+
+    def pause(self) -> float:
+        """Seconds until the next early batch may be written."""
+        return self._next - self._credit - time.monotonic()
+
+    def start(self, writing: bool) -> None:
+        """A batch begins, which serves the readers who asked."""
+        if self.wanted and writing:
+            self._next = max(self._next, time.monotonic()) + self._interval
+        self.wanted = False
+
+
+class Load:
+    """Rows in this second and in the one before."""
+
+    def __init__(self, busy_rows: int) -> None:
+        self._busy_rows = busy_rows
+        self._second = 0
+        self._rows = 0
+        self._before = 0
+
+    def count(self, rows: int) -> None:
+        self._turn()
+        self._rows += rows
+
+    def busy(self) -> bool:
+        """Whether many rows came in the second before and come still."""
+        self._turn()
+        return self._before > self._busy_rows and self._rows > 0
+
+    def _turn(self) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._before = self._rows if second == self._second + 1 else 0
+            self._second, self._rows = second, 0
+
+
+class _Unstorable(Exception):
+    """These rows can never be stored."""
+
+
+class _Abandoned(Exception):
+    """The writer is to end although something waits."""
+
+
+def _pauses() -> Iterator[float]:
+    yield from _RETRY_SECONDS
+    while True:
+        yield _RETRY_SECONDS[-1]
