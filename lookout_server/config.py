@@ -285,6 +285,27 @@ class ServerConfig(BaseSettings):
         description="HOST:PORT for OTLP over gRPC (usually 127.0.0.1:4317); absent: not served.",
     )
 
+    # -- PromQL --------------------------------------------------------------------------
+    promql_timeout: Duration = Field(default=120.0, description="Time limit of one query.")
+    promql_lookback: Duration = Field(
+        default=300.0, description="How old a sample may be and still be a series' value."
+    )
+    promql_max_samples: int = Field(
+        default=50_000_000, ge=1, description="Samples one query may hold in memory."
+    )
+    promql_concurrency: int = Field(default=20, ge=1, description="Queries running at once.")
+    enable_feature: Words = Field(
+        default=[],
+        description=(
+            "Experimental features by Prometheus' names: promql-experimental-functions, "
+            "promql-duration-expr, promql-extended-range-selectors, promql-binop-fill-modifiers, "
+            "promql-type-and-unit-labels; or all."
+        ),
+    )
+    admin_api: bool = Field(
+        default=False, description="Serve the API that deletes series (/api/v1/admin/tsdb/)."
+    )
+
     # -- stages --------------------------------------------------------------------------
     stages: Words = Field(
         default=[],

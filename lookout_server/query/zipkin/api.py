@@ -1,0 +1,188 @@
+"""Zipkin's query API: ``/api/v2`` and, for its UI, ``/zipkin/api/v2``.
+
+Parameters, statuses, texts and headers are Zipkin's. Two things are added to it: ``explain=1`` on
+every query, and on ``traces`` ``sort=duration`` and ``cursor``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from ...server import Server
+from ...spans.model import BadSpan, normalize_trace_id
+from .dependencies import dependency_links
+from .explain import Explanation
+from .names import read_names
+from .render import trace_bytes, traces_bytes
+from .request import BadQuery, optional_long, parse_request
+from .traces import TraceReader
+
+_CACHE = {"Cache-Control": "max-age=300, must-revalidate"}
+#: Lists of more than this many names are worth caching by browsers.
+_FEW_NAMES = 3
+_TRACES_MOST = 1000
+
+_Handler = Callable[["_Query"], Awaitable[Response]]
+
+
+def routes(server: Server) -> list[BaseRoute]:
+    """Routes of the query API."""
+    if not server.config.query_enabled:
+        return []
+    api = ZipkinApi(server)
+    endpoints: dict[str, _Handler] = {
+        "services": api.services,
+        "spans": api.spans,
+        "remoteServices": api.remote_services,
+        "traces": api.traces,
+        "trace/{trace_id}": api.trace,
+        "traceMany": api.trace_many,
+        "dependencies": api.dependencies,
+        "autocompleteKeys": api.autocomplete_keys,
+        "autocompleteValues": api.autocomplete_values,
+    }
+    return [
+        Route(f"{mount}/api/v2/{path}", _endpoint(server, handler), methods=["GET"])
+        for mount in ("", "/zipkin")
+        for path, handler in endpoints.items()
+    ]
+
+
+class _Query:
+    """One request: its tenant, its parameters and what is to be explained of it."""
+
+    def __init__(self, server: Server, request: Request) -> None:
+        self.tenant = server.tenant(request)
+        self.path = request.path_params
+        # Of a repeated parameter the first counts.
+        self.parameters = dict(reversed(request.query_params.multi_items()))
+        self.explanation = Explanation()
+
+    def required(self, name: str) -> str:
+        """A parameter that must be there, if only empty. Raises BadQuery."""
+        if name not in self.parameters:
+            raise BadQuery(f"Mandatory parameter/header/attribute is missing: {name}")
+        return self.parameters[name]
+
+
+def _endpoint(server: Server, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        query = _Query(server, request)
+        try:
+            await server.settle("spans")
+            response = await handler(query)
+        except (BadQuery, BadSpan) as error:
+            return PlainTextResponse(str(error), 400)
+        if query.parameters.get("explain") == "1":
+            return _json(orjson.dumps(query.explanation.json()))
+        return response
+
+    return endpoint
+
+
+class ZipkinApi:
+    """The handlers of the query API."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._config = server.config
+        #: Tenants whose last list of services was long enough to have name lists cached.
+        self._cached: set[str] = set()
+
+    async def services(self, query: _Query) -> Response:
+        names = await self._names(query, "service")
+        if len(names) > _FEW_NAMES:
+            self._cached.add(query.tenant)
+        else:
+            self._cached.discard(query.tenant)
+        return self._name_list(query, names)
+
+    async def spans(self, query: _Query) -> Response:
+        service = query.required("serviceName").lower()
+        return self._name_list(query, await self._names(query, "span", service))
+
+    async def remote_services(self, query: _Query) -> Response:
+        service = query.required("serviceName").lower()
+        return self._name_list(query, await self._names(query, "remote", service))
+
+    async def autocomplete_keys(self, query: _Query) -> Response:
+        return _json(orjson.dumps(self._config.autocomplete_keys), _CACHE)
+
+    async def autocomplete_values(self, query: _Query) -> Response:
+        key = query.required("key")
+        if not key:
+            raise BadQuery("key was empty")
+        known = key in self._config.autocomplete_keys
+        values = await self._names(query, "tag", key) if known else []
+        return _json(orjson.dumps(values), _CACHE if len(values) > _FEW_NAMES else None)
+
+    async def traces(self, query: _Query) -> Response:
+        request = parse_request(
+            query.parameters,
+            now_ms=time.time_ns() // 1_000_000,
+            default_lookback=self._config.query_lookback,
+        )
+        if not self._config.search_enabled:
+            return _json(b"[]")
+        return _json(traces_bytes(await self._reader(query).search(request)))
+
+    async def trace(self, query: _Query) -> Response:
+        trace_id = normalize_trace_id(query.path["trace_id"].strip())
+        spans = await self._reader(query).by_id(trace_id)
+        if not spans:
+            return PlainTextResponse(f"{trace_id} not found", 404)
+        return _json(trace_bytes(spans))
+
+    async def trace_many(self, query: _Query) -> Response:
+        trace_ids = _trace_ids(query.required("traceIds"))
+        return _json(traces_bytes(await self._reader(query).by_ids(trace_ids)))
+
+    async def dependencies(self, query: _Query) -> Response:
+        query.required("endTs")
+        end_ts = optional_long(query.parameters, "endTs") or 0
+        lookback = optional_long(query.parameters, "lookback")
+        lookback = self._config.query_lookback if lookback is None else lookback
+        for name, value in (("endTs", end_ts), ("lookback", lookback)):
+            if value <= 0:
+                raise BadQuery(f"{name} <= 0")
+        linker = await dependency_links(
+            self._server, query.tenant, end_ts, lookback, query.explanation
+        )
+        return _json(orjson.dumps(linker.json()))
+
+    def _reader(self, query: _Query) -> TraceReader:
+        return TraceReader(self._server, query.tenant, query.explanation)
+
+    async def _names(self, query: _Query, what: str, service: str = "") -> list[str]:
+        if not self._config.search_enabled or (what != "service" and not service):
+            return []
+        return await read_names(self._server, query.tenant, what, service, query.explanation)
+
+    def _name_list(self, query: _Query, names: list[str]) -> Response:
+        return _json(orjson.dumps(names), _CACHE if query.tenant in self._cached else None)
+
+
+def _trace_ids(text: str) -> list[str]:
+    """Normalized ids of a comma-separated list. Raises BadQuery and BadSpan."""
+    if not text:
+        raise BadQuery("traceIds parameter is empty")
+    ids = text.split(",", _TRACES_MOST - 1)
+    if len(ids) == 1:
+        raise BadQuery("Use /api/v2/trace/{traceId} endpoint to retrieve a single trace")
+    normalized: dict[str, None] = {}
+    for trace_id in ids:
+        normal = normalize_trace_id(trace_id)
+        if normal in normalized:
+            raise BadQuery(f"redundant traceId: {trace_id}")
+        normalized[normal] = None
+    return list(normalized)
+
+
+def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, media_type="application/json", headers=headers)

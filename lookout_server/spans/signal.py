@@ -1,0 +1,55 @@
+"""Spans as the collector's straight way sees them: bodies to columns, columns to tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..config import ServerConfig
+from ..ingest.span_formats import decoder
+from ..signal import Receipt
+from .columns import DEBUG, Ids, SpanColumns
+from .tables import span_tables
+
+_MAX = np.int64(2**63 - 1)
+
+
+class SpanSignal:
+    """The signal "spans" (:class:`lookout_server.signal.Signal`)."""
+
+    name = "spans"
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._sample_rate = config.collector_sample_rate
+        self._autocomplete_keys = tuple(config.autocomplete_keys)
+
+    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
+        """Columns of a body; ``fmt`` is one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
+        columns = decoder(fmt)(body)
+        columns.tenant = receipt.tenant
+        columns.received_ms = receipt.received_ms
+        if self._sample_rate < 1:
+            return columns.select(sampled(columns, self._sample_rate))
+        return columns
+
+    def tables(self, rows: Sequence[SpanColumns]) -> Mapping[str, pa.Table]:
+        """The batch as tables (:func:`.tables.span_tables`)."""
+        return span_tables(rows, self._autocomplete_keys)
+
+
+def sampled(columns: SpanColumns, rate: float) -> npt.NDArray[np.bool_]:
+    """Which spans a collector keeps at this rate, as every Zipkin collector would decide.
+
+    Whole traces by their low 64 bits; debug spans always. Source: zipkin2.collector.CollectorSampler.
+    """
+    boundary = np.int64(min(int(2**63 * rate), int(_MAX)))
+    debug = (np.array(columns.flags, np.uint8) & DEBUG) != 0
+    return (_magnitude(columns.low) <= boundary) | debug
+
+
+def _magnitude(low: Ids) -> npt.NDArray[np.int64]:
+    signed = low.view(np.int64)
+    return np.where(signed == np.iinfo(np.int64).min, _MAX, np.abs(signed))
