@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from exporters.records import SAMPLED, Resource
 
 from .clock import Clock
-from .identity import IdGenerator, RandomIds
+from .identity import IdGenerator, RandomIds, format_trace_id
 from .limits import SpanLimits
 from .sampling import AlwaysOn, ParentBased, Sampler
 from .span_context import RANDOM
@@ -46,6 +46,7 @@ class Pipeline:
         "resource",
         "root_flags",
         "sampler",
+        "spell",
         "value_limit",
     )
 
@@ -112,6 +113,7 @@ class Pipeline:
         """Take ids from ``ids``, an :class:`IdGenerator`; one with ``bits(width)`` is called so."""
         self.ids = ids
         self.bits = getattr(ids, "bits", None) or _bits_of(ids)
+        self.spell = getattr(ids, "spell", format_trace_id)
         self.root_flags = SAMPLED | (RANDOM if getattr(ids, "random", False) else 0)
 
     def set_clock(self, clock: Clock) -> None:

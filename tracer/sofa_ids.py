@@ -65,6 +65,10 @@ class SofaIds:
             self._sequence += 1
             return f"{self._prefix}{self._time:013d}{self._sequence:04d}{self._suffix}"
 
+    def spell(self, trace_id: int) -> str:
+        """A trace id made here as SOFA writes it, its leading zeros included."""
+        return f"{trace_id:0{25 + len(self._suffix)}x}"
+
     def generate_trace_id(self) -> int:
         return int(self.text(), 16)
 

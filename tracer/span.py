@@ -388,7 +388,7 @@ class Span:
     def sofa_trace_id(self) -> str:
         """The trace id as SOFA spells it: as received, else 32 hex digits."""
         spelled = self._carried.sofa_trace_id if self._carried else ""
-        return spelled or format_trace_id(self.trace_id)
+        return spelled or self._tracer.pipeline.spell(self.trace_id)
 
     @property
     def end_ns(self) -> int:
