@@ -146,8 +146,7 @@ class _Resolver:
             case tree.DurationParen():
                 return self._seconds(expr.expr)
             case tree.DurationUnary():
-                value = self._seconds(expr.operand)
-                return -value if expr.op == "-" else value
+                return -self._seconds(expr.operand)
             case tree.DurationCall(name="min_of"):
                 return min(map(self._seconds, expr.args))
             case tree.DurationCall(name="max_of"):

@@ -124,7 +124,7 @@ class DurationParser:
             literal = tree.NumberLiteral(value, operand.is_duration, start, operand.end)
             return self._in_range(literal, start)
         self._require_enabled(start)
-        return tree.DurationUnary(sign, operand, start, operand.end)
+        return tree.DurationUnary(sign, operand, start, operand.end) if sign == "-" else operand
 
     def _in_range(self, literal: tree.NumberLiteral, start: int) -> tree.NumberLiteral:
         if abs(literal.value) > _LONGEST_S:

@@ -304,7 +304,7 @@ class StepInvariant:
 
 @dataclass(frozen=True, slots=True)
 class DurationUnary:
-    """A sign before a duration; ``op`` is ``+`` or ``-``."""
+    """A sign before a duration; ``op`` is ``-``, for a ``+`` leaves no trace."""
 
     op: str
     operand: DurationExpr
