@@ -1,4 +1,4 @@
-"""Zipkin's JSON v2 list of spans: a typed fast decoder and, for what it refuses, the exact rules."""
+"""Zipkin's JSON v2 list of spans: a typed fast decoder, and the exact rules where it gives up."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class SpanColumns:
     """Equally long columns; annotations and tags are flat, with their counts per span.
 
     Absent is 0 or "" everywhere. ``shape`` is the span's tag keys joined by SHAPE_SEPARATOR,
-    ``local_address`` and ``remote`` are packed endpoints (:func:`pack_address`, :func:`pack_remote`).
+    ``local_address`` and ``remote`` are packed by :func:`pack_address` and :func:`pack_remote`.
     """
 
     __slots__ = (

@@ -25,7 +25,8 @@ from .model import KIND_CODES, Endpoint
 _ZERO = "0" * 16
 _HEX = b"0123456789abcdef"
 _CLIENT = KIND_CODES["CLIENT"]
-_KINDS: dict[str | None, int] = {None: 0, **KIND_CODES}
+_KINDS: dict[str | None, int] = {None: 0}
+_KINDS.update(KIND_CODES.items())
 
 
 class Irregular(Exception):

@@ -30,7 +30,7 @@ class Endpoint(NamedTuple):
     port: int = 0
 
     def with_ip(self, text: str) -> Endpoint:
-        """This endpoint with an address added in the family it really is; unreadable ones stay out."""
+        """This endpoint and an address, in the family it really is; unreadable ones stay out."""
         ipv4, ipv6 = parse_ip(text)
         return self._replace(ipv4=ipv4 or self.ipv4, ipv6=ipv6 or self.ipv6)
 

@@ -27,7 +27,7 @@ class SpanSignal:
         self._autocomplete_keys = tuple(config.autocomplete_keys)
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
-        """Columns of a body; ``fmt`` is one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
+        """Columns of a body in one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
         columns = decoder(fmt)(body)
         columns.tenant = receipt.tenant
         columns.received_ms = receipt.received_ms
@@ -43,11 +43,12 @@ class SpanSignal:
 def sampled(columns: SpanColumns, rate: float) -> npt.NDArray[np.bool_]:
     """Which spans a collector keeps at this rate, as every Zipkin collector would decide.
 
-    Whole traces by their low 64 bits; debug spans always. Source: zipkin2.collector.CollectorSampler.
+    Whole traces by their low 64 bits; debug spans always. Source: Zipkin's CollectorSampler.
     """
     boundary = np.int64(min(int(2**63 * rate), int(_MAX)))
     debug = (np.array(columns.flags, np.uint8) & DEBUG) != 0
-    return (_magnitude(columns.low) <= boundary) | debug
+    kept: npt.NDArray[np.bool_] = (_magnitude(columns.low) <= boundary) | debug
+    return kept
 
 
 def _magnitude(low: Ids) -> npt.NDArray[np.int64]:

@@ -5,7 +5,7 @@ Deterministic: the same columns in the same order give the same tables, whatever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -59,7 +59,8 @@ def partition_days(times: Ints, received: Ints) -> Ints:
 def duration_steps(durations: Ints) -> npt.NDArray[np.uint8]:
     """floor(8 log2(duration + 1)), at most 255: steps of 9 %, monotone in the duration."""
     steps = np.floor(8 * np.log2(durations.astype(np.float64) + 1))
-    return np.minimum(steps, 255).astype(np.uint8)
+    capped: npt.NDArray[np.uint8] = np.minimum(steps, 255).astype(np.uint8)
+    return capped
 
 
 def bucket_of(time_us: int) -> int:
@@ -150,7 +151,7 @@ class _Batch:
         )
 
     def _effective_times(self, received: Ints) -> Ints:
-        """Where in time to keep each span. One without timestamp goes to its trace, if that is here."""
+        """Where in time to keep each span; one without timestamp where its trace is, if known."""
         missing = self._timestamps == 0
         if not missing.any():
             return self._timestamps
@@ -240,9 +241,10 @@ def _names(columns: SpanColumns, keys: frozenset[str]) -> Iterable[tuple[str, st
     for service in dict.fromkeys(columns.services):
         if service:
             yield "service", "", service
-    pairs: Callable[[list[str]], Iterable[tuple[str, str]]] = lambda names: dict.fromkeys(
-        zip(columns.services, names, strict=True)
-    )
+
+    def pairs(names: list[str]) -> Iterable[tuple[str, str]]:
+        return dict.fromkeys(zip(columns.services, names, strict=True))
+
     for service, name in pairs(columns.names):
         if service and name:
             yield "span", service, name

@@ -75,9 +75,8 @@ def plan_drivers(request: QueryRequest) -> list[Driver] | None:
     ]
     drivers += _search_drivers(request)
     if not drivers:
-        drivers.append(
-            Driver("span_search", *_service(request)) if request.service else Driver("spans")
-        )
+        table = "span_search" if request.service else "spans"
+        drivers.append(Driver(table, *_service(request)))
     return drivers
 
 
@@ -96,11 +95,9 @@ def _tag_driver(request: QueryRequest, number: int, key: str, value: str) -> Dri
         parameters[name] = tag_token(key, value)
     else:
         plain = f"{{{name}:String}}"
-        condition = (
-            f"(flags & {ERROR} != 0 OR has(annotations, {plain}))"
-            if key == "error"
-            else f"(has(splitByChar('{SHAPE_SEPARATOR}', shape), {plain}) OR has(annotations, {plain}))"
-        )
+        keys = f"has(splitByChar('{SHAPE_SEPARATOR}', shape), {plain})"
+        tagged = f"bitAnd(flags, {ERROR}) != 0" if key == "error" else keys
+        condition = f"({tagged} OR has(annotations, {plain}))"
         parameters[name] = key
     return Driver("spans", (*conditions, condition), parameters)
 

@@ -48,7 +48,7 @@ class Node:
 
 
 def build_tree(spans: Sequence[Span]) -> Node:
-    """The tree of a trace with at least one span. Spans in a cycle are not reached from its root."""
+    """The tree of a trace with at least one span. Its walk does not reach spans in a cycle."""
     cleaned = merge(spans)
     parents: dict[_Key, _Key | None] = {}
     for span in cleaned:
