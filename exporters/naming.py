@@ -16,7 +16,8 @@ from functools import lru_cache
 
 _SECONDS = {
     "ns": "nanoseconds", "us": "microseconds", "µs": "microseconds", "μs": "microseconds",
-    "ms": "milliseconds", "s": "seconds", "min": "minutes", "M": "minutes", "h": "hours", "d": "days", "w": "weeks",
+    "ms": "milliseconds", "s": "seconds", "min": "minutes", "M": "minutes", "h": "hours",
+    "d": "days", "w": "weeks",
     "mo": "months", "y": "years",
 }  # fmt: skip
 _PREFIXES = {

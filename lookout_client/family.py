@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .metric import OVERFLOW_TAGS, Kind, Tags, tag_set
+from .steps import Priority
 
 if TYPE_CHECKING:
     from .bound import Meter
@@ -22,8 +23,9 @@ SPELLINGS_PER_SERIES = 4
 class Definition:
     """What was asked for when the metric was created.
 
-    ``keys`` are the tag keys that :meth:`~lookout_client.meters.Meter.tagged` takes values for;
-    ``meta`` are tags that describe without being identity; ``bounds`` are upper bucket bounds.
+    ``keys`` are the tag keys that :meth:`~lookout_client.bound.Meter.tagged` takes values for;
+    ``meta`` are tags that describe without being identity; ``bounds`` are upper bucket bounds;
+    ``group`` is the mixin that the metric is a component of.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Definition:
     keys: tuple[str, ...] = ()
     meta: Tags = ()
     bounds: tuple[float, ...] = ()
+    priority: Priority = Priority.NORMAL
+    group: str = ""
 
     def __str__(self) -> str:
         unit = f" in {self.unit}" if self.unit else ""

@@ -16,8 +16,9 @@ from .errors import InvalidName, MeterClash, MeterError
 from .exemplars import Exemplars
 from .family import Definition, Family
 from .meters import Counter, DistributionSummary, Gauge, Histogram, Timer, UpDownCounter
-from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set
+from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set, text
 from .snapshot import Point, Snapshot
+from .steps import Priority
 from .units import check_mtype, check_unit
 
 M = TypeVar("M", bound=Meter[Any])
@@ -135,13 +136,16 @@ class Registry:
         keys: Sequence[str] = (),
         meta: Mapping[str, object] | None = None,
         buckets: Sequence[float] = (),
+        priority: Priority | str = Priority.NORMAL,
+        group: str = "",
         **more_tags: object,
     ) -> M:
         """The meter of ``meter_type`` with this name and these tags, created if need be.
 
         ``unit`` and ``mtype`` are Metrics 2.0's; ``description``, or ``help`` as Prometheus calls
         it, says in a sentence what is measured; ``keys`` declares the tag keys for
-        :meth:`Meter.tagged`; ``meta`` are tags outside identity; ``buckets`` are upper bounds.
+        :meth:`Meter.tagged`; ``meta`` are tags outside identity; ``buckets`` are upper bounds;
+        ``priority`` is how often SOFALookout's protocol reports it, ``group`` the mixin it is in.
         Tags may be given as a mapping, as further keyword arguments, or both.
         """
         series = tag_set({**(tags or {}), **more_tags})
@@ -157,6 +161,8 @@ class Registry:
                     tuple(checked_name(key) for key in keys),
                     tag_set(meta or {}),
                     checked_bounds(buckets),
+                    Priority.of(priority),
+                    text(group),
                 )
                 family = self._family(meter_type, wanted)
         except MeterError as error:

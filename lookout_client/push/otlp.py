@@ -8,7 +8,7 @@ trace and span ids hexadecimal.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -34,6 +34,7 @@ class OtlpEncoder:
     def __init__(self, resource: Mapping[str, Any]) -> None:
         self._resource = orjson.Fragment(orjson.dumps({"attributes": attributes(resource)}))
         self._attributes: dict[Tags, orjson.Fragment] = {}
+        self._exemplars_since = 0
 
     def encode(self, snapshots: Sequence[Snapshot], now_ns: int) -> Iterator[bytes]:
         """Request bodies for ``/v1/metrics`` that together hold ``snapshots``."""
@@ -42,6 +43,7 @@ class OtlpEncoder:
             scope = {"scope": {"name": SCOPE}, "metrics": metrics}
             body = {"resourceMetrics": [{"resource": self._resource, "scopeMetrics": [scope]}]}
             yield orjson.dumps(body)
+        self._exemplars_since = now_ns  # each exemplar travels once
 
     def _metric(self, snapshot: Snapshot, now: str) -> dict[str, Any]:
         definition = snapshot.definition
@@ -76,10 +78,14 @@ class OtlpEncoder:
         self._attributes[tags] = fragment
         return fragment
 
+    def _new(self, exemplars: Iterable[Exemplar]) -> list[dict[str, Any]]:
+        since = self._exemplars_since
+        return [exemplar(item) for item in exemplars if item.time_ns >= since]
+
     def _sum(self, definition: Definition, point: NumberPoint, now: str) -> dict[str, Any]:
         result = self._gauge(definition, point, now)
         if point.exemplar:
-            result["exemplars"] = [exemplar(point.exemplar)]
+            result["exemplars"] = self._new([point.exemplar])
         return result
 
     def _gauge(self, definition: Definition, point: NumberPoint, now: str) -> dict[str, Any]:
@@ -106,7 +112,7 @@ class OtlpEncoder:
             "sum": double(point.total),
             "bucketCounts": [str(count) for count in point.counts],
             "explicitBounds": definition.bounds,
-            "exemplars": [exemplar(item) for item in (point.exemplars or {}).values()],
+            "exemplars": self._new((point.exemplars or {}).values()),
         }
 
     # The name is OTLP's field in camel case, by which _metric finds the method.
@@ -122,7 +128,7 @@ class OtlpEncoder:
             "zeroThreshold": point.zero_threshold,
             "positive": _buckets(point.offset, point.counts),
             "negative": _buckets(point.negative_offset, point.negative_counts),
-            "exemplars": [exemplar(item) for item in point.exemplars],
+            "exemplars": self._new(point.exemplars),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -24,12 +25,19 @@ class OtlpPusher:
     costs resolution and never changes a sum. Retrying, spilling and compressing are ``post``'s.
     """
 
-    def __init__(self, registry: Registry, resource: Mapping[str, Any], post: Post) -> None:
+    def __init__(
+        self, registry: Registry, resource: Callable[[], Mapping[str, Any]], post: Post
+    ) -> None:
         self._registry = registry
-        self._encoder = OtlpEncoder(resource)
+        self._resource = resource
+        self._encoder = OtlpEncoder(resource())
+        self._pid = os.getpid()
         self._post = post
 
     def __call__(self) -> None:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._encoder = OtlpEncoder(self._resource())
         now_ns = self._registry.clock_ns()
         for body in self._encoder.encode(self._registry.collect(), now_ns):
             self._post(PATH, body, CONTENT_TYPE)

@@ -1,0 +1,76 @@
+"""``init`` and what ends it: both halves of the SDK as one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tracer import setup
+from tracer.instrumentation import instrument as instrument_libraries
+
+from .config import MetricsConfig, load
+from .default import REGISTRY
+from .metrics import Metrics
+from .resource import metric_resource
+
+_log = logging.getLogger("lookout")
+
+
+class _State:
+    """What ``init`` started in this process."""
+
+    metrics: Metrics | None = None
+
+
+def init(
+    service_name: str | None = None, *, instrument: Iterable[str] = (), **settings: Any
+) -> setup.Sdk:
+    """Start tracing and metrics of this process.
+
+    ``settings`` are those of :class:`tracer.config.Config` and
+    :class:`lookout_client.config.MetricsConfig`; each also has environment variables. Spans and,
+    every ``metrics_interval_s``, all metrics go to the ``collector``, ``http://127.0.0.1:9411``
+    unless said otherwise. ``instrument`` names client libraries to trace, such as ``requests``.
+
+    Called again it replaces the earlier set-up; meters and what they counted stay. TypeError for
+    a setting that does not exist; a wrong value is logged and the default used.
+    """
+    _stop_metrics()
+    mine = MetricsConfig.names()
+    config = load({name: value for name, value in settings.items() if name in mine})
+    sdk = setup.init(
+        service_name, **{name: value for name, value in settings.items() if name not in mine}
+    )
+    instrument_libraries(*instrument) if instrument else None
+    if sdk.config.enabled:
+        _State.metrics = metrics = Metrics(REGISTRY, config)
+        post = sdk.collector.post if sdk.collector is not None else None
+        resource = sdk.pipeline.resource
+        metrics.start(sdk.flusher.schedule, post, metric_resource(resource))
+    return sdk
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Send all finished spans and the current metrics; False if ``timeout`` was not enough."""
+    if _State.metrics is not None:
+        _State.metrics.push()
+    return setup.flush(timeout)
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Push the metrics a last time, flush the spans and stop; False if time ran out."""
+    done = setup.shutdown(timeout)
+    _stop_metrics()
+    return done
+
+
+def ledger() -> Mapping[str, Any]:
+    """What became of every span so far; empty before ``init``."""
+    return setup.ledger()
+
+
+def _stop_metrics() -> None:
+    metrics, _State.metrics = _State.metrics, None
+    if metrics is not None:
+        metrics.stop()

@@ -1,0 +1,136 @@
+"""The settings of the metrics half, in the same table form as :mod:`tracer.config`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+_log = logging.getLogger("lookout")
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True,
+          "0": False, "false": False, "no": False, "off": False}  # fmt: skip
+
+
+def _boolean(value: Any) -> bool:
+    try:
+        return _WORDS[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("expected true or false") from None
+
+
+def _at_least(least: float, kind: type[Any], scale: float = 1) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        try:
+            number = kind(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not least <= number < math.inf:
+            raise ValueError(f"expected a number from {least}")
+        return number * scale if scale != 1 else number
+
+    return read
+
+
+def _exporter(value: Any) -> bool:
+    """OTEL_METRICS_EXPORTER: ``none`` turns the push off, anything else leaves it on."""
+    return str(value).strip().lower() != "none"
+
+
+def _exemplars(value: Any) -> bool:
+    word = str(value).strip().lower()
+    if word not in ("always_on", "always_off", "trace_based"):
+        raise ValueError("expected always_on, always_off or trace_based")
+    return word != "always_off"
+
+
+def _setting(
+    default: Any, read: Callable[[Any], Any], doc: str, *env: str | tuple[str, Callable[[Any], Any]]
+) -> Any:
+    return field(default=default, metadata={"read": read, "doc": doc, "env": env})
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """What becomes of this process's metrics. Every field is an argument of ``init``."""
+
+    metrics_push: bool = _setting(
+        True,
+        _boolean,
+        "push all metrics to the collector",
+        "LOOKOUT_METRICS_PUSH",
+        ("OTEL_METRICS_EXPORTER", _exporter),
+    )
+    metrics_interval_s: float = _setting(
+        15.0,
+        _at_least(0.1, float),
+        "seconds between two pushes",
+        "LOOKOUT_METRICS_INTERVAL",
+        ("OTEL_METRIC_EXPORT_INTERVAL", _at_least(100, float, 0.001)),
+    )
+    metrics_port: int | None = _setting(
+        None,
+        _at_least(0, int),
+        "serve /metrics on this port of its own; nothing: no server",
+        "LOOKOUT_METRICS_PORT",
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+    )
+    metrics_host: str = _setting(
+        "127.0.0.1",
+        str,
+        "address the metrics server listens on",
+        "LOOKOUT_METRICS_HOST",
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+    )
+    exemplars: bool = _setting(
+        True,
+        _boolean,
+        "keep the current trace id with counters and histograms",
+        "LOOKOUT_EXEMPLARS",
+        ("OTEL_METRICS_EXEMPLAR_FILTER", _exemplars),
+    )
+    max_series: int = _setting(
+        20_000, _at_least(1, int), "series of all metrics together", "LOOKOUT_MAX_SERIES"
+    )
+    max_series_per_metric: int = _setting(
+        2_000, _at_least(1, int), "series of one metric", "LOOKOUT_MAX_SERIES_PER_METRIC"
+    )
+
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """The settings' names."""
+        return frozenset(row.name for row in fields(cls))
+
+
+def load(
+    arguments: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> MetricsConfig:
+    """Argument > ``LOOKOUT_*`` > ``OTEL_*`` > default; what cannot be read is logged and passed."""
+    environment = os.environ if environment is None else environment
+    found: dict[str, Any] = {}
+    for row in fields(MetricsConfig):
+        for source, value, read in _candidates(row, arguments or {}, environment):
+            try:
+                found[row.name] = read(value)
+                break
+            except ValueError as problem:
+                _log.warning("lookout: %s=%r ignored: %s", source, value, problem)
+    return MetricsConfig(**found)
+
+
+def _candidates(
+    row: Any, arguments: Mapping[str, Any], environment: Mapping[str, str]
+) -> list[tuple[str, Any, Callable[[Any], Any]]]:
+    read = row.metadata["read"]
+    found = []
+    if arguments.get(row.name) is not None:
+        found.append((f"argument {row.name}", arguments[row.name], read))
+    for variable in row.metadata["env"]:
+        name, reader = variable if isinstance(variable, tuple) else (variable, read)
+        value = environment.get(name, "").strip()
+        if value:
+            found.append((name, value, reader))
+    return found

@@ -1,0 +1,33 @@
+"""Which process the metrics are about."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from exporters.records import Resource
+
+INSTANCE = "service.instance.id"
+
+
+def metric_resource(resource: Resource) -> Callable[[], Mapping[str, Any]]:
+    """The resource attributes of this process's metrics, asked for anew in each process.
+
+    ``service.instance.id`` keeps the series of several processes apart. It is ``host:pid``
+    unless the resource names one; a forked worker adds its pid to that.
+    """
+    founder = os.getpid()
+
+    def attributes() -> Mapping[str, Any]:
+        pid = os.getpid()
+        given = resource.attributes.get(INSTANCE)
+        if given is None:
+            instance = f"{socket.gethostname()}:{pid}"
+        else:
+            instance = str(given) if pid == founder else f"{given}:{pid}"
+        named = {"service.name": resource.service_name, **resource.attributes, INSTANCE: instance}
+        return {**named, "process.pid": pid}
+
+    return attributes

@@ -1,0 +1,155 @@
+"""`init` to collector: metrics and spans leave the process in one go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+import lookout_client as lookout
+from exporters.compression import decompress
+from lookout_client import default
+
+
+class Received(NamedTuple):
+    path: str
+    body: Any
+
+
+class Collector:
+    """Keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        received = self.received = list[Received]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = decompress(self.headers.get("Content-Encoding", ""), body)
+                received.append(Received(self.path, orjson.loads(body)))
+                self.send_response(202)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def metrics(self) -> dict[str, Any]:
+        """The last received state of every metric."""
+        return {
+            metric["name"]: metric
+            for path, body in self.received
+            if path == "/v1/metrics"
+            for resource in body["resourceMetrics"]
+            for scope in resource["scopeMetrics"]
+            for metric in scope["metrics"]
+        }
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    lookout.shutdown(2)
+    collector.server.shutdown()
+    collector.server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def fresh_registry() -> Iterator[None]:
+    """The process-wide registry, empty before and after."""
+    default.REGISTRY.families.clear()
+    yield
+    default.REGISTRY.families.clear()
+
+
+@pytest.fixture
+def started(collector: Collector) -> Callable[..., None]:
+    def start(**settings: Any) -> None:
+        lookout.init(service_name="shop", collector=collector.url, **settings)
+
+    return start
+
+
+def test_flush_sends_spans_and_metrics(collector: Collector, started: Callable[..., None]) -> None:
+    """One flush brings a counter, its exemplar and the span it points to."""
+    started()
+    with lookout.start_span("order"):
+        lookout.counter("orders").inc(3, kind="book")
+    assert lookout.flush(5)
+    (point,) = collector.metrics()["orders"]["sum"]["dataPoints"]
+    assert point["asInt"] == "3"
+    assert point["attributes"] == [{"key": "kind", "value": {"stringValue": "book"}}]
+    (span,) = next(body for path, body in collector.received if path == "/api/v2/spans")
+    assert point["exemplars"][0]["traceId"] == span["traceId"]
+
+
+def test_metrics_are_pushed_every_interval_and_at_the_end(
+    collector: Collector, started: Callable[..., None]
+) -> None:
+    """Without a flush the interval brings them; what comes after the last push is not lost."""
+    started(metrics_interval_s=0.1)
+    counter = lookout.counter("ticks")
+    counter.inc()
+    deadline = threading.Event()
+    for _ in range(200):
+        if "ticks" in collector.metrics() or deadline.wait(0.05):
+            break
+    assert collector.metrics()["ticks"]["sum"]["dataPoints"][0]["asInt"] == "1"
+    counter.inc()
+    assert lookout.shutdown(5)
+    assert collector.metrics()["ticks"]["sum"]["dataPoints"][0]["asInt"] == "2"
+
+
+def test_the_push_names_the_process(collector: Collector, started: Callable[..., None]) -> None:
+    """Series of two processes of one service stay apart by service.instance.id."""
+    started(resource={"deployment.environment.name": "test"})
+    lookout.counter("c").inc()
+    lookout.flush(5)
+    body = next(body for path, body in collector.received if path == "/v1/metrics")
+    attributes = {
+        item["key"]: next(iter(item["value"].values()))
+        for item in body["resourceMetrics"][0]["resource"]["attributes"]
+    }
+    assert attributes["service.name"] == "shop"
+    assert attributes["deployment.environment.name"] == "test"
+    assert attributes["service.instance.id"].endswith(f":{attributes['process.pid']}")
+
+
+def test_meters_made_before_init_are_the_same_after_it(
+    collector: Collector, started: Callable[..., None]
+) -> None:
+    """There is no order trap: SOFALookout leaves meters made too early without effect."""
+    early = lookout.counter("early")
+    early.inc()
+    started()
+    assert lookout.counter("early") is early
+    lookout.flush(5)
+    assert collector.metrics()["early"]["sum"]["dataPoints"][0]["asInt"] == "1"
+
+
+def test_the_push_can_be_turned_off(collector: Collector, started: Callable[..., None]) -> None:
+    """`metrics_push=False` leaves only the scrape."""
+    started(metrics_push=False)
+    lookout.counter("c").inc()
+    lookout.flush(5)
+    assert collector.metrics() == {}
+
+
+def test_a_setting_that_does_not_exist_is_named(collector: Collector) -> None:
+    """A misspelt setting is an error that names it."""
+    with pytest.raises(TypeError, match="metric_interval"):
+        lookout.init(collector=collector.url, metric_interval=3)
+
+
+def test_the_table_of_contents_is_complete() -> None:
+    """Every name that the package announces can be imported."""
+    missing = [name for name in lookout.__all__ if not hasattr(lookout, name)]
+    assert missing == []
