@@ -48,8 +48,10 @@ class LabelColumn:
             return table[self.codes]
         code = self._lookup.get(matcher.value, -1)
         if matcher.type is MatchType.EQUAL:
-            return self.codes == code
-        return self.codes != code
+            same: BoolArray = self.codes == code
+            return same
+        different: BoolArray = self.codes != code
+        return different
 
     def _code(self, labels: Labels) -> int:
         for name, value in labels:
@@ -70,6 +72,7 @@ class Metric:
         self.mid = mid
         self.labels: list[Labels] = []
         self.has_histograms = False
+        self.label_names: set[str] = set()
         self._ids: list[int] = []
         self._places: dict[int, int] = {}
         self._first: list[int] = []
@@ -89,6 +92,7 @@ class Metric:
             self._places[id_] = len(self._ids)
             self._ids.append(id_)
             self.labels.append(labels)
+            self.label_names.update(name for name, _ in labels)
             self._first.append(first)
             self._last.append(last)
         else:
@@ -144,7 +148,13 @@ class Found:
         """Whether every series of the metric is among them."""
         return len(self.places) == len(self.metric)
 
+    def values(self, name: str) -> set[str]:
+        """Values of one label; "" where a series does not have it."""
+        column = self.metric.column(name)
+        return {column.values[code] for code in np.unique(column.codes[self.places]).tolist()}
+
     def labels(self) -> Iterator[Labels]:
+        """The label sets."""
         return (self.metric.labels[place] for place in self.places.tolist())
 
 

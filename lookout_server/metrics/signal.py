@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from ..config import ServerConfig
-from ..ingest import remote_write, remote_write_v2
+from ..ingest import otlp_metrics, remote_write, remote_write_v2
 from ..ingest.remote_write import LabelCache
 from ..signal import Malformed, Receipt
 from . import tables
@@ -40,6 +40,8 @@ class MetricSignal:
         self._decoders: Mapping[str, Decoder] = {
             "remote_write": self._remote_write,
             "remote_write_v2": self._remote_write_v2,
+            "otlp_protobuf": self._otlp_protobuf,
+            "otlp_json": self._otlp_json,
         }
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
@@ -69,3 +71,9 @@ class MetricSignal:
 
     def _remote_write_v2(self, body: bytes, receipt: Receipt) -> MetricRows:
         return remote_write_v2.decode(body, receipt, self._cache)
+
+    def _otlp_protobuf(self, body: bytes, receipt: Receipt) -> MetricRows:
+        return otlp_metrics.decode_protobuf(body, receipt, self._limits)
+
+    def _otlp_json(self, body: bytes, receipt: Receipt) -> MetricRows:
+        return otlp_metrics.decode_json(body, receipt, self._limits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from .frame import filled
 from .histogram import Histogram, json_buckets
-from .source import BoolArray, Float64Array, Int64Array, Labels, ObjectArray
+from .result import Result
+from .source import Float64Array, Int64Array, Labels, ObjectArray
 
 #: Points put into one piece of the answer.
 _PIECE_POINTS = 100_000
@@ -96,101 +97,96 @@ def string(time_ms: int, value: str) -> bytes:
     return f"[{format_time(time_ms)},".encode() + dumps(value) + b"]"
 
 
-def vector(
-    labels: Sequence[Labels],
-    time_ms: int,
-    values: Float64Array,
-    histograms: ObjectArray | None = None,
-) -> Iterator[bytes]:
-    """The ``result`` of an instant vector, in pieces."""
-    texts = value_texts(values).to_pylist()
-    time = format_time(time_ms)
+def result(answer: Result) -> Iterator[bytes]:
+    """The API's ``result`` of a query, in pieces."""
+    match answer.kind:
+        case "scalar":
+            yield scalar(answer.time_ms, answer.scalar)
+        case "string":
+            yield string(answer.time_ms, answer.string)
+        case "vector":
+            yield _vector(answer)
+        case _:
+            yield from _matrix(answer)
+
+
+def _vector(answer: Result) -> bytes:
+    texts = value_texts(answer.values).to_pylist()
+    times = answer.timestamps.tolist()
     parts = []
-    for row, one in enumerate(labels):
-        histogram = None if histograms is None else histograms[row]
+    for row, labels in enumerate(answer.labels):
+        histogram = None if answer.histograms is None else answer.histograms[row]
+        time = format_time(times[row])
         if histogram is None:
             sample = f',"value":[{time},"{texts[row]}"]}}'
         else:
             sample = f',"histogram":[{time},{histogram_json(histogram)}]}}'
-        parts.append(b'{"metric":' + labels_json(one) + sample.encode())
-    yield b"[" + b",".join(parts) + b"]"
+        parts.append(b'{"metric":' + labels_json(labels) + sample.encode())
+    return b"[" + b",".join(parts) + b"]"
 
 
-def matrix(
-    labels: Sequence[Labels],
-    times: Int64Array,
-    values: Float64Array,
-    present: BoolArray,
-    histograms: ObjectArray | None = None,
-) -> Iterator[bytes]:
-    """The ``result`` of a range vector over shared times, in pieces. Rows have a sample each."""
-    prefixes = pa.array([f'[{format_time(time)},"' for time in times.tolist()], pa.string())
-    rows_at_once = max(1, _PIECE_POINTS // max(1, len(times)))
+def _matrix(answer: Result) -> Iterator[bytes]:
     yield b"["
-    for low in range(0, len(labels), rows_at_once):
-        rows = slice(low, low + rows_at_once)
-        floats = present[rows]
-        some = None
-        if histograms is not None:
-            some = histograms[rows]
-            floats = floats & ~filled(some)
-        points = _points(prefixes, values[rows], floats)
-        pieces = []
-        for row, one in enumerate(labels[rows]):
-            text = b'{"metric":' + labels_json(one)
+    for low, high in _pieces(answer.offsets):
+        part = slice(int(answer.offsets[low]), int(answer.offsets[high]))
+        histograms = None if answer.histograms is None else answer.histograms[part]
+        owners = np.repeat(np.arange(high - low), np.diff(answer.offsets[low : high + 1]))
+        points = _points(answer, part, owners, high - low, histograms)
+        series = []
+        for row, labels in enumerate(answer.labels[low:high]):
+            text = b'{"metric":' + labels_json(labels)
             if points[row]:
                 text += b',"values":[' + points[row] + b"]"
-            if some is not None:
-                text += _histograms(times, some[row], present[low + row])
-            pieces.append(text + b"}")
-        yield (b"," if low else b"") + b",".join(pieces)
+            if histograms is not None:
+                own = owners == row
+                text += _histograms(answer.timestamps[part][own], histograms[own])
+            series.append(text + b"}")
+        yield (b"," if low else b"") + b",".join(series)
     yield b"]"
 
 
-def _points(prefixes: pa.Array, values: Float64Array, present: BoolArray) -> list[bytes]:
-    """``[t,"v"],[t,"v"]`` of each row."""
-    rows, columns = np.nonzero(present)
-    texts = value_texts(values[present])
-    points = pc.binary_join_element_wise(
-        prefixes.take(pa.array(columns)), texts, pa.scalar('"]'), pa.scalar("")
-    )
-    offsets = np.zeros(len(values) + 1, dtype=np.int32)
-    np.cumsum(np.bincount(rows, minlength=len(values)), out=offsets[1:])
+def _pieces(offsets: Int64Array) -> Iterator[tuple[int, int]]:
+    """Ranges of series with about :data:`_PIECE_POINTS` points each."""
+    low, last = 0, len(offsets) - 1
+    while low < last:
+        high = int(np.searchsorted(offsets, offsets[low] + _PIECE_POINTS, side="right")) - 1
+        high = min(max(high, low + 1), last)
+        yield low, high
+        low = high
+
+
+def _points(
+    answer: Result, part: slice, owners: Int64Array, rows: int, histograms: ObjectArray | None
+) -> list[bytes]:
+    """``[t,"v"],[t,"v"]`` of each series, of its float samples."""
+    texts = value_texts(answer.values[part])
+    times = _time_texts(answer, part)
+    if histograms is not None:
+        floats = pa.array(~filled(histograms))
+        texts, times = texts.filter(floats), times.filter(floats)
+        owners = owners[~filled(histograms)]
+    points = pc.binary_join_element_wise(times, texts, pa.scalar('"]'), pa.scalar(""))
+    offsets = np.zeros(rows + 1, dtype=np.int32)
+    np.cumsum(np.bincount(owners, minlength=rows), out=offsets[1:])
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), points), ",")
     return [bytes(piece.as_buffer()) for piece in joined]
 
 
-def ragged_matrix(
-    labels: Sequence[Labels],
-    offsets: Int64Array,
-    times: Int64Array,
-    values: Float64Array,
-    histograms: ObjectArray | None = None,
-) -> Iterator[bytes]:
-    """The ``result`` of a range vector whose series have times of their own."""
-    yield b"["
-    for row, one in enumerate(labels):
-        part = slice(int(offsets[row]), int(offsets[row + 1]))
-        text = b'{"metric":' + labels_json(one)
-        present = np.ones(part.stop - part.start, dtype=np.bool_)
-        floats = present
-        if histograms is not None:
-            floats = ~filled(histograms[part])
-        if floats.any():
-            points = zip(times[part][floats].tolist(), values[part][floats].tolist(), strict=True)
-            body = ",".join(f'[{format_time(t)},"{format_value(v)}"]' for t, v in points)
-            text += b',"values":[' + body.encode() + b"]"
-        if histograms is not None:
-            text += _histograms(times[part], histograms[part], present)
-        yield (b"," if row else b"") + text + b"}"
-    yield b"]"
+def _time_texts(answer: Result, part: slice) -> pa.Array:
+    """``[t,"`` of each sample; times that samples share are written once."""
+    if answer.steps is not None and answer.step_of is not None:
+        times, places = answer.steps, answer.step_of[part]
+    else:
+        times, places = np.unique(answer.timestamps[part], return_inverse=True)
+    texts = pa.array([f'[{format_time(time)},"' for time in times.tolist()], pa.string())
+    return texts.take(pa.array(places))
 
 
-def _histograms(times: Int64Array, histograms: ObjectArray, present: BoolArray) -> bytes:
+def _histograms(times: Int64Array, histograms: ObjectArray) -> bytes:
     points = [
-        f"[{format_time(int(times[at]))},{histogram_json(histograms[at])}]"
-        for at in np.flatnonzero(present)
-        if histograms[at] is not None
+        f"[{format_time(time)},{histogram_json(histogram)}]"
+        for time, histogram in zip(times.tolist(), histograms, strict=True)
+        if histogram is not None
     ]
     return (',"histograms":[' + ",".join(points) + "]").encode() if points else b""
 

@@ -1,0 +1,21 @@
+"""The Prometheus HTTP API, version 1."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from ...server import Server
+from .api_labels import label_routes
+from .api_query import query_routes
+from .api_status import status_routes
+from .service import PrometheusService
+
+
+def routes(server: Server) -> list[BaseRoute]:
+    """All routes of the API, for this server."""
+    service = PrometheusService(server)
+    return [
+        *query_routes(service),
+        *label_routes(service),
+        *status_routes(service),
+    ]

@@ -1,0 +1,192 @@
+"""``/api/v1/status/*``, the lists that are empty without scraping and rules, ``/version``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from .answers import success
+from .errors import BadData
+from .parameters import parse_int
+from .quoting import quote
+from .render import dumps
+from .service import Handler, PrometheusService
+
+#: The Prometheus whose API and language this is; Grafana chooses its requests by it.
+PROMETHEUS_VERSION = "3.14.0"
+
+_CARDINALITY = """
+SELECT 'metrics' AS what, labels['__name__'] AS name, uniqExact(id) AS value FROM series
+WHERE tenant = {tenant:String} GROUP BY name
+UNION ALL
+SELECT 'labels', label, uniqExact(labels[label]) FROM series ARRAY JOIN mapKeys(labels) AS label
+WHERE tenant = {tenant:String} GROUP BY label
+UNION ALL
+SELECT 'pairs', concat(label, '=', labels[label]) AS pair, uniqExact(id)
+FROM series ARRAY JOIN mapKeys(labels) AS label
+WHERE tenant = {tenant:String} GROUP BY pair
+"""
+
+
+def status_routes(service: PrometheusService) -> list[BaseRoute]:
+    """The routes for this service."""
+    api = _StatusApi(service)
+    handlers: dict[str, Handler] = {
+        "/api/v1/status/buildinfo": api.build,
+        "/api/v1/status/config": api.config,
+        "/api/v1/status/flags": api.flags,
+        "/api/v1/status/runtimeinfo": api.runtime,
+        "/api/v1/status/tsdb": api.tsdb,
+        "/api/v1/status/walreplay": api.replay,
+        "/api/v1/targets": api.targets,
+        "/api/v1/targets/metadata": api.empty_list,
+        "/api/v1/scrape_pools": api.scrape_pools,
+        "/api/v1/alerts": api.alerts,
+        "/api/v1/alertmanagers": api.alertmanagers,
+        "/api/v1/rules": api.rules,
+        "/api/v1/notifications": api.empty_list,
+        "/api/v1/features": api.features,
+    }
+    routes: list[BaseRoute] = [
+        Route(path, service.endpoint(handler)) for path, handler in handlers.items()
+    ]
+    routes.append(Route("/version", api.version))
+    return routes
+
+
+def build_information() -> dict[str, str]:
+    """As in ``status/buildinfo``. Without ``features``: with it, Grafana takes us for Mimir."""
+    return {
+        "version": PROMETHEUS_VERSION,
+        "revision": f"lookout-{version('lookout-telemetry')}",
+        "branch": "HEAD",
+        "buildUser": "lookout",
+        "buildDate": "",
+        "goVersion": f"python{platform.python_version()}",
+    }
+
+
+class _StatusApi:
+    def __init__(self, service: PrometheusService) -> None:
+        self._service = service
+        self._started = datetime.now(UTC)
+
+    async def build(self, request: Request) -> Response:
+        return success(request, dumps(build_information()))
+
+    async def version(self, request: Request) -> Response:
+        return Response(dumps(build_information()), media_type="application/json")
+
+    async def config(self, request: Request) -> Response:
+        lines = [f"{name}: {value}" for name, value in self._settings().items()]
+        return success(request, dumps({"yaml": "\n".join(lines) + "\n"}))
+
+    async def flags(self, request: Request) -> Response:
+        return success(request, dumps(self._settings()))
+
+    def _settings(self) -> dict[str, str]:
+        """The configuration as text; secrets print as asterisks."""
+        return {name: str(value) for name, value in self._service.server.config}
+
+    async def runtime(self, request: Request) -> Response:
+        config = self._service.server.config
+        started = self._started.isoformat().replace("+00:00", "Z")
+        information = {
+            "startTime": started,
+            "CWD": os.getcwd(),
+            "hostname": platform.node(),
+            "serverTime": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "reloadConfigSuccess": True,
+            "lastConfigTime": started,
+            "corruptionCount": 0,
+            "goroutineCount": threading.active_count(),
+            "GOMAXPROCS": os.cpu_count() or 1,
+            "GOMEMLIMIT": config.database_memory,
+            "GOGC": "",
+            "GODEBUG": "",
+            "storageRetention": f"{config.retention_of('metrics'):g}s",
+        }
+        return success(request, dumps(information))
+
+    async def tsdb(self, request: Request) -> Response:
+        limit = self._limit(request)
+        service = self._service
+        tenant = service.server.tenant(request)
+        await service.server.settle("metrics")
+        rows = (await service.server.fetch(_CARDINALITY, {"tenant": tenant})).to_pylist()
+        top = {what: _top(rows, what, limit) for what in ("metrics", "labels", "pairs")}
+        series = sum(row["value"] for row in rows if row["what"] == "metrics")
+        names = sum(1 for row in rows if row["what"] == "labels")
+        pairs = sum(1 for row in rows if row["what"] == "pairs")
+        now = time.time_ns() // 1_000_000
+        statistics = {
+            "headStats": {
+                "numSeries": series,
+                "numLabelPairs": pairs,
+                "chunkCount": 0,
+                "minTime": 0,
+                "maxTime": now,
+            },
+            "seriesCountByMetricName": top["metrics"],
+            "labelValueCountByLabelName": top["labels"],
+            "memoryInBytesByLabelName": [],
+            "seriesCountByLabelValuePair": top["pairs"],
+            "numLabelNames": names,
+        }
+        return success(request, dumps(statistics))
+
+    def _limit(self, request: Request) -> int:
+        text = request.query_params.get("limit", "")
+        if not text:
+            return 10
+        try:
+            limit = parse_int(text)
+        except ValueError:
+            limit = 0
+        if limit < 1:
+            raise BadData("limit must be a positive number")
+        return min(limit, 10_000)
+
+    async def replay(self, request: Request) -> Response:
+        return success(request, dumps({"min": 0, "max": 0, "current": 0, "state": "done"}))
+
+    async def features(self, request: Request) -> Response:
+        flags = self._service.server.config.enable_feature
+        return success(request, dumps(dict.fromkeys(flags, True)))
+
+    async def empty_list(self, request: Request) -> Response:
+        return success(request, b"[]")
+
+    async def targets(self, request: Request) -> Response:
+        targets = b'{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}'
+        return success(request, targets)
+
+    async def scrape_pools(self, request: Request) -> Response:
+        return success(request, dumps({"scrapePools": []}))
+
+    async def alerts(self, request: Request) -> Response:
+        return success(request, dumps({"alerts": []}))
+
+    async def alertmanagers(self, request: Request) -> Response:
+        return success(request, dumps({"activeAlertmanagers": [], "droppedAlertmanagers": []}))
+
+    async def rules(self, request: Request) -> Response:
+        kind = request.query_params.get("type", "").lower()
+        if kind not in ("", "alert", "record"):
+            raise BadData(f'invalid parameter "type": not supported value {quote(kind)}')
+        return success(request, dumps({"groups": []}))
+
+
+def _top(rows: list[dict[str, Any]], what: str, limit: int) -> list[dict[str, Any]]:
+    chosen = [row for row in rows if row["what"] == what]
+    chosen.sort(key=lambda row: (-row["value"], row["name"]))
+    return [{"name": row["name"], "value": row["value"]} for row in chosen[:limit]]

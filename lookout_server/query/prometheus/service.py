@@ -1,0 +1,149 @@
+"""What all handlers of the API share: the store, the engine and threads to run queries on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial, wraps
+from typing import Any, TypeAlias, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ...http import Refused, read_body
+from ...metrics.catalog import Catalog
+from ...server import Server
+from ...signal import Malformed
+from ...store.port import StoreError, StoreUnavailable
+from .answers import Unavailable, failure
+from .context import CancelToken, EngineOptions
+from .engine import Engine
+from .errors import BadData, QueryCanceled, QueryError, StorageError
+from .features import ALL, STABLE, Features
+from .parameters import Form
+from .storage import ClickHouseSource
+
+log = logging.getLogger("lookout.prometheus")
+T = TypeVar("T")
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+#: Flag of ``--enable-feature`` -> field of Features.
+FEATURE_FLAGS = {
+    "promql-experimental-functions": "experimental_functions",
+    "promql-duration-expr": "duration_expressions",
+    "promql-extended-range-selectors": "extended_range_selectors",
+    "promql-binop-fill-modifiers": "fill_modifiers",
+}
+
+
+class PrometheusService:
+    """The parts a query needs, and how it is run: in a thread, cancelled with its client."""
+
+    def __init__(self, server: Server) -> None:
+        config = server.config
+        self.server = server
+        self.store = server.store
+        self.catalog = Catalog(
+            server.store,
+            written=series_written(server),
+            alone=config.clickhouse_url is None,
+        )
+        self.options = EngineOptions(
+            lookback_ms=int(config.promql_lookback * 1000),
+            timeout_s=config.promql_timeout,
+            max_samples=config.promql_max_samples,
+            type_and_unit_labels="promql-type-and-unit-labels" in config.enable_feature,
+            features=features(config.enable_feature),
+        )
+        self.engine = Engine(self.options)
+        self._threads = ThreadPoolExecutor(config.promql_concurrency, "lookout-promql")
+
+    def source(self, tenant: str) -> ClickHouseSource:
+        """The engine's source for one tenant."""
+        return ClickHouseSource(
+            self.store,
+            self.catalog,
+            tenant,
+            starts=self.options.start_timestamps,
+            memory_bytes=self.server.config.query_memory,
+            threads=self.server.config.query_threads,
+        )
+
+    async def form(self, request: Request) -> Form:
+        """URL and body parameters. Raises BadData."""
+        body = b""
+        if request.method == "POST":
+            try:
+                body = await read_body(request, self.server)
+            except (Malformed, Refused) as error:
+                raise BadData(f"error parsing form values: {error}") from error
+        return Form.of(request, body)
+
+    async def run(
+        self, request: Request, work: Callable[..., T], *args: Any, token: CancelToken | None = None
+    ) -> T:
+        """``work(*args)`` on a query thread, after what was accepted before is readable.
+
+        When the client goes away, ``token`` is cancelled and QueryCanceled raised.
+        """
+        await self.server.settle("metrics")
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, partial(work, *args))
+        watch = asyncio.create_task(_disconnected(request)) if request.method == "POST" else None
+        try:
+            waiting: set[asyncio.Future[Any]] = {future, watch} if watch else {future}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                raise QueryCanceled
+            return future.result()
+        except (asyncio.CancelledError, QueryCanceled):
+            if token is not None:
+                token.cancel()
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+    def endpoint(self, handler: Handler) -> Handler:
+        """``handler`` with every error as the API words it."""
+
+        @wraps(handler)
+        async def answered(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except QueryError as error:
+                return failure(error)
+            except StoreUnavailable as error:
+                return failure(Unavailable(str(error)))
+            except StoreError as error:
+                return failure(StorageError(str(error)))
+            except RecursionError:
+                return failure(BadData("query is nested too deeply"))
+
+        return answered
+
+
+def features(flags: list[str]) -> Features:
+    """The experimental parts of PromQL that flags of Prometheus' names switch on."""
+    if "all" in flags:
+        return ALL
+    fields = {FEATURE_FLAGS[flag]: True for flag in flags if flag in FEATURE_FLAGS}
+    return Features(**fields) if fields else STABLE
+
+
+def series_written(server: Server) -> Callable[[], float] | None:
+    """Tells when this process last wrote series rows, where the collector can say it."""
+    writers = getattr(server, "writers", None)
+    if writers is None:
+        return None
+    signal = writers["metrics"].signal
+    return lambda: float(signal.series_written)
+
+
+async def _disconnected(request: Request) -> None:
+    with suppress(ClientDisconnect):
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
