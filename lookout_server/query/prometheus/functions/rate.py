@@ -1,0 +1,155 @@
+"""Rates, increases and differences over windows of numbers.
+
+The extrapolation to the borders of the window is Prometheus'
+(``extrapolatedRate`` in its documentation of ``rate``): up to the border where a sample is
+expected there, else by half the mean distance of samples, and never below zero for counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..ranges import RangeVector
+from ..source import BoolArray, Float64Array, Int64Array
+from ..sums import window_sums
+from .over_time import Cells, at
+
+
+def rate(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
+    return _extrapolated(window, counter=True, per_second=True)
+
+
+def increase(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
+    return _extrapolated(window, counter=True, per_second=False)
+
+
+def delta(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
+    return _extrapolated(window, counter=False, per_second=False)
+
+
+def irate(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
+    return _instant(window, counter=True)
+
+
+def idelta(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
+    return _instant(window, counter=False)
+
+
+def reset_flags(window: RangeVector) -> BoolArray:
+    """Samples at which a counter starts anew: lower than before, or started since."""
+    flags = np.zeros(len(window.values), dtype=np.bool_)
+    np.less(window.values[1:], window.values[:-1], out=flags[1:])
+    if window.starts is not None:
+        flags[1:] |= started_anew(
+            window.starts[:-1], window.timestamps[:-1], window.starts[1:], window.timestamps[1:]
+        )
+    first = window.offsets[:-1]
+    flags[first[first < len(flags)]] = False
+    return flags
+
+
+def started_anew(
+    previous_start: Int64Array, previous: Int64Array, start: Int64Array, time: Int64Array
+) -> BoolArray:
+    """Whether a sample's start timestamp says that its counter was reset since the last one.
+
+    A start equal to the last sample's time is a reset for deltas, which know the last start too;
+    cumulative counters of unknown start look the same but for that.
+    """
+    known = (start != 0) & (start < time)
+    delta_like = (previous_start != 0) & (previous_start < previous)
+    result: BoolArray = known & ((start > previous) | ((start == previous) & delta_like))
+    return result
+
+
+def _lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> Float64Array | None:
+    """What counters had reached when they were reset within each window; None if none was."""
+    flags = reset_flags(window)
+    resets = np.flatnonzero(flags)
+    if not len(resets):
+        return None
+    count = np.zeros(len(flags) + 1, dtype=np.int64)
+    np.cumsum(flags, out=count[1:])
+    begin = count.take(low + 1, mode="clip")
+    end = np.maximum(begin, count[high])
+    return window_sums(
+        window.values[resets - 1], np.searchsorted(resets, window.offsets), begin, end
+    )
+
+
+def _extrapolated(window: RangeVector, *, counter: bool, per_second: bool) -> Cells:
+    low, high = window.bounds()
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        return _extrapolate(window, low, high, counter, per_second)
+
+
+def _extrapolate(
+    window: RangeVector, low: Int64Array, high: Int64Array, counter: bool, per_second: bool
+) -> Cells:
+    gaps = high - low - 1
+    first = at(window.values, low)
+    result = at(window.values, high - 1) - first
+    if counter and (lost := _lost_in_resets(window, low, high)) is not None:
+        result += lost
+    first_time, last_time = at(window.timestamps, low), at(window.timestamps, high - 1)
+    to_start = (first_time - (window.ends - window.range_ms)) / 1000
+    to_end = (window.ends - last_time) / 1000
+    sampled = (last_time - first_time) / 1000
+    between = sampled / gaps
+    threshold = between * 1.1
+    to_start = np.where(to_start >= threshold, between / 2, to_start)
+    if counter:
+        to_zero = sampled * (first / result)
+        sooner = (result > 0) & (first >= 0) & (to_zero < to_start)
+        to_start = np.where(sooner, to_zero, to_start)
+    to_end = np.where(to_end >= threshold, between / 2, to_end)
+    present = gaps >= 1
+    if counter and window.starts is not None:
+        started = _started_inside(window, low, high)
+        if started.any():
+            since = (last_time - at(window.starts, low)) / 1000
+            to_end = np.where(started & (gaps == 0), 0.0, to_end)
+            to_start = np.where(started, 0.0, to_start)
+            sampled = np.where(started, since, sampled)
+            result = np.where(started, result + first, result)
+            present |= started
+    factor = (sampled + to_start + to_end) / sampled
+    if per_second:
+        factor /= window.range_s
+    return result * factor, present
+
+
+def _started_inside(window: RangeVector, low: Int64Array, high: Int64Array) -> BoolArray:
+    """Windows whose first sample's counter started within them: it was zero at that time."""
+    assert window.starts is not None
+    start = at(window.starts, low)
+    inside = (start > window.ends - window.range_ms) & (start < at(window.timestamps, low))
+    result: BoolArray = (high > low) & (start != 0) & inside
+    return result
+
+
+def _instant(window: RangeVector, *, counter: bool) -> Cells:
+    low, high = window.bounds()
+    last, before = at(window.values, high - 1), at(window.values, high - 2)
+    result = last - before
+    present = high - low >= 2
+    if counter:
+        reset = last < before
+        if window.starts is not None:
+            reset |= at(started_flags(window), high - 1).astype(np.bool_)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            elapsed = at(window.timestamps, high - 1) - at(window.timestamps, high - 2)
+            result = np.where(reset, last, result) / (elapsed / 1000)
+    return result, present
+
+
+def started_flags(window: RangeVector) -> Float64Array:
+    """1.0 at samples whose start timestamp tells a reset."""
+    flags = np.zeros(len(window.values))
+    assert window.starts is not None
+    flags[1:] = started_anew(
+        window.starts[:-1], window.timestamps[:-1], window.starts[1:], window.timestamps[1:]
+    )
+    return flags

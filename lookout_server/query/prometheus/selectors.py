@@ -1,0 +1,185 @@
+"""Selectors: which samples of the source a query sees at its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import ranges, tree
+from .context import QueryContext, Steps
+from .frame import Frame, filled
+from .matchers import Matcher
+from .ranges import RangeVector
+from .source import BoolArray, Float64Array, Int64Array, SelectHints, SeriesBlock, is_stale
+from .windows import upper_bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stands around a selector, as hints to the source."""
+
+    function: str = ""
+    grouping: tuple[str, ...] = ()
+    by: bool = False
+    skip_buckets: bool = False
+
+
+def reference_times(
+    node: tree.VectorSelector | tree.Subquery, steps: Steps, context: QueryContext
+) -> Int64Array:
+    """The time a selector looks at for each step: offset and ``@`` applied."""
+    match node.boundary:
+        case tree.Boundary.START:
+            fixed: int | None = context.start_ms
+        case tree.Boundary.END:
+            fixed = context.end_ms
+        case _:
+            fixed = node.timestamp_ms
+    if fixed is None:
+        return steps.times - node.offset_ms
+    return np.full(steps.count, fixed - node.offset_ms, dtype=np.int64)
+
+
+@dataclass(slots=True)
+class Sampled:
+    """The sample that an instant selector sees per series and step."""
+
+    block: SeriesBlock
+    index: Int64Array  # into the block's flat arrays; anything where not present
+    present: BoolArray
+
+    def frame(self) -> Frame:
+        """The samples' values."""
+        histograms = None
+        if self.block.histograms is not None and len(self.block.histograms):
+            histograms = self.block.histograms.take(self.index, mode="clip")
+            histograms[~self.present] = None
+            if not filled(histograms).any():
+                histograms = None
+        return Frame(
+            list(self.block.labels),
+            _take(self.block.values, self.index),
+            self.present,
+            np.zeros(len(self.block), dtype=np.bool_),
+            histograms,
+        ).pruned()
+
+    def timestamps(self) -> Frame:
+        """The samples' own times in seconds."""
+        return self._frame_of(_take(self.block.timestamps, self.index) / 1000)
+
+    def start_timestamps(self) -> Frame:
+        """The samples' start timestamps in seconds, 0 where unknown."""
+        if self.block.start_timestamps is None:
+            return self._frame_of(np.zeros(self.index.shape))
+        return self._frame_of(_take(self.block.start_timestamps, self.index) / 1000)
+
+    def _frame_of(self, values: Float64Array) -> Frame:
+        unnamed = np.zeros(len(self.block), dtype=np.bool_)
+        return Frame(list(self.block.labels), values, self.present, unnamed).pruned()
+
+
+def _take(values: Float64Array | Int64Array, index: Int64Array) -> Float64Array:
+    if not len(values):
+        return np.zeros(index.shape)
+    return values.take(index, mode="clip").astype(np.float64, copy=False)
+
+
+def sample_instant(
+    selector: tree.VectorSelector, steps: Steps, context: QueryContext, around: Surroundings
+) -> Sampled:
+    """The newest sample within the lookback of each step, unless it ends the series."""
+    ends = reference_times(selector, steps, context)
+    return sample_at(selector.matchers, ends, steps, context, around)
+
+
+def sample_at(
+    matchers: Sequence[Matcher],
+    ends: Int64Array,
+    steps: Steps,
+    context: QueryContext,
+    around: Surroundings,
+) -> Sampled:
+    """The newest samples within the lookback of given times."""
+    lookback = context.options.lookback_ms
+    block = context.select(
+        matchers,
+        int(ends.min()) - lookback + 1,
+        int(ends.max()),
+        _hints(context, steps, around, 0),
+    )
+    index = upper_bounds(block.timestamps, block.offsets, ends) - 1
+    present = index >= block.offsets[:-1, None]
+    if len(block.timestamps):
+        present &= block.timestamps.take(index, mode="clip") > ends - lookback
+        stale = is_stale(block.values)
+        if stale.any():
+            present &= ~stale.take(index, mode="clip")
+    context.total += int(present.sum())
+    return Sampled(block, index, present)
+
+
+def select_range(
+    selector: tree.MatrixSelector, steps: Steps, context: QueryContext, around: Surroundings
+) -> RangeVector:
+    """The windows of a range selector, widened for the anchored and smoothed modifiers."""
+    inner = selector.selector
+    ends = reference_times(inner, steps, context)
+    lookback = context.options.lookback_ms
+    before = lookback if inner.anchored or inner.smoothed else 0
+    after = lookback if inner.smoothed else 0
+    block = context.select(
+        inner.matchers,
+        int(ends.min()) - selector.range_ms - before + 1,
+        int(ends.max()) + after,
+        _hints(context, steps, around, selector.range_ms),
+    )
+    context.total += len(block.timestamps)
+    vector = ranges.from_block(
+        block, steps.times, ends, selector.range_ms, starts=context.options.start_timestamps
+    )
+    return replace(vector, before_ms=before, after_ms=after)
+
+
+def _hints(context: QueryContext, steps: Steps, around: Surroundings, range_ms: int) -> SelectHints:
+    return context.hints(
+        step_ms=steps.step_ms if steps.count > 1 else 0,
+        range_ms=range_ms,
+        function=around.function,
+        grouping=around.grouping,
+        by=around.by,
+        skip_buckets=around.skip_buckets,
+    )
+
+
+def surroundings(path: Sequence[tree.Expr]) -> Surroundings:
+    """What the nodes around a selector, outermost first, will do with its samples."""
+    function, by = "", False
+    grouping: tuple[str, ...] = ()
+    for node in reversed(path):
+        if isinstance(node, tree.Binary):
+            break
+        if isinstance(node, tree.Call):
+            function = node.function.name
+            break
+        if isinstance(node, tree.Aggregate):
+            function, grouping, by = node.op.value, node.grouping, not node.without
+            break
+    return Surroundings(function, grouping, by, _skips_buckets(path))
+
+
+def _skips_buckets(path: Sequence[tree.Expr]) -> bool:
+    """Whether only counts and sums of native histograms matter (and no subquery hides resets)."""
+    skip = False
+    for node in reversed(path):
+        if isinstance(node, tree.Subquery):
+            return False
+        if isinstance(node, tree.Call):
+            name = node.function.name
+            if name in ("histogram_count", "histogram_sum", "histogram_avg"):
+                skip = True
+            elif name in ("histogram_quantile", "histogram_quantiles", "histogram_fraction"):
+                return False
+    return skip

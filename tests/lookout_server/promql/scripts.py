@@ -1,0 +1,216 @@
+"""Prometheus' own test scripts, run against the engine in this process.
+
+The scripts, their parser and their judge are kept beside the checkout (``../shared/conformance``
+or ``LOOKOUT_CONFORMANCE``); they are not part of this repository.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lookout_server.query.prometheus.engine import Engine, EngineOptions
+from lookout_server.query.prometheus.errors import QueryError
+from lookout_server.query.prometheus.features import ALL
+from lookout_server.query.prometheus.histogram import (
+    NO_BUCKETS,
+    Buckets,
+    Histogram,
+    ResetHint,
+    convert_classic,
+    json_buckets,
+)
+from lookout_server.query.prometheus.numbers import format_float
+from lookout_server.query.prometheus.result import Result
+from lookout_server.query.prometheus.source import STALE, MemorySource
+
+_BESIDE = Path(__file__).parents[3].parent / "shared" / "conformance"
+DIRECTORY = Path(os.environ.get("LOOKOUT_CONFORMANCE", _BESIDE)) / "promql"
+HINTS = {
+    None: ResetHint.UNKNOWN,
+    "unknown": ResetHint.UNKNOWN,
+    "reset": ResetHint.RESET,
+    "not_reset": ResetHint.NOT_RESET,
+    "gauge": ResetHint.GAUGE,
+}
+
+
+def tools() -> ModuleType:
+    """The scripts' parser and judge."""
+    spec = importlib.util.spec_from_file_location("promqltest", DIRECTORY / "promqltest.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["promqltest"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def files() -> list[Path]:
+    """All scripts there are."""
+    return sorted((DIRECTORY / "testdata").glob("*.test"))
+
+
+def native(item: Any) -> Histogram:
+    """A histogram of a script as the engine knows it."""
+
+    def side(offset: int, counts: Sequence[float]) -> Buckets:
+        if not counts:
+            return NO_BUCKETS
+        return Buckets(
+            np.arange(offset, offset + len(counts), dtype=np.int64),
+            np.array(counts, dtype=np.float64),
+        )
+
+    return Histogram(
+        schema=item.schema,
+        count=item.count,
+        sum=item.sum,
+        zero_threshold=item.z_bucket_w,
+        zero_count=item.z_bucket,
+        positive=side(item.offset, item.buckets),
+        negative=side(item.n_offset, item.n_buckets),
+        custom_values=tuple(item.custom_values),
+        hint=HINTS[item.counter_reset_hint],
+    )
+
+
+def source_of(loads: Sequence[Any]) -> MemorySource:
+    """What a script has loaded, as one source."""
+    series: dict[tuple[tuple[str, str], ...], dict[int, tuple[Any, int]]] = {}
+    for load in loads:
+        classic: dict[str, list[tuple[dict[str, str], dict[int, float]]]] = {}
+        for item in load.series:
+            samples = _samples(load, item)
+            series.setdefault(tuple(sorted(item.labels.items())), {}).update(samples)
+            if load.with_nhcb:
+                _note_classic(item.labels, samples, classic)
+        for labels, samples in _converted(classic):
+            series.setdefault(labels, {}).update(samples)
+    source = MemorySource()
+    for labels, samples in series.items():
+        starts = [start for _, start in samples.values()]
+        source.add(
+            dict(labels),
+            list(samples),
+            [value for value, _ in samples.values()],
+            starts if any(starts) else None,
+        )
+    return source
+
+
+def _samples(load: Any, item: Any) -> dict[int, tuple[Any, int]]:
+    found: dict[int, tuple[Any, int]] = {}
+    for index, value in enumerate(item.values):
+        if value is None:
+            continue
+        time = index * load.gap_ms
+        start = 0 if item.st is None or item.st[index] is None else time + item.st[index]
+        found[time] = (value if isinstance(value, float) else native(value), start)
+    return found
+
+
+def _note_classic(labels: dict[str, str], samples: Any, classic: Any) -> None:
+    name = labels.get("__name__", "")
+    for suffix in ("_bucket", "_count", "_sum"):
+        if name.endswith(suffix):
+            rest = {k: v for k, v in labels.items() if k != "le"}
+            rest["__name__"] = name.removesuffix(suffix)
+            key = tuple(sorted(rest.items()))
+            classic.setdefault(key, []).append((suffix, labels.get("le"), samples))
+
+
+def _converted(classic: Any) -> Iterator[Any]:
+    for labels, parts in classic.items():
+        times = sorted({time for _, _, samples in parts for time in samples})
+        converted: dict[int, tuple[Any, int]] = {}
+        for time in times:
+            here = [(s, le, m[time][0]) for s, le, m in parts if time in m]
+            buckets = [(float(le), v) for s, le, v in here if s == "_bucket" and le is not None]
+            if any(np.float64(v).view(np.uint64) == 0x7FF0000000000002 for _, _, v in here):
+                converted[time] = (STALE, 0)
+                continue
+            if not buckets:
+                continue
+            count = next((v for s, _, v in here if s == "_count"), None)
+            total = next((v for s, _, v in here if s == "_sum"), None)
+            converted[time] = (convert_classic(buckets, count, total), 0)
+        if converted:
+            yield labels, converted
+
+
+def engine() -> Engine:
+    """As Prometheus sets up its engine for the scripts."""
+    return Engine(EngineOptions(features=ALL, start_timestamps=True))
+
+
+def type_and_unit_engine() -> Engine:
+    """The engine of the scripts on type and unit labels."""
+    return Engine(replace(engine().options, type_and_unit_labels=True))
+
+
+def ask(engine: Engine, source: MemorySource, case: Any) -> tuple[int, dict[str, Any]]:
+    """HTTP status and body that the API would give."""
+    try:
+        if case.kind == "instant":
+            result = engine.instant(case.expr, case.start_ms, source)
+        else:
+            result = engine.range(case.expr, case.start_ms, case.end_ms, case.step_ms, source)
+    except QueryError as error:
+        return error.status, {
+            "status": "error",
+            "errorType": error.error_type,
+            "error": str(error),
+        }
+    return 200, {
+        "status": "success",
+        "data": {"resultType": result.kind, "result": rendered(result)},
+        "warnings": result.warnings,
+        "infos": result.infos,
+    }
+
+
+def rendered(result: Result) -> Any:
+    """The API's JSON of a result."""
+    if result.kind == "scalar":
+        return [result.time_ms / 1000, format_float(result.scalar)]
+    if result.kind == "string":
+        return [result.time_ms / 1000, result.string]
+    return [_series(result, row) for row in range(len(result.labels))]
+
+
+def _series(result: Result, row: int) -> dict[str, Any]:
+    floats, histograms = [], []
+    for index in range(int(result.offsets[row]), int(result.offsets[row + 1])):
+        time = int(result.timestamps[index]) / 1000
+        item = None if result.histograms is None else result.histograms[index]
+        if item is None:
+            floats.append([time, format_float(float(result.values[index]))])
+        else:
+            histograms.append([time, _histogram(item)])
+    metric = dict(result.labels[row])
+    if result.kind == "vector":
+        if histograms:
+            return {"metric": metric, "histogram": histograms[0]}
+        return {"metric": metric, "value": floats[0]}
+    series: dict[str, Any] = {"metric": metric}
+    if floats:
+        series["values"] = floats
+    if histograms:
+        series["histograms"] = histograms
+    return series
+
+
+def _histogram(item: Histogram) -> dict[str, Any]:
+    body: dict[str, Any] = {"count": format_float(item.count), "sum": format_float(item.sum)}
+    buckets = json_buckets(item)
+    if buckets:
+        body["buckets"] = [[rule, *map(format_float, rest)] for rule, *rest in buckets]
+    return body
