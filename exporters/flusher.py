@@ -23,6 +23,7 @@ from ._bell import Bell
 from ._process import after_fork_in_child, at_exit
 from .destination import Deadline, Destination
 from .ledger import Ledger
+from .records import SAMPLED
 from .ring import Ring
 from .suppression import suppress_instrumentation
 
@@ -73,6 +74,7 @@ class Flusher:
         self._turns: list[_Turn] = []
         self._order = itertools.count()
         self._stopped = False
+        self._eager = False
         self._thread: threading.Thread | None = None
         self._renew()
         self.ledger.watch(ring)
@@ -96,18 +98,26 @@ class Flusher:
             raise ValueError(f"there is a destination named {destination.name!r} already")
         destination.open(self.ledger)
         self._destinations = (*self._destinations, destination)
+        for period_s, task in getattr(destination, "periodic_tasks", ()):
+            self._schedule(period_s, task)
 
     def schedule(self, period_s: float, task: Callable[[], object]) -> Callable[[], None]:
         """Run ``task`` every ``period_s`` seconds on the flusher's thread, and once at shutdown.
 
-        The answer cancels it. A task that raises is logged once and keeps its turn.
+        The answer cancels it. A task that raises is logged once and keeps its turn. Starts the
+        thread, also in children forked later: periodic work does not wait for a first span.
         """
+        cancel = self._schedule(period_s, task)
+        self._eager = True
+        self.wake()
+        return cancel
+
+    def _schedule(self, period_s: float, task: Callable[[], object]) -> Callable[[], None]:
         if period_s <= 0:
             raise ValueError(f"a period must be positive, not {period_s}")
         guarded = _Guarded(task, period_s)
         with self._task_lock:
             self._push(self._clock() + period_s, guarded)
-        self.wake()
         return guarded.cancel
 
     def wake(self) -> None:
@@ -206,9 +216,17 @@ class Flusher:
     def _drain_once(self) -> int:
         records = self.ring.drain(self._batch_now())
         if records:
-            for destination in self._destinations:
-                destination.accept(records)
+            self._hand_over(records)
         return len(records)
+
+    def _hand_over(self, records: list[Any]) -> None:
+        sampled = [record for record in records if record.flags & SAMPLED]
+        if len(sampled) < len(records):
+            self.ledger.filter_out(len(records) - len(sampled))
+        for destination in self._destinations:
+            batch = records if getattr(destination, "counts_unsampled", False) else sampled
+            if batch:
+                destination.accept(batch)
 
     def _drain_all(self, deadline: Deadline) -> bool:
         if not self._consumer.acquire(timeout=deadline.left()):
@@ -268,6 +286,8 @@ class Flusher:
         self.ledger.reset()
         for destination in self._destinations:
             destination.after_fork()
+        if self._eager:
+            self._start()
 
     def _at_exit(self) -> None:
         self.shutdown(self.exit_timeout_s)

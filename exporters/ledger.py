@@ -159,6 +159,7 @@ class Ledger:
         self.service = service
         self.process = _process_id()
         self._sampled_out = Tally()
+        self._filtered = 0  # sampled out, but recorded: they came through the ring
         #: Count one span that the sampler turned down. Lock-free: it is on the hot path.
         self.sample_out = self._sampled_out.add
         self._ring: Ring[Any] | None = None
@@ -182,14 +183,24 @@ class Ledger:
             self._early[reason] += count
 
     @property
+    def destinations(self) -> list[str]:
+        """Names of the destinations that have an account."""
+        return [account.name for account in self._all_accounts()]
+
+    @property
     def sampled_out(self) -> int:
-        """Spans the sampler turned down."""
-        return self._sampled_out.value()
+        """Spans the sampler turned down, recorded for the statistics or not."""
+        return self._sampled_out.value() + self._filtered
+
+    def filter_out(self, count: int) -> None:
+        """``count`` spans of the ring were recorded although the sampler had turned them down."""
+        with self._lock:
+            self._filtered += count
 
     @property
     def created(self) -> int:
         """Finished spans, whatever became of them."""
-        return self._offered() + self._early.total() + self.sampled_out
+        return self._offered() + self._early.total() + self._sampled_out.value()
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -215,14 +226,14 @@ class Ledger:
         Without a name ``sent`` and ``acknowledged`` count what left the ring.
         """
         account = self._accounts.get(destination) if destination is not None else None
-        taken = self._ring.taken if self._ring is not None else 0
+        taken = self._ring.taken - self._filtered if self._ring is not None else 0
         dropped = Counter(self._dropped_early())
         sent, acknowledged = taken, taken
         if account is not None:
             dropped.update(account.dropped)
             sent, acknowledged = account.sent, account.acknowledged
         sampled_out = self.sampled_out
-        created = self._offered() + self._early.total() + sampled_out
+        created = self._offered() + self._early.total() + sampled_out - self._filtered
         return Report(
             process=self.process,
             service=self.service,
@@ -258,6 +269,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.process = _process_id()
         self._sampled_out.reset()
+        self._filtered = 0
         self._early.clear()
         self._seq = itertools.count(1)
         for account in self._accounts.values():

@@ -1,0 +1,214 @@
+"""The directory of a process's logs: digests, statistics, errors, profile, self.
+
+    DIR/http-server-digest.log    one line per sampled span, a file per kind of work
+    DIR/http-server-stat.log      one line per key and minute, of all spans
+    DIR/middleware_error.log      spans that failed, with their stack
+    DIR/rpc-profile.log           events named "profile"
+    DIR/tracer-self.log           the library's own drops and failures
+    DIR/shadow/                   the same files for load-test traffic (baggage ``mark=T``)
+
+Files are made when their first line is written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from . import stat
+from .destination import Deadline, LocalDestination
+from .digest import DelimitedDigest, JsonDigest, LineEncoder
+from .errors_log import ErrorLines, ProfileLines
+from .ledger import UNWRITABLE, Ledger
+from .records import SAMPLED, STATUS_ERROR, SpanRecord
+from .retention import Retention
+from .rolling_log import RollingLog
+from .self_log import SelfLog
+from .stat import Stats
+from .tag_rules import TagRules
+from .work import Work, work_of
+
+Format = Literal["json", "delimited"]
+
+
+class RollingLogs(LocalDestination):
+    """Writes spans to rolling log files in ``directory``.
+
+    ``works`` tells a span's kind of work, and so its file; a custom one may fall back to
+    :func:`exporters.work.work_of`. ``encoder`` replaces the digest's format. ``digest`` False
+    keeps only statistics. Rolling, retention and fsync are :class:`RollingLog`'s.
+    """
+
+    name = "logs"
+    #: Statistics count the spans that the sampler turned down too, if they are recorded.
+    counts_unsampled = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        format: Format = "json",
+        encoder: LineEncoder | None = None,
+        rules: TagRules | None = None,
+        works: Callable[[SpanRecord], Work] = work_of,
+        digest: bool = True,
+        stats: bool = True,
+        stat_keys: int = 5_000,
+        self_log: bool = True,
+        rhythm: str = "daily",
+        max_bytes: int = 0,
+        retention: Retention | None = None,
+        fsync_s: float | None = None,
+        shared: bool | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        if format not in {"json", "delimited"}:
+            raise ValueError(f"format must be json or delimited, not {format!r}")
+        self._directory = Path(directory)
+        self._works = works
+        self._digest = digest
+        self._with_stats = stats
+        self._stat_keys = stat_keys
+        self._stat_line = stat.json_line if format == "json" else stat.delimited_line
+        self._encoder = encoder or (JsonDigest if format == "json" else DelimitedDigest)(rules)
+        self._errors = ErrorLines(format, rules)
+        self._profile = ProfileLines(format)
+        self._options: dict[str, Any] = {
+            "rhythm": rhythm,
+            "max_bytes": max_bytes,
+            "retention": retention,
+            "fsync_s": fsync_s,
+            "clock": clock,
+        }
+        if shared is not None:
+            self._options["shared"] = shared
+        self._clock = clock
+        self._files: dict[tuple[str, bool], RollingLog] = {}
+        self._stats: dict[str, tuple[Work, Stats]] = {}
+        self._lock = threading.Lock()  # the flusher's thread against a flush from elsewhere
+        own = RollingLog(self._directory / "tracer-self.log", quiet=True, **self._options)
+        self._self_log = SelfLog(own) if self_log else None
+
+    def open(self, ledger: Ledger) -> None:
+        super().open(ledger)
+        if self._self_log is not None:
+            self._self_log.open(ledger)
+
+    @property
+    def periodic_tasks(self) -> Sequence[tuple[float, Callable[[], object]]]:
+        """What the flusher must do from time to time, in seconds."""
+        return ((60.0, self.write_stats), (60.0, self.tidy))
+
+    def accept(self, records: Sequence[SpanRecord]) -> None:
+        with self._lock:
+            for (work, load_test), group in self._sort(records).items():
+                self._accept_group(work, load_test, group)
+
+    def write_stats(self) -> None:
+        """Write the statistics of the period that ends now."""
+        with self._lock:
+            now_ns = int(self._clock() * 1e9)
+            for work, stats in self._stats.values():
+                entries = stats.take()
+                for shadow in (False, True):
+                    mine = [entry for entry in entries if entry[0].load_test is shadow]
+                    if mine:
+                        text = stat.lines(work, mine, self._stat_line, now_ns)
+                        self._open(f"{work.name}-stat.log", shadow).write(text)
+        if self._self_log is not None:
+            self._self_log.write_ledger()
+
+    def tidy(self) -> None:
+        """Roll files nobody writes to any more."""
+        with self._lock:
+            for file in self._files.values():
+                file.roll_if_due()
+
+    def flush(self, deadline: Deadline) -> bool:
+        with self._lock:
+            for file in self._files.values():
+                file.sync()
+        return True
+
+    def shutdown(self, deadline: Deadline) -> bool:
+        if self._self_log is not None:
+            self._self_log.close()
+        with self._lock:
+            for file in self._files.values():
+                file.close()
+        return True
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._stats.clear()
+        for file in self._files.values():
+            file.after_fork()
+        if self._self_log is not None:
+            self._self_log.after_fork()
+
+    def _sort(self, records: Sequence[SpanRecord]) -> Mapping[tuple[Work, bool], list[SpanRecord]]:
+        groups: dict[tuple[Work, bool], list[SpanRecord]] = {}
+        works = self._works
+        for record in records:
+            key = (works(record), is_load_test(record))
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = []
+            group.append(record)
+        return groups
+
+    def _accept_group(self, work: Work, shadow: bool, group: list[SpanRecord]) -> None:
+        if self._with_stats:
+            self._count(work, shadow, group)
+        sampled = [record for record in group if record.flags & SAMPLED]
+        if not sampled:
+            return
+        self.account.offer(len(sampled))
+        written = not self._digest or self._write(f"{work.name}-digest.log", shadow, work, sampled)
+        if written:
+            self.account.send(len(sampled))
+            self.account.acknowledge(len(sampled))
+        else:
+            self.account.drop(UNWRITABLE, len(sampled))
+        self._write_errors(shadow, sampled)
+
+    def _write(self, name: str, shadow: bool, work: Work, records: list[SpanRecord]) -> bool:
+        return self._open(name, shadow).write(self._encoder.encode(work, records))
+
+    def _count(self, work: Work, shadow: bool, group: list[SpanRecord]) -> None:
+        known = self._stats.get(work.name)
+        if known is None:
+            known = self._stats[work.name] = (work, Stats(work, self._stat_keys))
+        add = known[1].add
+        for record in group:
+            add(record, shadow)
+
+    def _write_errors(self, shadow: bool, records: list[SpanRecord]) -> None:
+        failed = [record for record in records if record.status == STATUS_ERROR]
+        if failed:
+            self._open("middleware_error.log", shadow).write(self._errors.encode(failed))
+        profile = self._profile.encode([record for record in records if record.events])
+        if profile:
+            self._open("rpc-profile.log", shadow).write(profile)
+
+    def _open(self, name: str, shadow: bool) -> RollingLog:
+        file = self._files.get((name, shadow))
+        if file is None:
+            folder = self._directory / "shadow" if shadow else self._directory
+            file = RollingLog(folder / name, **self._options)
+            self._files[name, shadow] = file
+        return file
+
+
+def is_load_test(record: SpanRecord) -> bool:
+    """Whether the span belongs to load-test traffic: baggage ``mark=T``, or the tag."""
+    baggage = getattr(record, "baggage", None)
+    if baggage:
+        return bool(baggage.biz.get("mark") == "T" or baggage.sys.get("mark") == "T")
+    tags = record.tags
+    return tags is not None and tags.get("load.test") == "T"
