@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from . import commands
 
@@ -18,7 +19,9 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """As click's, but a mistake in the arguments gets one line and exit status 2."""
         try:
-            return super().main(*args, **{**options, "standalone_mode": False})
+            sys.exit(super().main(*args, **{**options, "standalone_mode": False}))
+        except NoArgsIsHelpError as help_text:
+            print(help_text.format_message())
         except click.ClickException as error:
             print(f"lookout: {error.format_message()}", file=sys.stderr)
             sys.exit(2 if isinstance(error, click.UsageError) else error.exit_code)

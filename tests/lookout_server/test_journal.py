@@ -1,0 +1,166 @@
+"""The journal keeps what it said it kept, in order, and says so when it cannot."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lookout_server.journal import Entry, Journal, JournalError
+from lookout_server.signal import Receipt
+
+BODY = b'[{"traceId":"a"}]'
+
+
+def entry(body: bytes = BODY, signal: str = "spans") -> Entry:
+    return Entry(signal, "zipkin", body, Receipt("t'1", 1_700_000_000_000, {"path": "/x"}), "p1")
+
+
+def keep(journal: Journal, *entries: Entry) -> list[int]:
+    """Append and wait; the numbers given."""
+    answers: queue.SimpleQueue[tuple[int, JournalError | None]] = queue.SimpleQueue()
+    for one in entries:
+        journal.append(one, lambda seq, error: answers.put((seq, error)))
+    numbers = []
+    for _ in entries:
+        seq, error = answers.get(timeout=10)
+        if error:
+            raise error
+        numbers.append(seq)
+    return numbers
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal(path)
+    yield opened
+    opened.close()
+
+
+def test_entries_come_back_as_they_were(journal: Journal) -> None:
+    """Body, format, tenant, time, hints and process survive, small bodies and large ones."""
+    entries = [entry(b""), entry(os.urandom(5)), entry(BODY * 5000), entry(os.urandom(200_000))]
+    keep(journal, *entries)
+    assert [one for _, one in journal.read("spans", 0)] == entries
+
+
+def test_numbers_follow_the_order_of_arrival(journal: Journal) -> None:
+    """One rising sequence over all signals; reading one leaves the others out."""
+    assert keep(journal, entry(), entry(signal="metrics"), entry()) == [1, 2, 3]
+    assert [seq for seq, _ in journal.read("spans", 0)] == [1, 3]
+    assert [seq for seq, _ in journal.read("spans", 2, 9)] == [3]
+
+
+def test_reopened_after_a_kill(path: Path, journal: Journal) -> None:
+    """What was acknowledged is there for the next process, without the first having closed."""
+    keep(journal, entry(), entry())
+    batch = journal.plan("spans", 1, 2)
+    second = Journal(path)
+    assert [seq for seq, _ in second.read("spans", 0)] == [1, 2]
+    assert second.batches("spans") == [batch]
+    assert second.bytes == journal.bytes > 0
+    second.close()
+
+
+def test_forgotten_batches_free_their_bytes(path: Path) -> None:
+    """Numbers are never given twice, not even after everything was forgotten."""
+    journal = Journal(path)
+    keep(journal, entry(), entry(signal="metrics"), entry())
+    journal.forget(journal.plan("spans", 1, 3))
+    assert keep(journal, entry()) == [4]
+    assert [seq for seq, _ in journal.read("metrics", 0)] == [2]
+    journal.forget(journal.plan("metrics", 2, 2))
+    journal.forget(journal.plan("spans", 4, 4))
+    journal.close()
+    again = Journal(path)
+    assert (again.bytes, again.last, again.batches("spans")) == (0, 4, [])
+    assert keep(again, entry()) == [5]
+    again.close()
+
+
+def test_tokens_differ_between_journals(journal: Journal, tmp_path: Path) -> None:
+    """A journal that starts again at 1 must not repeat tokens ClickHouse remembers."""
+    other = Journal(tmp_path / "other.sqlite")
+    assert journal.plan("spans", 1, 2).token != other.plan("spans", 1, 2).token
+    other.close()
+
+
+def test_set_aside(journal: Journal) -> None:
+    """An entry that cannot be stored is out of the way and kept for whoever looks."""
+    keep(journal, entry(), entry())
+    journal.set_aside(1, "no span")
+    assert [seq for seq, _ in journal.read("spans", 0)] == [2]
+    assert (journal.count("entries"), journal.count("set_aside")) == (1, 1)
+
+
+def test_replanned_entries_stand_alone(journal: Journal) -> None:
+    """A batch that was taken apart is repeated entry by entry after a crash."""
+    keep(journal, entry(), entry())
+    journal.replan(journal.plan("spans", 1, 2), [1, 2])
+    assert [(b.first, b.last) for b in journal.batches("spans")] == [(1, 1), (2, 2)]
+
+
+def test_many_threads_share_commits(journal: Journal) -> None:
+    """Requests that come while a commit is synced wait for one more, not for one each."""
+    threads = [
+        threading.Thread(target=lambda: [keep(journal, entry()) for _ in range(50)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert journal.count("entries") == 400
+    assert journal.commits < 400
+
+
+def test_full(path: Path) -> None:
+    """The limit is seen as soon as it is reached, and again after a restart."""
+    journal = Journal(path, max_bytes=1000)
+    assert not journal.full
+    keep(journal, entry(os.urandom(2000)))
+    assert journal.full
+    journal.close()
+    journal = Journal(path, max_bytes=1000)
+    assert journal.full
+    journal.forget(journal.plan("spans", 1, 1))
+    keep(journal, entry())
+    assert not journal.full
+    journal.close()
+
+
+def test_failing_disk(journal: Journal, path: Path) -> None:
+    """What cannot be written is refused, what was forgotten meanwhile is made up for later."""
+    keep(journal, entry(), entry())
+    batch = journal.plan("spans", 1, 1)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    journal._writing.execute("PRAGMA busy_timeout = 0")
+    journal.forget(batch)
+    with pytest.raises(JournalError, match="locked"):
+        keep(journal, entry())
+    assert journal.error is not None
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert keep(journal, entry()) == [3]
+    assert journal.error is None
+    assert [seq for seq, _ in journal.read("spans", 0)] == [2, 3]
+    assert journal.batches("spans") == []
+
+
+def test_unusable_place(tmp_path: Path) -> None:
+    """A journal that cannot be opened says which file and why."""
+    place = tmp_path / "journal.sqlite"
+    place.write_bytes(b"this is no database, and longer than a header of one hundred bytes" * 9)
+    with pytest.raises(JournalError, match=r"journal\.sqlite.*not a database"):
+        Journal(place)

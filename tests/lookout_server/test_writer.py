@@ -1,0 +1,319 @@
+"""From the journal to the store: everything once, whatever fails in between."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from lookout_server.journal import Entry, Journal, JournalError
+from lookout_server.self_metrics import SelfMetrics
+from lookout_server.signal import Malformed, Receipt
+from lookout_server.store.port import StoreError, StoreUnavailable
+from lookout_server.writer import Bounds, Early, Load, Pace, Piece, Writer
+
+DAY = 86_400
+
+
+class Numbers:
+    """A signal whose bodies are comma-separated Unix seconds."""
+
+    name = "numbers"
+
+    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> list[int]:
+        if body == b"poison":
+            raise Malformed("no numbers")
+        return [int(part) for part in body.split(b",")]
+
+    def tables(self, rows: Sequence[list[int]]) -> Mapping[str, pa.Table]:
+        numbers = [number for row in rows for number in row]
+        if 13 in numbers:
+            raise ArithmeticError("13")
+        times = pa.array(numbers, pa.int64()).cast(pa.timestamp("s"))
+        return {"numbers": pa.table({"ts": times}), "sums": pa.table({"sum": [sum(numbers)]})}
+
+
+class Shelf:
+    """A store that keeps inserts by token, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.inserts: dict[tuple[str, str], pa.Table] = {}
+        self.repeats = 0
+        self.failures: list[StoreError] = []
+        self.before: Callable[[str], None] = lambda table: None
+
+    def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        self.before(table)
+        if self.failures:
+            raise self.failures.pop(0)
+        if (table, token) in self.inserts:
+            self.repeats += 1
+            assert self.inserts[table, token] == rows, "a repeat must be the same"
+        self.inserts[table, token] = rows
+
+    def numbers(self) -> list[int]:
+        return sorted(
+            int(value.timestamp())
+            for (table, _), rows in self.inserts.items()
+            if table == "numbers"
+            for value in rows.column("ts").cast(pa.timestamp("s", "UTC")).to_pylist()
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"not used here: {name}")
+
+
+class Bench:
+    """Journal, writer and shelf, put together as the collector does."""
+
+    def __init__(self, path: Path, pace: Pace | None = None, bounds: Bounds | None = None) -> None:
+        self.shelf = Shelf()
+        self.metrics = SelfMetrics()
+        self.path = path
+        self.pace = pace or Pace(seconds=0.02)
+        self.bounds = bounds
+        self.open()
+
+    def open(self) -> None:
+        self.journal = Journal(self.path)
+        self.writer = Writer(
+            Numbers(),
+            Numbers().decode,
+            self.journal,
+            self.shelf,
+            self.metrics,
+            pace=self.pace,
+            bounds=self.bounds,
+            time_columns={"numbers": "ts"},
+        )
+
+    def start(self) -> None:
+        self.writer.start(self.journal.last)
+
+    def accept(self, *bodies: str, add: bool = True) -> None:
+        """Journal bodies and hand them to the writer."""
+        done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for body in bodies:
+            entry = Entry("numbers", "csv", body.encode(), Receipt("t", 0, {}))
+            rows = [1] if body == "poison" else Numbers().decode("csv", entry.body, entry.receipt)
+
+            def kept(seq: int, error: JournalError | None, rows: list[int] = rows) -> None:
+                assert error is None
+                if add:
+                    self.writer.add(Piece(seq, rows, len(rows), time.time()))
+                done.put(seq)
+
+            self.journal.append(entry, kept)
+        for _ in bodies:
+            done.get(timeout=10)
+
+    def settled(self) -> None:
+        waiting = self.writer.settle()
+        if waiting is not None:
+            waiting.result(10)
+
+    def close(self) -> None:
+        self.writer.stop(5)
+        self.journal.close()
+
+
+def until(check: Callable[[], bool]) -> None:
+    """Wait for what happens on another thread."""
+    deadline = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def bench(path: Path) -> Iterator[Bench]:
+    made = Bench(path)
+    yield made
+    made.close()
+
+
+def test_written_and_forgotten(bench: Bench) -> None:
+    """Rows arrive in every table, and the journal lets go of them."""
+    bench.start()
+    bench.accept("1,2", "3")
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2, 3]
+    until(lambda: bench.journal.batches("numbers") == [])
+    assert bench.journal.count("entries") == 0
+    assert bench.writer.waiting_rows == 0
+
+
+def test_what_a_crash_left_is_written(bench: Bench) -> None:
+    """Journalled and never handed over: the next start writes it, before what comes then."""
+    bench.accept("1", "2,3", add=False)
+    bench.start()
+    bench.accept("4")
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2, 3, 4]
+
+
+def test_a_planned_batch_is_repeated_as_it_was(bench: Bench) -> None:
+    """A crash after the insert and before forgetting: same rows, same tokens, nothing twice."""
+    bench.accept("1", "2", add=False)
+    bench.journal.plan("numbers", 1, 2)
+    bench.accept("3", add=False)
+    crashed = Bench(bench.path)
+    crashed.shelf = crashed.writer._store = bench.shelf  # type: ignore[assignment]
+    crashed.writer._insert_tables(bench.journal.batches("numbers")[0].token, _pieces(1, 2))
+    assert bench.shelf.numbers() == [1, 2]
+    bench.start()
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2, 3]
+    assert bench.shelf.repeats == 2
+    crashed.journal.close()
+
+
+def _pieces(*numbers: int) -> list[Piece]:
+    return [Piece(number, [number], 1, 0.0) for number in numbers]
+
+
+def test_outage(bench: Bench) -> None:
+    """While the store is away everything waits; when it is back everything is there once."""
+    bench.shelf.failures = [StoreUnavailable("gone"), StoreError("too many parts", 252)]
+    bench.start()
+    bench.accept("1", "2")
+    bench.settled()
+    bench.accept("3")
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2, 3]
+    assert bench.metrics.retries.labels("numbers")._value.get() == 2
+
+
+def test_memory_is_bounded_when_the_store_lags(path: Path) -> None:
+    """Rows beyond the bound are dropped from memory and come from the journal in their turn."""
+    bench = Bench(path, Pace(rows=10, seconds=0.01, memory_rows=20))
+    bench.start()
+    held = queue.SimpleQueue[None]()
+    bench.shelf.before = lambda table: held.get(timeout=20)
+    for number in range(100, 200):
+        bench.accept(str(number))
+    assert bench.writer._memory_rows <= 20
+    assert bench.writer.waiting_rows == 100
+    bench.shelf.before = lambda table: None
+    held.put(None)
+    bench.settled()
+    assert bench.shelf.numbers() == list(range(100, 200))
+    bench.accept("200")
+    bench.settled()
+    assert bench.shelf.numbers() == list(range(100, 201))
+    until(lambda: not bench.writer._lagging)
+    bench.close()
+
+
+def test_poison_is_set_aside(bench: Bench) -> None:
+    """An entry that decodes no more is counted and kept; the others pass."""
+    bench.accept("1", "poison", "2", add=False)
+    bench.start()
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2]
+    assert bench.journal.count("set_aside") == 1
+    assert bench.metrics.dropped.labels("numbers", "set_aside")._value.get() == 1
+
+
+def test_rows_that_make_no_table_are_set_aside(bench: Bench) -> None:
+    """One bad entry in a batch costs only itself, also when a crash comes in the middle."""
+    bench.start()
+    bench.accept("1", "13", "2")
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2]
+    assert bench.journal.count("set_aside") == 1
+
+
+def test_rows_the_store_finds_fault_with_are_set_aside(bench: Bench) -> None:
+    """A data error is no outage: it is not repeated for ever."""
+    bench.shelf.failures = [StoreError("cannot parse", 27)]
+    bench.start()
+    bench.accept("1")
+    bench.settled()
+    bench.accept("2")
+    bench.settled()
+    assert bench.shelf.numbers() == [2]
+    assert bench.journal.count("set_aside") == 1
+
+
+def test_many_days_are_many_inserts(bench: Bench) -> None:
+    """No insert touches more than 90 partitions."""
+    bench.start()
+    days = [day * DAY for day in range(200)]
+    bench.accept(",".join(map(str, days)))
+    bench.settled()
+    assert bench.shelf.numbers() == days
+    sizes = [len(rows) for (table, _), rows in bench.shelf.inserts.items() if table == "numbers"]
+    assert sizes == [90, 90, 20]
+
+
+def test_times_out_of_bounds(path: Path) -> None:
+    """What would expire at once, or lies in the future, is left out and counted."""
+    bench = Bench(path, bounds=Bounds(past=DAY, future=3600))
+    bench.start()
+    now = int(time.time())
+    bench.accept(f"{now},{now - 2 * DAY},{now + 2 * DAY}")
+    bench.settled()
+    assert bench.shelf.numbers() == [now]
+    assert bench.metrics.dropped.labels("numbers", "time_out_of_bounds")._value.get() == 2
+    bench.close()
+
+
+def test_stopping_writes_what_waits(path: Path) -> None:
+    """SIGTERM does not wait for the second to end, and says that nothing stayed."""
+    bench = Bench(path, Pace(seconds=3600))
+    bench.start()
+    bench.accept("1", "2")
+    assert bench.writer.stop(10)
+    assert bench.shelf.numbers() == [1, 2]
+    bench.journal.close()
+
+
+def test_stopping_during_an_outage(path: Path) -> None:
+    """The collector ends although the store is away; the journal keeps the rest."""
+    bench = Bench(path)
+    bench.shelf.failures = [StoreUnavailable("gone")] * 1000
+    bench.start()
+    bench.accept("1")
+    assert not bench.writer.stop(0.3)
+    assert bench.journal.count("entries") == 1
+    bench.journal.close()
+
+
+def test_readers_hasten_a_bounded_number_of_batches() -> None:
+    """A burst of early batches is free, after it they come at the interval: parts cost merges."""
+    early = Early(Pace(early_burst=3, early_interval=10.0))
+    granted = 0
+    for _ in range(10):
+        early.wanted = True
+        if early.due():
+            granted += 1
+            early.start(writing=True)
+    assert granted == 3 + 1
+    assert 0 < early.pause() <= 10
+
+
+def test_load_is_busy_after_a_busy_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One large body is no load; a second of many rows, and more coming, is."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    load = Load(100)
+    load.count(5000)
+    assert not load.busy()
+    now = 1001.0
+    assert not load.busy()
+    load.count(1)
+    assert load.busy()
+    now = 1003.0
+    load.count(1)
+    assert not load.busy()
