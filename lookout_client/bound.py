@@ -66,15 +66,21 @@ class Meter(Generic[B]):
         Keep the result where a path is hot: recording into a bound meter costs a fraction of
         looking it up.
         """
-        if tags is None:
-            try:
-                found: B = self._lookup[(*more.items(),)]
-                return found
-            except (KeyError, TypeError):
-                tags = more
-        else:
-            tags = {**tags, **more}
-        return cast("B", self.family.child(self, tags))
+        if tags is not None:
+            return self.find({**tags, **more})
+        try:
+            found: B = self._lookup[tuple(more.items())]
+            return found
+        except (KeyError, TypeError):
+            return cast("B", self.family.child(self, more))
+
+    def find(self, tags: Mapping[str, object]) -> B:
+        """The same as ``with_tags(tags)``, remembering the spelling."""
+        try:
+            found: B = self._lookup[tuple(tags.items())]
+            return found
+        except (KeyError, TypeError):
+            return cast("B", self.family.child(self, tags))
 
     def tagged(self, *values: str) -> B:
         """The meter for these values of the metric's declared tag ``keys``, in their order.
@@ -262,11 +268,14 @@ class Distribution(Meter[B]):
 
     def record(self, value: float) -> None:
         """Record one value, 0 included. Negative, infinite and non-numbers are refused."""
-        if value.__class__ is float and 0.0 <= value <= MAX_VALUE:
+        if value.__class__ is float and value >= 0.0:
+            if value > self._max:
+                if value > MAX_VALUE:
+                    self.family.refuse("not_finite")
+                    return
+                self._max = value
             self._counts[bisect_left(self._bounds, value)] += 1
             self._sum += value
-            if value > self._max:  # noqa: PLR1730 - max() is a call: the thread could switch in it
-                self._max = value
             if self._armed:
                 self._note(value)
         else:

@@ -27,7 +27,7 @@ class Counter(BoundCounter):
 
     def inc(self, amount: float | None = None, **tags: object) -> None:
         """Add ``amount``, 1 unless given, to the series with ``tags``."""
-        BoundCounter.inc(self.with_tags(**tags) if tags else self, amount)
+        BoundCounter.inc(self.find(tags) if tags else self, amount)
 
 
 class UpDownCounter(BoundUpDownCounter):
@@ -37,11 +37,11 @@ class UpDownCounter(BoundUpDownCounter):
 
     def inc(self, amount: float | None = None, **tags: object) -> None:
         """Add ``amount``, 1 unless given, to the series with ``tags``."""
-        BoundUpDownCounter.inc(self.with_tags(**tags) if tags else self, amount)
+        BoundUpDownCounter.inc(self.find(tags) if tags else self, amount)
 
     def dec(self, amount: float | None = None, **tags: object) -> None:
         """Take ``amount``, 1 unless given, from the series with ``tags``."""
-        BoundUpDownCounter.dec(self.with_tags(**tags) if tags else self, amount)
+        BoundUpDownCounter.dec(self.find(tags) if tags else self, amount)
 
 
 class Gauge(BoundGauge):
@@ -51,15 +51,15 @@ class Gauge(BoundGauge):
 
     def set(self, value: float, **tags: object) -> None:
         """Make ``value`` the current one of the series with ``tags``."""
-        BoundGauge.set(self.with_tags(**tags) if tags else self, value)
+        BoundGauge.set(self.find(tags) if tags else self, value)
 
     def inc(self, amount: float = 1, **tags: object) -> None:
         """Add ``amount`` to the current value of the series with ``tags``."""
-        BoundGauge.inc(self.with_tags(**tags) if tags else self, amount)
+        BoundGauge.inc(self.find(tags) if tags else self, amount)
 
     def dec(self, amount: float = 1, **tags: object) -> None:
         """Take ``amount`` from the current value of the series with ``tags``."""
-        BoundGauge.dec(self.with_tags(**tags) if tags else self, amount)
+        BoundGauge.dec(self.find(tags) if tags else self, amount)
 
 
 class DistributionSummary(BoundSummary):
@@ -69,7 +69,7 @@ class DistributionSummary(BoundSummary):
 
     def record(self, value: float, **tags: object) -> None:
         """Record one value into the series with ``tags``."""
-        BoundSummary.record(self.with_tags(**tags) if tags else self, value)
+        BoundSummary.record(self.find(tags) if tags else self, value)
 
 
 class Histogram(BoundHistogram):
@@ -79,7 +79,7 @@ class Histogram(BoundHistogram):
 
     def record(self, value: float, **tags: object) -> None:
         """Record one value into the series with ``tags``."""
-        BoundHistogram.record(self.with_tags(**tags) if tags else self, value)
+        BoundHistogram.record(self.find(tags) if tags else self, value)
 
     #: prometheus_client's name for the same thing.
     observe = record
@@ -96,8 +96,8 @@ class Timer(BoundTimer):
 
     def record(self, value: float, **tags: object) -> None:
         """Record a duration in seconds into the series with ``tags``."""
-        BoundTimer.record(self.with_tags(**tags) if tags else self, value)
+        BoundTimer.record(self.find(tags) if tags else self, value)
 
     def time(self, **tags: object) -> Timing:
         """A context manager that records how long its block took, an exception included."""
-        return Timing(self.with_tags(**tags) if tags else self)
+        return Timing(self.find(tags) if tags else self)
