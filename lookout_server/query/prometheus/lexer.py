@@ -27,7 +27,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _WORD = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LETTERS = re.compile(r"[A-Za-z_]+")
-_DURATION_REST = re.compile(r"[smhdwy]s?(?:[0-9]+[smhdw]s?)*")
+_DURATION_REST = re.compile(r"[smhdwy]s?(?:[0-9]+[smhdw]s?)*([0-9]*)")
 _OPERATORS = ("==", "!=", "<=", "</", ">=", ">/", "<", ">", "+", "-", "*", "/", "%", "^", "@")
 _DIGITS, _HEX_DIGITS = "0123456789", "0123456789abcdefABCDEF"
 _ESCAPE_DIGITS = {"x": (2, 16, 0xFF), "u": (4, 16, 0x10FFFF), "U": (8, 16, 0x10FFFF)}
@@ -266,13 +266,15 @@ class Lexer:
         return not _is_word_char(self._peek())
 
     def _scan_duration(self) -> bool:
+        """Advance over the units of a duration; False where they break off, as above."""
         found = _DURATION_REST.match(self.query, self._at)
-        if found:
-            self._at = found.end()
-        if _is_word_char(self._peek()):
-            self._at += 1
+        if not found:
             return False
-        return found is not None
+        self._at = found.end()
+        complete = not found[1] and not _is_word_char(self._peek())
+        if not complete and not found[1]:
+            self._at += 1
+        return complete
 
     # ------------------------------------------------------------------ strings
 

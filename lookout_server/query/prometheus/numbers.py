@@ -7,44 +7,31 @@ import re
 
 from .quoting import quote
 
+_INTEGER = re.compile(r"0[xX](?:_?[0-9a-fA-F]+)+|0(?:_?[0-7]+)+")
 _DECIMAL = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_UNDERSCORES = re.compile(r"_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*")
-_LARGEST_INT = 2**63 - 1
+_SEPARATOR = re.compile(r"(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])")
 
 
 def parse_number(text: str) -> float:
     """The value of an unsigned number literal: decimal, ``0x`` hexadecimal, ``0`` octal, Inf, NaN.
 
-    Source: `strconv.ParseInt` with base 0, then `strconv.ParseFloat`.
+    Underscores may separate digits. Source: `strconv.ParseInt` with base 0, else
+    `strconv.ParseFloat`.
 
     Raises:
         ValueError: the text is no number; its message is what Go says about it.
     """
-    lower = text.lower()
-    if lower in ("inf", "nan"):
-        return float(lower)
-    for prefix, base in (("0x", 16), ("0", 8)):
-        value = _based(lower, prefix, base)
-        if value is not None:
-            return value
-    if not _DECIMAL.fullmatch(text):
+    if text.lower() in ("inf", "nan"):
+        return float(text)
+    digits = _SEPARATOR.sub("", text)
+    if _INTEGER.fullmatch(text):
+        return float(int(digits, 16 if digits[1] in "xX" else 8))
+    if not _DECIMAL.fullmatch(digits):
         raise ValueError(f"strconv.ParseFloat: parsing {quote(text)}: invalid syntax")
-    number = float(text)
+    number = float(digits)
     if math.isinf(number):
         raise ValueError(f"strconv.ParseFloat: parsing {quote(text)}: value out of range")
     return number
-
-
-def _based(text: str, prefix: str, base: int) -> float | None:
-    """An integer with a prefix, or None. Only such integers may contain underscores."""
-    digits = text.removeprefix(prefix)
-    if digits == text or not _UNDERSCORES.fullmatch(digits):
-        return None
-    try:
-        value = int(digits.replace("_", ""), base)
-    except ValueError:
-        return None
-    return float(value) if value <= _LARGEST_INT or base == 16 else None
 
 
 def format_float(value: float) -> str:

@@ -133,14 +133,14 @@ def _converted(classic: Any) -> Iterator[Any]:
         converted: dict[int, tuple[Any, int]] = {}
         for time in times:
             here = [(s, le, m[time][0]) for s, le, m in parts if time in m]
-            buckets = [(float(le), v) for s, le, v in here if s == "_bucket" and le is not None]
+            buckets = {float(le): v for s, le, v in here if s == "_bucket" and le is not None}
             if any(np.float64(v).view(np.uint64) == 0x7FF0000000000002 for _, _, v in here):
                 converted[time] = (STALE, 0)
                 continue
             if not buckets:
                 continue
             count = next((v for s, _, v in here if s == "_count"), None)
-            total = next((v for s, _, v in here if s == "_sum"), None)
+            total = next((v for s, _, v in here if s == "_sum"), 0.0)
             converted[time] = (convert_classic(buckets, count, total), 0)
         if converted:
             yield labels, converted
