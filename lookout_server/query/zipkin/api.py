@@ -112,7 +112,7 @@ class ZipkinApi:
         return self._name_list(query, await self._names(query, "remote", service))
 
     async def autocomplete_keys(self, query: _Query) -> Response:
-        return _json(orjson.dumps(self._config.autocomplete_keys), _CACHE)
+        return _json(orjson.dumps(sorted(self._config.autocomplete_keys)), _CACHE)
 
     async def autocomplete_values(self, query: _Query) -> Response:
         key = query.required("key")
