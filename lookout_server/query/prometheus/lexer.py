@@ -285,6 +285,8 @@ class Lexer:
             if not char or (char == "\n" and delimiter != "`"):
                 kind = "raw" if delimiter == "`" else "quoted"
                 self._fail(f"unterminated {kind} string")
+            if char == "\ufffd" or "\ud800" <= char <= "\udfff":
+                self._fail("invalid UTF-8 rune")
             self._at += 1
             if char == delimiter:
                 return self._emit(Kind.STRING)

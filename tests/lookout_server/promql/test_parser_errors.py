@@ -50,6 +50,8 @@ STRINGS = [
     ('"a', "1:1: parse error: unterminated quoted string"),
     ('"a\nb"', "1:1: parse error: unterminated quoted string"),
     ("`a", "1:1: parse error: unterminated raw string"),
+    ('"a\ufffd"', "1:1: parse error: invalid UTF-8 rune"),
+    ("`\udcff`", "1:1: parse error: invalid UTF-8 rune"),
     ("'a\\", "1:1: parse error: escape sequence not terminated"),
     ("'\\x1", "1:1: parse error: escape sequence not terminated"),
     ("'\\q'", "1:1: parse error: unknown escape sequence U+0071 'q'"),
@@ -64,7 +66,7 @@ NUMBERS = [
     ("1.2.3", '1:1: parse error: bad number or duration syntax: "1.2."'),
     ("1__0", '1:1: parse error: bad number or duration syntax: "1__"'),
     ("1e", '1:1: parse error: bad number or duration syntax: "1e"'),
-    ("5x", '1:1: parse error: bad number or duration syntax: "5x"'),
+    ("5x", '1:1: parse error: bad number or duration syntax: "5"'),
     ("5m12y", '1:1: parse error: bad number or duration syntax: "5m12"'),
     ("5m_", '1:1: parse error: bad number or duration syntax: "5m_"'),
     (
