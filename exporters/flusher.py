@@ -22,7 +22,7 @@ from typing import Any
 from ._bell import Bell
 from ._process import after_fork_in_child, at_exit
 from .destination import Deadline, Destination
-from .ledger import Ledger
+from .ledger import DESTINATION_FAILED, Ledger
 from .records import SAMPLED
 from .ring import Ring
 from .suppression import suppress_instrumentation
@@ -75,6 +75,7 @@ class Flusher:
         self._order = itertools.count()
         self._stopped = False
         self._eager = False
+        self._failed: set[str] = set()  # destinations whose failing was told
         self._thread: threading.Thread | None = None
         self._renew()
         self.ledger.watch(ring)
@@ -226,7 +227,18 @@ class Flusher:
         for destination in self._destinations:
             batch = records if getattr(destination, "counts_unsampled", False) else sampled
             if batch:
-                destination.accept(batch)
+                self._give(destination, batch)
+
+    def _give(self, destination: Destination, batch: list[Any]) -> None:
+        try:
+            destination.accept(batch)
+        except Exception as error:
+            account = self.ledger.account(destination.name)
+            account.offer(len(batch))
+            account.drop(DESTINATION_FAILED, len(batch))
+            if destination.name not in self._failed:
+                self._failed.add(destination.name)
+                _log.warning("lookout: destination %s fails: %r", destination.name, error)
 
     def _drain_all(self, deadline: Deadline) -> bool:
         if not self._consumer.acquire(timeout=deadline.left()):

@@ -30,6 +30,7 @@ TOO_LARGE = "too_large"  # one record alone exceeds what a request may carry
 NOT_ENCODABLE = "not_encodable"  # the record cannot be put into the wire format
 REFUSED = "refused"  # the destination answered that it will never take it
 UNWRITABLE = "unwritable"  # the log file could not be written
+DESTINATION_FAILED = "destination_failed"  # the destination raised, against its contract
 SHUTDOWN = "shutdown"  # it came after the shutdown, or the deadline at exit came first
 
 REASONS = (
@@ -40,6 +41,7 @@ REASONS = (
     NOT_ENCODABLE,
     REFUSED,
     UNWRITABLE,
+    DESTINATION_FAILED,
     SHUTDOWN,
 )
 

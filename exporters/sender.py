@@ -75,7 +75,7 @@ class Sender:
         self.account = Account(name)
         self._queue: deque[Sequence[SpanRecord]] = deque()
         self._stopped = False
-        self._abandoned = False
+        self._abandoned = False  # by a shutdown that could not wait for the thread
         self._thread: threading.Thread | None = None
         self._renew()
 
@@ -88,6 +88,7 @@ class Sender:
         self._waiting = 0
         self._waiting_since = 0.0
         self._not_before = 0.0
+        self._on_the_wire = 0
         self._down = ""
 
     # The destination's side, called by the flusher.
@@ -139,9 +140,9 @@ class Sender:
 
     def shutdown(self, deadline: Deadline) -> bool:
         """Flush, add a last ledger report, keep the rest on disk or give it up, counted."""
-        flushed = self.flush(deadline)
-        self._stopped = True
+        self._stopped = True  # the thread ends after its turn
         self._bell.ring()
+        flushed = self.flush(deadline)
         in_time = self._turn_lock.acquire(timeout=deadline.left())
         # Without the lock the thread hangs in a request, and what it holds is not waited for.
         self._abandoned = not in_time
@@ -271,10 +272,12 @@ class Sender:
         if parcel is None:
             return True
         own = parcel.count if parcel.process == self._ledger.process else 0
+        self._on_the_wire = own
         self.account.send(own)
         trouble = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
         if self._abandoned:
             return True
+        self._on_the_wire = 0
         if trouble is None:
             self._delivered(parcel, own)
             return True
@@ -345,9 +348,8 @@ class Sender:
             self._backlog.put(self._parcel(report, 0))
             if flushed:
                 self._deliver_next(deadline.left())
-        in_hand = self._backlog.peek() if self._abandoned else None
-        if in_hand is not None and in_hand.process == self._ledger.process:
-            self.account.unsend(in_hand.count)
+        if self._abandoned:
+            self.account.unsend(self._on_the_wire)
         self._backlog.close()
 
 

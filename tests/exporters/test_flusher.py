@@ -1,0 +1,342 @@
+"""The flusher: lazy, isolated, punctual, and unharmed by forks and exits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.destination import Deadline, LocalDestination
+from exporters.flusher import Flusher
+from exporters.ledger import Ledger
+from exporters.memory import MemoryDestination
+from exporters.ring import Ring
+from exporters.suppression import instrumentation_suppressed, suppressed
+
+ROOT = Path(__file__).parents[2]
+
+
+class Rig:
+    """A ring and a flusher with an in-memory destination."""
+
+    def __init__(self, *destinations: Any, capacity: int = 65_536, **options: Any) -> None:
+        self.memory = MemoryDestination()
+        self.ledger = Ledger("shop")
+        self.ring: Ring[Any] = Ring(capacity)
+        self.flusher = Flusher(
+            self.ring, [self.memory, *destinations], ledger=self.ledger, **options
+        )
+
+
+@pytest.fixture
+def rig() -> Any:
+    made: list[Rig] = []
+
+    def make(*arguments: Any, **options: Any) -> Rig:
+        made.append(Rig(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.flusher.shutdown(1)
+
+
+def flusher_threads() -> int:
+    return sum(thread.name == "lookout-flusher" for thread in threading.enumerate())
+
+
+def test_the_thread_starts_with_the_first_record(
+    rig: Any, span: Any, wait_until: Callable[..., None]
+) -> None:
+    """A process that records nothing has no thread; the first record is delivered by one."""
+    before = flusher_threads()
+    lookout = rig(interval_s=0.01)
+    assert flusher_threads() == before
+    lookout.ring.offer(span())
+    wait_until(lambda: lookout.memory.spans)
+    assert flusher_threads() == before + 1
+
+
+def test_an_idle_flusher_wakes_for_the_next_record(
+    rig: Any, span: Any, wait_until: Callable[..., None]
+) -> None:
+    """Also after it has gone to sleep."""
+    lookout = rig(interval_s=0.001)
+    for count in range(1, 6):
+        lookout.ring.offer(span())
+        wait_until(lambda count=count: len(lookout.memory.spans) == count, 2.0)
+
+
+def test_a_burst_from_eight_threads_is_not_dropped(rig: Any, span: Any) -> None:
+    """100,000 spans at once fit the ring, arrive, and balance in the ledger."""
+    lookout = rig(capacity=131_072)
+    record = span()
+
+    def produce() -> None:
+        for _ in range(12_500):
+            lookout.ring.offer(record)
+
+    threads = [threading.Thread(target=produce) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lookout.flusher.flush(20)
+    report = lookout.ledger.report("memory")
+    assert report.balanced
+    assert (report.created, report.sent, report.dropped) == (100_000, 100_000, {})
+
+
+def test_destinations_do_not_disturb_each_other(rig: Any, spans: Any) -> None:
+    """One that raises is counted and reported; the others get everything."""
+
+    class Broken(LocalDestination):
+        name = "broken"
+
+        def accept(self, records: Any) -> None:
+            raise RuntimeError("listener")
+
+    lookout = rig(Broken())
+    for record in spans(10):
+        lookout.ring.offer(record)
+    assert lookout.flusher.flush(5)
+    assert [record.span_id for record in lookout.memory.spans] == list(range(1, 11))
+    report = lookout.ledger.report("broken")
+    assert report.balanced
+    assert report.dropped == {"destination_failed": 10}
+
+
+def test_every_record_is_sent_once_however_often_it_is_offered(rig: Any, span: Any) -> None:
+    """A double finish is the tracer's to prevent; the ledger counts what was offered."""
+    lookout = rig()
+    record = span()
+    lookout.ring.offer(record)
+    lookout.ring.offer(record)
+    assert lookout.flusher.flush(5)
+    assert (lookout.ledger.report("memory").created, len(lookout.memory.spans)) == (2, 2)
+
+
+def test_unsampled_spans_are_only_counted(rig: Any, span: Any) -> None:
+    """A span recorded for the statistics alone reaches no destination."""
+    lookout = rig()
+    for flags in (1, 0, 1, 0, 0):
+        lookout.ring.offer(span(flags=flags))
+    lookout.ledger.sample_out()
+    assert lookout.flusher.flush(5)
+    report = lookout.ledger.report("memory")
+    assert report.balanced
+    assert (report.created, report.sampled_out, report.sent) == (6, 4, 2)
+
+
+def test_flush_keeps_its_deadline(rig: Any, span: Any) -> None:
+    """A destination that hangs does not hold up who flushes."""
+    release = threading.Event()
+
+    class Hanging(MemoryDestination):
+        name = "hanging"
+
+        def flush(self, deadline: Deadline) -> bool:
+            return release.wait(deadline.left())
+
+    lookout = rig(Hanging())
+    lookout.ring.offer(span())
+    started = time.monotonic()
+    assert not lookout.flusher.flush(0.1)
+    assert time.monotonic() - started < 2
+    release.set()
+    assert lookout.flusher.flush(1)
+
+
+def test_shutdown_refuses_and_counts_what_comes_later(rig: Any, span: Any) -> None:
+    """After shutdown nothing is taken any more, and the ledger says so."""
+    lookout = rig()
+    lookout.ring.offer(span())
+    assert lookout.flusher.shutdown(5)
+    assert lookout.flusher.shutdown(5)
+    lookout.ring.offer(span())
+    report = lookout.ledger.report("memory")
+    assert report.balanced
+    assert (report.created, report.sent, report.dropped) == (2, 1, {"shutdown": 1})
+
+
+def test_tasks_run_periodically_and_at_shutdown(
+    rig: Any, wait_until: Callable[..., None], caplog: Any
+) -> None:
+    """Periodic work runs without any span, survives its own failures, and runs a last time."""
+    caplog.set_level(logging.WARNING, "lookout")
+    lookout = rig()
+    runs: list[float] = []
+    failures: list[int] = []
+
+    def fail() -> None:
+        failures.append(1)
+        raise RuntimeError("task")
+
+    lookout.flusher.schedule(0.01, lambda: runs.append(time.monotonic()))
+    cancel = lookout.flusher.schedule(0.01, fail)
+    wait_until(lambda: len(runs) > 3 and len(failures) > 3)
+    cancel()
+    before = len(runs)
+    lookout.flusher.shutdown(5)
+    assert len(runs) > before
+    assert sum("periodic task" in r.getMessage() for r in caplog.records) == 1
+
+
+@pytest.mark.parametrize("period", [0, -1])
+def test_names_a_senseless_period(rig: Any, period: int) -> None:
+    """A period must be positive."""
+    with pytest.raises(ValueError, match=f"positive, not {period}"):
+        rig().flusher.schedule(period, print)
+
+
+def test_names_key_the_ledger(rig: Any) -> None:
+    """Two destinations of one name would mix their counts."""
+    with pytest.raises(ValueError, match="named 'memory' already"):
+        rig(MemoryDestination())
+
+
+def test_own_work_is_not_traced(rig: Any, span: Any) -> None:
+    """Instrumented libraries see that they work for the exporter; the application's do not."""
+    seen: list[bool] = []
+
+    class Looking(MemoryDestination):
+        name = "looking"
+
+        def accept(self, records: Any) -> None:
+            seen.append(instrumentation_suppressed())
+            super().accept(records)
+
+    lookout = rig(Looking(), interval_s=0.001)
+    lookout.ring.offer(span())
+    deadline = time.monotonic() + 5
+    while not seen and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert seen == [True]
+    assert not instrumentation_suppressed()
+    with suppressed():
+        assert instrumentation_suppressed()
+    assert not instrumentation_suppressed()
+
+
+def python(code: str, *arguments: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    return subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'exporters'}"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+SETUP = """
+import os, sys, threading, time
+from conftest import Span
+from exporters.flusher import Flusher
+from exporters.ledger import Ledger
+from exporters.logs import RollingLogs
+from exporters.ring import Ring
+ledger = Ledger("shop")
+ring = Ring(65536)
+logs = RollingLogs(sys.argv[1], stats=False, self_log=False)
+flusher = Flusher(ring, [logs], ledger=ledger)
+"""
+
+
+def written(directory: Path) -> list[int]:
+    path = directory / "biz-digest.log"
+    return [int(json.loads(line)["id"], 16) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [("pass", 0), ("sys.exit(3)", 3), ("raise ValueError('x')", 1), ("flusher.shutdown()", 0)],
+)
+def test_exit_loses_nothing(tmp_path: Path, ending: str, status: int) -> None:
+    """Spans of the last moment are written however the interpreter ends."""
+    code = SETUP + f"for n in range(1, 1001): ring.offer(Span(span_id=n))\n{ending}\n"
+    result = python(code, tmp_path)
+    assert result.returncode == status, result.stderr
+    assert written(tmp_path) == list(range(1, 1001))
+
+
+FORK = (
+    SETUP
+    + """
+stop = threading.Event()
+def load(base):
+    n = base
+    while not stop.is_set():
+        n += 1
+        ring.offer(Span(span_id=n))
+        if n % 50 == 0:
+            time.sleep(0.001)
+    counts.append(n - base)
+counts = []
+thread = threading.Thread(target=load, args=(1_000_000,))
+thread.start()
+children = []
+for child in range(1, 9):
+    time.sleep(0.01)
+    pid = os.fork()
+    if pid == 0:
+        for n in range(500):
+            ring.offer(Span(span_id=child * 10_000 + n))
+        assert ledger.report("logs").created == 500, ledger.report("logs")
+        ok = flusher.shutdown(10)
+        report = ledger.report("logs")
+        os._exit(0 if ok and report.balanced and report.sent == 500 else 9)
+    children.append(pid)
+statuses = [os.waitpid(pid, 0)[1] for pid in children]
+stop.set()
+thread.join()
+assert flusher.shutdown(10)
+report = ledger.report("logs")
+assert report.balanced and report.created == counts[0] == report.sent, report
+assert statuses == [0] * 8, statuses
+print(counts[0])
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_forks_under_load(tmp_path: Path) -> None:
+    """Eight children forked while the parent records: every span once, every ledger balanced."""
+    result = python(FORK, tmp_path, timeout=60)
+    assert result.returncode == 0, result.stderr
+    ids = written(tmp_path)
+    assert len(ids) == len(set(ids)) == int(result.stdout) + 8 * 500
+
+
+CHILD_WITHOUT_FLUSH = (
+    SETUP
+    + """
+ring.offer(Span(span_id=1))
+flusher.flush()
+if os.fork() == 0:
+    ring.offer(Span(span_id=2))
+    deadline = time.monotonic() + 10
+    while ledger.report("logs").sent < 1 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os._exit(0)
+os.wait()
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_child_restarts_its_thread(tmp_path: Path) -> None:
+    """In a forked child the first record starts a new thread."""
+    assert python(CHILD_WITHOUT_FLUSH, tmp_path).returncode == 0
+    assert written(tmp_path) == [1, 2]
