@@ -62,6 +62,7 @@ class Collector:
         self.journal = Journal(
             config.data_dir / "journal.sqlite", config.journal_sync, config.journal_max
         )
+        self.journal.drop_accounts(self.reconciliation.restore(self.journal.accounts()))
         self.store = open_store(config)
         schema = dialect(config, self.store)
         migrate(self.store, schema)

@@ -55,7 +55,8 @@ class JournalIntake:
             self._metrics.refused.labels("malformed").inc()
             raise
         if len(rows):
-            process = CLIENT_PROCESS.get()
+            # A client's ledger counts its spans; metrics come with the same header.
+            process = CLIENT_PROCESS.get() if signal == "spans" else ""
             await self._keep(Entry(signal, fmt, body, receipt, process), rows)
             self._reconciliation.accepted(process, len(rows))
         self._metrics.bodies.labels(signal, fmt).inc()

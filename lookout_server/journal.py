@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS set_aside (
     hints TEXT, process TEXT, compressed INTEGER, body BLOB, reason TEXT
 );
 CREATE TABLE IF NOT EXISTS identity (journal TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS accounts (process TEXT PRIMARY KEY, account TEXT NOT NULL);
 """
 _COLUMNS = "seq, signal, format, tenant, received_ms, hints, process, compressed, body"
 
@@ -169,9 +170,27 @@ class Journal:
         )
         return singles
 
-    def forget(self, batch: Batch) -> None:
-        """Drop a batch that ClickHouse has. Returns at once; done with the next commit."""
-        self._queue.put(_Change(_forgetting(batch), owed=True))
+    def forget(self, batch: Batch, accounts: Mapping[str, str] | None = None) -> None:
+        """Drop a batch that ClickHouse has. Returns at once; done with the next commit.
+
+        ``accounts`` replace those of the same processes in the same transaction, so that what a
+        process had stored is counted once, however often the batch is repeated.
+        """
+        credits: list[_Sql] = [
+            ("INSERT OR REPLACE INTO accounts VALUES (?, ?)", item)
+            for item in (accounts or {}).items()
+        ]
+        self._queue.put(_Change(_forgetting(batch) + credits, owed=True))
+
+    def accounts(self) -> dict[str, str]:
+        """What :meth:`forget` kept of each process, the one heard of last at the end."""
+        with closing(self._reader()) as reading:
+            return dict(reading.execute("SELECT process, account FROM accounts ORDER BY rowid"))
+
+    def drop_accounts(self, processes: Iterable[str]) -> None:
+        """Forget processes; done with the next commit."""
+        sql: list[_Sql] = [("DELETE FROM accounts WHERE process = ?", (key,)) for key in processes]
+        self._queue.put(_Change(sql))
 
     def set_aside(self, seq: int, reason: str) -> None:
         """Move an entry that cannot be stored out of the way, with the reason."""

@@ -46,7 +46,7 @@ class Account:
     seq: int = -1
     created: int = 0
     sampled_out: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     sent: int = 0
     accepted: int = 0
     stored: int = 0
@@ -102,12 +102,23 @@ class Reconciliation:
             with self._lock:
                 self._account(key).accepted += count
 
-    def stored(self, pieces: Iterable[Piece]) -> None:
-        """Credit written rows (writer threads)."""
+    def stored(self, pieces: Iterable[Piece]) -> dict[str, str]:
+        """Credit written rows (writer threads); the accounts that changed, for the journal."""
         with self._lock:
+            changed: dict[str, str] = {}
             for piece in pieces:
                 if piece.process:
                     self._account(piece.process).stored += piece.count
+                    changed[piece.process] = ""
+            return {key: msgspec.json.encode(self._account(key)).decode() for key in changed}
+
+    def restore(self, accounts: Mapping[str, str]) -> list[str]:
+        """Take up what an earlier run had counted; the processes there is no room for."""
+        with self._lock:
+            for key, text in accounts.items():
+                self._account(key)
+                self._accounts[key] = msgspec.json.decode(text, type=Account)
+            return [key for key in accounts if key not in self._accounts]
 
     def accounts(self, tenant: str | None = None) -> dict[str, Account]:
         """By process uid, of one tenant or of all."""
@@ -136,11 +147,15 @@ class Reconciliation:
 
 
 def ledger_routes(reconciliation: Reconciliation) -> list[BaseRoute]:
-    """``GET /api/v1/lookout/ledger``: the accounts of the tenant's processes as JSON."""
+    """``GET /api/v1/lookout/ledger``: the accounts of the tenant's processes as JSON.
+
+    ``{"processes": [{"process": uid, "service": ..., "created": ..., "stored": ...}, ...]}``
+    """
 
     async def ledger(request: Request) -> Response:
         accounts = reconciliation.accounts(request.state.tenant)
-        body = msgspec.json.encode({uid: a.as_json() for uid, a in accounts.items()})
+        rows = [{"process": uid, **account.as_json()} for uid, account in accounts.items()]
+        body = msgspec.json.encode({"processes": rows})
         return Response(body, media_type="application/json")
 
     return [Route("/api/v1/lookout/ledger", ledger, methods=["GET"])]

@@ -88,7 +88,7 @@ class Writer:
         pace: Pace | None = None,
         bounds: Bounds | None = None,
         time_columns: Mapping[str, str] | None = None,
-        stored: Callable[[Sequence[Piece]], None] = lambda _: None,
+        stored: Callable[[Sequence[Piece]], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self.signal = signal
         self.waiting_rows = 0  # in memory, in the journal and being written
@@ -286,13 +286,12 @@ class Writer:
                 pieces, refused = [], 0
             else:
                 return self._insert_singly(batch, pieces, error)
-        self._journal.forget(batch)
+        self._journal.forget(batch, self._stored(pieces))
         count = sum(piece.count for piece in pieces)
         with self._changed:
             self._written = batch.last
             self.waiting_rows = max(0, self.waiting_rows - count)
         self._measure(pieces, count, refused, time.perf_counter() - started)
-        self._stored(pieces)
 
     def _insert_singly(self, batch: Batch, pieces: list[Piece], error: _Unstorable) -> None:
         """A batch some entry of which spoils it: each entry is planned and tried by itself."""
