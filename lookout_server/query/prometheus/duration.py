@@ -21,7 +21,7 @@ _MILLISECONDS = {
     "s": 1_000,
     "ms": 1,
 }
-_DURATION = re.compile("".join(rf"(?:([0-9]+){unit})?" for unit in _MILLISECONDS))
+_PART = re.compile(r"([0-9]+)([^0-9]+)")
 _LONGEST_MS = (2**63 - 1) // 1_000_000
 #: Units that are only used when nothing would remain for smaller ones.
 _WHOLE_ONLY = frozenset({"y", "w", "d"})
@@ -37,11 +37,17 @@ def parse_duration(text: str) -> int:
         raise ValueError("empty duration string")
     if text == "0":
         return 0
-    found = _DURATION.fullmatch(text)
-    if not found:
+    parts = _PART.findall(text)
+    if "".join(map("".join, parts)) != text:
         raise ValueError(f"not a valid duration string: {quote(text)}")
-    amounts = zip(found.groups(), _MILLISECONDS.values(), strict=True)
-    total = sum(int(amount) * unit for amount, unit in amounts if amount)
+    total, smallest = 0, _LONGEST_MS
+    for amount, unit in parts:
+        size = _MILLISECONDS.get(unit)
+        if size is None:
+            raise ValueError(f"unknown unit {quote(unit)} in duration {quote(text)}")
+        if size >= smallest:  # units must go from the biggest to the smallest
+            raise ValueError(f"not a valid duration string: {quote(text)}")
+        total, smallest = total + int(amount) * size, size
     if total > _LONGEST_MS:
         raise ValueError("duration out of range")
     return total

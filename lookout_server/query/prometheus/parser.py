@@ -36,8 +36,11 @@ _PRECEDENCE = {
     "^": 6,
 }
 _LOOSEST, _POWER = 1, 6
-#: Deeper nesting is refused rather than left to exhaust the interpreter's stack.
-_DEEPEST = 150
+#: Deeper nesting is refused rather than left to exhaust the interpreter's stack, which holds
+#: 1000 frames: about five for each level in here, and fewer for each level of the finished tree.
+_DEEPEST_NESTING = 150
+_DEEPEST_TREE = 200
+_TOO_DEEP = "expression nests too deeply"
 
 
 def parse(query: str, features: Features = STABLE) -> tree.Expr:
@@ -56,7 +59,18 @@ def parse(query: str, features: Features = STABLE) -> tree.Expr:
     expr = ExpressionParser(stream, features).expression()
     if not stream.at_end():
         stream.unexpected()
+    _require_shallow(expr, query)
     return check(expr, query)
+
+
+def _require_shallow(expr: tree.Expr, query: str) -> None:
+    """Refuse a tree that is too deep to walk, as a chain of very many operators is."""
+    pending = [(expr, 1)]
+    while pending:
+        node, depth = pending.pop()
+        if depth > _DEEPEST_TREE:
+            raise ParseError(_TOO_DEEP, query, node.start)
+        pending += ((child, depth + 1) for child in tree.children(node))
 
 
 def parse_selector(text: str) -> tuple[Matcher, ...]:
@@ -86,8 +100,8 @@ class ExpressionParser:
     def expression(self, loosest: int = _LOOSEST) -> tree.Expr:
         """An expression whose operators bind at least as tightly as ``loosest``."""
         self._depth += 1
-        if self._depth > _DEEPEST:
-            self._stream.fail("expression nests too deeply", self._stream.current.start)
+        if self._depth > _DEEPEST_NESTING:
+            self._stream.fail(_TOO_DEEP, self._stream.current.start)
         left = self._operand()
         while True:
             binding = self._precedence()

@@ -43,6 +43,7 @@ SYNTAX = [
     ("rate(,x)", '1:6: parse error: unexpected ","'),
     ("unknown(x)", '1:1: parse error: unknown function with name "unknown"'),
     ("STEP()", '1:1: parse error: unknown function with name "STEP"'),
+    ("a" + " or a" * 200, "1:1: parse error: expression nests too deeply"),
     ("(" * 200 + "1" + ")" * 200, "1:151: parse error: expression nests too deeply"),
 ]
 
@@ -78,7 +79,8 @@ NUMBERS = [
         '1:1: parse error: error parsing number: strconv.ParseFloat: parsing "1e999": '
         "value out of range",
     ),
-    ("1.5h", '1:1: parse error: not a valid duration string: "1.5h"'),
+    ("1.5h", '1:1: parse error: unknown unit "." in duration "1.5h"'),
+    ("5y1hs", '1:1: parse error: unknown unit "hs" in duration "5y1hs"'),
     ("5s1m", '1:1: parse error: not a valid duration string: "5s1m"'),
     ("300y", "1:1: parse error: duration out of range"),
 ]
