@@ -34,7 +34,7 @@ class HistogramGroups:
         present = floats.present.copy()
         for group, rows in enumerate(members):
             self._context.check()
-            here = self._native[rows].any(axis=0)
+            here = np.asarray(self._native[rows].any(axis=0))
             if here.any():
                 present[group] = self._group(rows, here, histograms[group], present[group])
         return Frame(floats.labels, floats.values, present, floats.drop_name, histograms)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: The labels that say what an info series is about.
 IDENTIFYING = ("instance", "job")
 _DEFAULT = Matcher(MatchType.EQUAL, METRIC_NAME, "target_info")
+#: What a selector means that only says what it does not want.
+_ANY_INFO = Matcher(MatchType.REGEX, METRIC_NAME, ".+_info")
 
 
 def info(evaluator: Evaluator, node: tree.Call) -> Frame:
@@ -34,6 +36,8 @@ def info(evaluator: Evaluator, node: tree.Call) -> Frame:
     selector = tree.unwrap(node.args[1]) if len(node.args) > 1 else None
     matchers = selector.matchers if isinstance(selector, tree.VectorSelector) else ()
     names = [m for m in matchers if m.name == METRIC_NAME]
+    if names and all(m.type.is_negative for m in names):
+        names.append(_ANY_INFO)
     sources = names if matchers else [_DEFAULT]
     enricher = _Enricher(
         frame,

@@ -134,9 +134,11 @@ class Matcher:
         return stacked([part for part in parts if len(part)] or parts[:1]).merged()
 
     def _fills(self) -> tuple[float | None, float | None]:
-        """What stands in for a missing sample of the many side, and of the one side."""
-        left, right = self._matching.fill_left, self._matching.fill_right
-        return (right, left) if self._swapped else (left, right)
+        """What stands in for a missing sample of the many side, and of the one side.
+
+        As in Prometheus ``fill_left`` is of the many side also where that stands on the right.
+        """
+        return self._matching.fill_left, self._matching.fill_right
 
     def _active(self, many: Frame) -> BoolArray:
         if self._fills() != (None, None):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from . import histogram as library
 from .context import QueryContext
 from .frame import Frame
 from .histogram import Histogram, IncompatibleHistograms, ResetHint
-from .source import ObjectArray
+from .source import ObjectArray, SeriesBlock
 
 ADDITION, SUBTRACTION, AGGREGATION = "addition", "subtraction", "aggregation"
 
@@ -85,14 +87,15 @@ class HistogramTotal:
         return self._sum.total()
 
     def mean(self) -> Histogram:
-        """The mean; step by step if the sum would overflow."""
+        """The mean; of shares rather than by the sum where that would overflow."""
         total = self._sum.total()
         if not total.overflows() or any(member.overflows() for member in self._members):
             return total / len(self._members)
-        mean = self._members[0]
-        for count, member in enumerate(self._members[1:], start=2):
-            mean = library.add(mean * ((count - 1) / count), member / count).histogram
-        return mean
+        first, *rest = (member / len(self._members) for member in self._members)
+        mean = library.HistogramSum(first)
+        for share in rest:
+            mean.add(share)
+        return mean.total()
 
     def note(self, context: QueryContext, position: int) -> None:
         """Tell what did not quite fit together."""
@@ -139,6 +142,39 @@ def without_reset_hints(frame: Frame) -> Frame:
         lambda item: item.with_hint(ResetHint.UNKNOWN) if item.hint in known else item,
     )
     return Frame(frame.labels, frame.values, frame.present, frame.drop_name, histograms)
+
+
+def totals_only(block: SeriesBlock) -> SeriesBlock:
+    """Histograms without their buckets, which tell by a hint whether there was a reset.
+
+    Without buckets nobody could find out any more.
+    """
+    if block.histograms is None:
+        return block
+    items = block.histograms.tolist()
+    bare: ObjectArray = np.full(len(items), None, dtype=object)
+    for start, stop in pairwise(block.offsets.tolist()):
+        before: Histogram | None = None
+        for index in range(start, stop):
+            item = items[index]
+            if item is not None:
+                bare[index] = _bare(item, before)
+                before = item
+    return replace(block, histograms=bare)
+
+
+def _bare(item: Histogram, before: Histogram | None) -> Histogram:
+    hint = item.hint
+    if hint is ResetHint.UNKNOWN and before is not None:
+        reset = library.detect_reset(item, before)
+        hint = ResetHint.RESET if reset else ResetHint.NOT_RESET
+    return Histogram(
+        schema=item.schema,
+        count=item.count,
+        sum=item.sum,
+        custom_values=item.custom_values,
+        hint=hint,
+    )
 
 
 def _each(

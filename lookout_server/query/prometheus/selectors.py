@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import ranges, tree
+from . import native, ranges, tree
 from .context import QueryContext, Steps
 from .frame import Frame, filled
 from .matchers import Matcher
@@ -106,7 +106,7 @@ def sample_at(
     lookback = context.options.lookback_ms
     block = context.select(
         matchers,
-        int(ends.min()) - lookback + 1,
+        int(ends.min()) - lookback - _more(context, around) + 1,
         int(ends.max()),
         _hints(context, steps, around, 0),
     )
@@ -118,6 +118,8 @@ def sample_at(
         if stale.any():
             present &= ~stale.take(index, mode="clip")
     context.total += int(present.sum())
+    if around.skip_buckets:
+        block = native.totals_only(block)
     return Sampled(block, index, present)
 
 
@@ -132,15 +134,22 @@ def select_range(
     after = lookback if inner.smoothed else 0
     block = context.select(
         inner.matchers,
-        int(ends.min()) - selector.range_ms - before + 1,
+        int(ends.min()) - selector.range_ms - before - _more(context, around) + 1,
         int(ends.max()) + after,
         _hints(context, steps, around, selector.range_ms),
     )
     context.total += len(block.timestamps)
+    if around.skip_buckets:
+        block = native.totals_only(block)
     vector = ranges.from_block(
         block, steps.times, ends, selector.range_ms, starts=context.options.start_timestamps
     )
     return replace(vector, before_ms=before, after_ms=after)
+
+
+def _more(context: QueryContext, around: Surroundings) -> int:
+    """How much earlier to start so that a window's first histogram can be told from a reset."""
+    return context.options.lookback_ms if around.skip_buckets else 0
 
 
 def _hints(context: QueryContext, steps: Steps, around: Surroundings, range_ms: int) -> SelectHints:
@@ -174,7 +183,7 @@ def _skips_buckets(path: Sequence[tree.Expr]) -> bool:
     """Whether only counts and sums of native histograms matter (and no subquery hides resets)."""
     skip = False
     for node in reversed(path):
-        if isinstance(node, tree.Subquery):
+        if isinstance(node, tree.Subquery) or (isinstance(node, tree.Binary) and node.op.is_trim):
             return False
         if isinstance(node, tree.Call):
             name = node.function.name

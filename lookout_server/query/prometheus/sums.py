@@ -156,7 +156,7 @@ def window_means(
 ) -> Float64Array:
     """Compensated mean of every window; meaningless where a window is empty."""
     result, doubtful = PrefixSums(values, offsets).between(low, high)
-    result = result / np.maximum(high - low, 1)
+    result /= np.maximum(high - low, 1)
     for row, step in np.argwhere(doubtful & (high > low)).tolist():
         result[row, step] = mean_step_by_step(values[low[row, step] : high[row, step]])
     return result
@@ -201,7 +201,8 @@ class RowSums:
     def sums(self) -> Float64Array:
         """The sums."""
         with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(self.total), self.total + self.compensation, self.total)
+            total = self.total + self.compensation
+        return np.where(np.isfinite(self.total), total, self.total)
 
     def means(self, counts: Float64Array) -> Float64Array:
         """The sums by ``counts``, dividing both parts as Prometheus does."""

@@ -12,9 +12,11 @@ from .. import annotations as notes
 from .. import info, labelsets, tree
 from ..errors import ExecutionError
 from ..frame import Frame
-from ..source import Float64Array
+from ..ranges import RangeVector
+from ..source import BoolArray, Float64Array
 from . import extended, histograms, labels, ranged
 from .elementwise import CALENDAR, ELEMENTWISE
+from .rate import overlapping_starts
 
 if TYPE_CHECKING:
     from ..evaluator import Evaluator, Value
@@ -87,6 +89,7 @@ def _ranged(evaluator: Evaluator, node: tree.Call) -> Frame:
         _check_quantiles(evaluator, args[0], result, position)
     if name in ("rate", "increase"):
         _check_counters(evaluator, result, position)
+        _check_starts(evaluator, vector, position)
     return _unnamed(evaluator, result.pruned())
 
 
@@ -138,6 +141,13 @@ def _check_counters(evaluator: Evaluator, result: Frame, position: int) -> None:
             context.annotations.info(notes.possible_non_counter(name), position)
 
 
+def _check_starts(evaluator: Evaluator, vector: RangeVector, position: int) -> None:
+    """Warn of start timestamps that lie before the previous sample."""
+    for row in np.flatnonzero(overlapping_starts(vector)).tolist():
+        text = notes.start_time_overlap(labelsets.metric_name(vector.labels[row]))
+        evaluator.context.annotations.warn(text, position)
+
+
 def _first_or_last(evaluator: Evaluator, node: tree.Call) -> Frame:
     source = tree.unwrap(node.args[0])
     _check_modifier(node.function.name, source)
@@ -147,7 +157,7 @@ def _first_or_last(evaluator: Evaluator, node: tree.Call) -> Frame:
 
 
 def _absent(evaluator: Evaluator, node: tree.Call) -> Frame:
-    there = evaluator.vector(node.args[0]).present.any(axis=0)
+    there = np.asarray(evaluator.vector(node.args[0]).present.any(axis=0))
     return _absent_frame(node, ~there)
 
 
@@ -161,7 +171,7 @@ def _absent_over_time(evaluator: Evaluator, node: tree.Call) -> Frame:
     return _absent_frame(node, ~there)
 
 
-def _absent_frame(node: tree.Call, absent: np.ndarray) -> Frame:  # type: ignore[type-arg]
+def _absent_frame(node: tree.Call, absent: BoolArray) -> Frame:
     expected = labels.labels_of_absent(tree.unwrap(node.args[0]))
     return Frame.single(expected, np.ones(len(absent)), absent).pruned()
 

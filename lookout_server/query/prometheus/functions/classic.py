@@ -130,7 +130,8 @@ def _almost_equal(left: Float64Array, right: Float64Array) -> BoolArray:
         sizes = np.minimum(np.abs(left) + np.abs(right), np.finfo(np.float64).max)
         near = np.abs(left - right) / sizes < _SMALL_DIFFERENCE
     near &= (left != 0) & (right != 0)
-    return (left == right) | near | (np.isnan(left) & np.isnan(right))
+    same: BoolArray = (left == right) | near | (np.isnan(left) & np.isnan(right))
+    return same
 
 
 def quantile_kernel(
@@ -227,4 +228,5 @@ def _rank_of(buckets: Classic, value: Float64Array) -> Float64Array:
         rank = np.where(inside, below + (count - below) * part, rank)
         known |= inside
         below, lower = count, bound
-    return np.where(known, np.minimum(rank, buckets.counts[-1]), buckets.counts[-1])
+    total: Float64Array = buckets.counts[-1]
+    return np.where(known, np.minimum(rank, total), total)

@@ -78,22 +78,26 @@ def _in_unit(values: Float64Array, unit: str, within: str) -> Float64Array:
     moment = _moment(values)
     begun = moment.astype(f"datetime64[{within}]")
     passed = moment.astype(f"datetime64[{unit}]") - begun.astype(f"datetime64[{unit}]")
-    return passed.astype(np.int64).astype(np.float64)
+    result: Float64Array = passed.astype(np.int64).astype(np.float64)
+    return result
 
 
 def _days_in_month(values: Float64Array, _: Sequence[Float64Array]) -> Float64Array:
     month = _moment(values).astype("datetime64[M]")
     days = (month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")
-    return days.astype(np.int64).astype(np.float64)
+    lengths: Float64Array = days.astype(np.int64).astype(np.float64)
+    return lengths
 
 
 def _day_of_week(values: Float64Array, _: Sequence[Float64Array]) -> Float64Array:
     days = _moment(values).astype("datetime64[D]").astype(np.int64)
-    return ((days + 4) % 7).astype(np.float64)  # 1970-01-01 was a Thursday
+    weekdays: Float64Array = ((days + 4) % 7).astype(np.float64)  # 1970-01-01 was a Thursday
+    return weekdays
 
 
 def _year(values: Float64Array, _: Sequence[Float64Array]) -> Float64Array:
-    return _moment(values).astype("datetime64[Y]").astype(np.int64) + 1970.0
+    years: Float64Array = _moment(values).astype("datetime64[Y]").astype(np.float64) + 1970
+    return years
 
 
 #: Parts of a UTC date and time given in Unix seconds.

@@ -229,6 +229,8 @@ def interpolated_histogram(
 ) -> Histogram:
     """The histogram between two samples. Raises IncompatibleHistograms."""
     before, after = items
+    if before.is_custom != after.is_custom:
+        raise IncompatibleHistograms
     if at == times[0]:
         return before
     if at == times[1]:

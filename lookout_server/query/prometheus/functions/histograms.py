@@ -15,7 +15,7 @@ from ..context import QueryContext
 from ..frame import Frame, stacked
 from ..histogram import Histogram, NanEffect
 from ..numbers import format_go
-from ..source import Float64Array, Labels
+from ..source import BoolArray, Float64Array, Labels
 from . import classic
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def quantile(evaluator: Evaluator, node: tree.Call) -> Frame:
     frame = evaluator.vector(node.args[1])
     _check(evaluator.context, wanted, node.args[0].start)
     split = _Split(evaluator, frame, node.args[1].start)
-    result = split.quantiles(wanted, node.args[1].start, node.args[0].start)
+    result = split.quantiles(wanted, node.args[1].start)
     return _unnamed(evaluator, result)
 
 
@@ -73,7 +73,7 @@ def quantiles(evaluator: Evaluator, node: tree.Call) -> Frame:
     for arg in node.args[2:]:
         wanted = evaluator.scalar(arg)
         _check(evaluator.context, wanted, arg.start)
-        part = split.quantiles(wanted, position, position)
+        part = split.quantiles(wanted, position)
         for value in np.unique(wanted).tolist():
             at = np.broadcast_to(_same(wanted, value), part.present.shape)
             text = _open_metrics(value)
@@ -83,7 +83,7 @@ def quantiles(evaluator: Evaluator, node: tree.Call) -> Frame:
     return _unnamed(evaluator, stacked(parts).merged())
 
 
-def _same(wanted: Float64Array, value: float) -> Float64Array:
+def _same(wanted: Float64Array, value: float) -> BoolArray:
     return np.isnan(wanted) if math.isnan(value) else wanted == value
 
 
@@ -102,7 +102,7 @@ def fraction(evaluator: Evaluator, node: tree.Call) -> Frame:
     lower, upper = evaluator.scalar(node.args[0]), evaluator.scalar(node.args[1])
     frame = evaluator.vector(node.args[2])
     split = _Split(evaluator, frame, node.args[2].start)
-    return _unnamed(evaluator, split.fractions(lower, upper, node.args[0].start))
+    return _unnamed(evaluator, split.fractions(lower, upper, node.args[2].start))
 
 
 def _check(context: QueryContext, wanted: Float64Array, position: int) -> None:
@@ -122,7 +122,7 @@ class _Split:
         self._native = frame.is_histogram()
         self._clash = self._clashing(position)
 
-    def _clashing(self, position: int) -> dict[Labels, np.ndarray]:  # type: ignore[type-arg]
+    def _clashing(self, position: int) -> dict[Labels, BoolArray]:
         """Steps at which a classic and a native histogram have the same labels."""
         floats = self._frame.is_float()
         clashes = {}
@@ -140,28 +140,28 @@ class _Split:
                 self._native[row] &= ~both
         return clashes
 
-    def quantiles(self, wanted: Float64Array, position: int, native_position: int) -> Frame:
+    def quantiles(self, wanted: Float64Array, position: int) -> Frame:
         """The quantile of each histogram."""
         kernel = classic.quantile_kernel(position, self._times, self._context)
 
         def native(histogram: Histogram, step: int, metric: str) -> float:
             value, effect = library.quantile(float(wanted[step]), histogram)
             if effect is NanEffect.RESULT:
-                self._info(notes.quantile_nan_result(metric), native_position)
+                self._info(notes.quantile_nan_result(metric), position)
             elif effect is NanEffect.SKEWED:
-                self._info(notes.quantile_nan_skew(metric), native_position)
+                self._info(notes.quantile_nan_skew(metric), position)
             return value
 
         return self._result(native, lambda buckets: kernel(buckets, wanted))
 
-    def fractions(self, lower: Float64Array, upper: Float64Array, native_position: int) -> Frame:
+    def fractions(self, lower: Float64Array, upper: Float64Array, position: int) -> Frame:
         """The share of observations between two values."""
 
         def native(histogram: Histogram, step: int, metric: str) -> float:
             low, high = float(lower[step]), float(upper[step])
             value, has_nan = library.fraction(low, high, histogram)
             if has_nan:
-                self._info(notes.fraction_nan(metric), native_position)
+                self._info(notes.fraction_nan(metric), position)
             return value
 
         return self._result(native, lambda b: classic.bucket_fractions(b, lower, upper))

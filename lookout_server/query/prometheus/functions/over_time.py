@@ -126,7 +126,8 @@ def mad_over_time(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
 def _median_deviation(rows: Float64Array, _: Int64Array) -> Float64Array:
     half = np.full(len(rows), 0.5)
     median = row_quantiles(rows, half)
-    return row_quantiles(np.abs(rows - median[:, None]), half)
+    deviation = row_quantiles(np.abs(rows - median[:, None]), half)
+    return np.where(np.isnan(rows).any(axis=1), np.nan, deviation)
 
 
 def row_quantiles(rows: Float64Array, quantiles: Float64Array) -> Float64Array:

@@ -64,6 +64,22 @@ def started_anew(
     return result
 
 
+def overlapping_starts(window: RangeVector) -> BoolArray:
+    """Series of which a window holds a sample that started before the one in front of it.
+
+    A start that is that of the sample in front is right, for cumulative counters.
+    """
+    if window.starts is None:
+        return np.zeros(len(window), dtype=np.bool_)
+    now, before = window.starts[1:], window.starts[:-1]
+    flags = np.zeros(len(window.starts), dtype=np.int64)
+    flags[1:] = (now != 0) & (now < window.timestamps[:-1]) & (now != before)
+    count = np.r_[0, np.cumsum(flags)]
+    low, high = window.bounds()
+    inside = count[high] - count[np.minimum(low + 1, high)]
+    return np.asarray((inside > 0).any(axis=1))
+
+
 def _lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> Float64Array | None:
     """What counters had reached when they were reset within each window; None if none was."""
     flags = reset_flags(window)

@@ -227,7 +227,6 @@ def _change(window: Window, told: Notes, *, counter: bool) -> Histogram | None:
         used = items[1:] if skip_first else items
         if any(item.is_custom != last.is_custom for item in used):
             raise IncompatibleHistograms
-        _note_overlap(window, told)
         last = reduce_resolution(last, min(item.schema for item in used))
     result = last if skip_first else told.recorder.minus(last, first)
     if counter:
@@ -244,14 +243,6 @@ def _note_types(window: Window, told: Notes, *, counter: bool) -> None:
             told.warn(notes.not_counter_histogram(window.metric))
     elif any(item.hint is not ResetHint.GAUGE for item in (items[0], items[-1])):
         told.warn(notes.not_gauge_histogram(window.metric))
-
-
-def _note_overlap(window: Window, told: Notes) -> None:
-    if window.starts is None:
-        return
-    now, before = window.starts[1:], window.starts[:-1]
-    if ((now != 0) & (now < window.times[:-1]) & (now != before)).any():
-        told.warn(notes.start_time_overlap(window.metric))
 
 
 def _factor(window: Window, change: Histogram, *, counter: bool, started: bool) -> float:

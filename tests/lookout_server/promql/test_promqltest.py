@@ -1,0 +1,54 @@
+"""Prometheus' own tests of PromQL, on the engine in this process."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import scripts
+
+pytestmark = pytest.mark.skipif(
+    not scripts.DIRECTORY.is_dir(), reason=f"no conformance scripts in {scripts.DIRECTORY}"
+)
+#: Their value depends on the query's window, so that a range query differs from an instant one.
+_OF_WINDOW = re.compile(r"\b(?:start|end|range|step)\s*\(")
+
+
+def _engine(path: Path) -> Any:
+    is_typed = path.name == "type_and_unit.test"
+    return scripts.type_and_unit_engine() if is_typed else scripts.engine()
+
+
+def _failures(path: Path, ask: Any, wanted: Any = lambda _: True, **judging: Any) -> list[str]:
+    tools, engine = scripts.tools(), _engine(path)
+    loaded, source = None, None
+    failures = []
+    for case in tools.cases(path):
+        if not wanted(case.eval):
+            continue
+        if case.loads != loaded:
+            loaded, source = case.loads, scripts.source_of(case.loads)
+        reason = tools.check_api(case.eval, *ask(engine, source, case.eval), **judging)
+        if reason:
+            failures.append(f"{path.name}:{case.eval.line} {case.eval.expr}: {reason}")
+    return failures
+
+
+@pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
+def test_answers_are_those_of_prometheus(path: Path) -> None:
+    """Values, labels, errors, warnings and infos are what Prometheus' scripts demand."""
+    assert _failures(path, scripts.ask) == []
+
+
+@pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
+def test_a_range_query_holds_the_instant_answers(path: Path) -> None:
+    """Each step of a range query is what an instant query at that time answers."""
+
+    def wanted(case: Any) -> bool:
+        unordered = case.kind == "instant" and not case.ordered and case.string is None
+        return unordered and case.range_vector is None and not _OF_WINDOW.search(case.expr)
+
+    assert _failures(path, scripts.ask_as_range, wanted, annotations=False) == []
