@@ -129,23 +129,36 @@ def where_to_look(collector_url: str, services: dict[str, Child], folder: Path) 
 """
 
 
+def ledger(collector_url: str) -> list[dict[str, Any]]:
+    """What each service created, and what became of it, as the collector counts it."""
+    rows: list[dict[str, Any]] = get(f"{collector_url}/api/v1/lookout/ledger")["processes"]
+    return sorted(rows, key=lambda row: str(row["service"]))
+
+
+def balanced(rows: list[dict[str, Any]]) -> bool:
+    """Every span created was stored or sampled out; none was dropped."""
+    return bool(rows) and all(
+        row["created"] == row["stored"] + row["sampled_out"] and not any(row["dropped"].values())
+        for row in rows
+    )
+
+
 def settle_accounts(server: Child, sent: Sent) -> bool:
     """Print what was created, sent and stored; True when every created span was stored."""
-    rows = get(f"{server.url}/api/v1/lookout/ledger")["processes"]
+    with contextlib.suppress(TimeoutError):  # what was accepted is written within a second
+        wait_until(lambda: balanced(ledger(server.url)), 10, "the accounts to balance")
+    rows = ledger(server.url)
     print(f"\n{sent.total} requests answered", dict(sorted(sent.statuses.items())))
-    print(f"{'service':<10}{'created':>10}{'sampled out':>13}{'dropped':>9}{'stored':>9}")
-    balanced = bool(rows) and not sent.unexpected
-    for row in sorted(rows, key=lambda row: str(row["service"])):
-        dropped = sum(row["dropped"].values())
-        print(
-            f"{row['service']:<10}{row['created']:>10}{row['sampled_out']:>13}"
-            f"{dropped:>9}{row['stored']:>9}"
-        )
-        balanced &= dropped == 0 and row["created"] == row["stored"] + row["sampled_out"]
+    columns = ("created", "sampled_out", "dropped", "sent", "stored")
+    print(f"{'service':<10}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns))
+    for row in rows:
+        row["dropped"] = sum(row["dropped"].values())
+        print(f"{row['service']:<10}" + "".join(f"{row[name]:>13}" for name in columns))
     for problem in sent.unexpected[:5]:
         print("unexpected:", problem)
-    print("Every span created was stored." if balanced else "The accounts do not balance.")
-    return balanced
+    settled = balanced(ledger(server.url)) and not sent.unexpected
+    print("Every span created was stored." if settled else "The accounts do not balance.")
+    return settled
 
 
 def demonstrate(chosen: Options, stop: threading.Event) -> bool:
@@ -162,8 +175,8 @@ def demonstrate(chosen: Options, stop: threading.Event) -> bool:
         stop.wait(chosen.seconds)
         sent = load.stop()
         statuses = [services[name].stop() for name in reversed(SERVICES)]
-        balanced = settle_accounts(server, sent)
-        return server.stop() == 0 and not any(statuses) and balanced
+        settled = settle_accounts(server, sent)
+        return server.stop() == 0 and not any(statuses) and settled
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -80,14 +80,20 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        self._reader.join(5)
+        self._close()
         return status
 
     def kill(self) -> None:
         """SIGKILL: what a power cut looks like to the process."""
         self._process.kill()
         self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        """Read what is left of the output and let go of the pipe."""
         self._reader.join(5)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:

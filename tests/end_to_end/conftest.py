@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import urllib3
 
-from examples.demo import SERVICES, start_services
+from examples.demo import SERVICES, balanced, ledger, start_services
 from examples.processes import Child, wait_until
 
 http = urllib3.PoolManager(timeout=30, retries=False)
@@ -59,8 +57,7 @@ class Site:
         self.collector = start_collector(self.folder / "data", listen)
 
     def ledger(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = get(f"{self.url}/api/v1/lookout/ledger")["processes"]
-        return rows
+        return ledger(self.url)
 
     def traces(self, **parameters: str) -> list[list[dict[str, Any]]]:
         found: list[list[dict[str, Any]]] = get(f"{self.url}/api/v2/traces", **parameters)
@@ -89,21 +86,7 @@ def site(folder: Path) -> Iterator[Site]:
                 child.kill()
 
 
-def balanced(rows: list[dict[str, Any]]) -> bool:
-    """Created = stored + sampled out, nothing dropped, for every process."""
-    return bool(rows) and all(
-        row["created"] == row["stored"] + row["sampled_out"] and not sum(row["dropped"].values())
-        for row in rows
-    )
-
-
 def wait_balanced(found: Site, seconds: float = 20.0) -> None:
     with contextlib.suppress(TimeoutError):
         wait_until(lambda: balanced(found.ledger()), seconds, "the ledger to balance")
     assert balanced(found.ledger()), found.ledger()
-
-
-@pytest.fixture
-def clock() -> Any:
-    """Unix seconds now, for queries."""
-    return time.time
