@@ -30,6 +30,9 @@ def serve_asgi(app: Any) -> None:
     bound = listening_socket()
     bound.listen(128)
     announce(bound)
+    # uvicorn raises the signal that stopped it once more when it is done. Ignored here, because
+    # there is something left to do: the last spans and metrics are sent.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on")).run(sockets=[bound])
     lookout.shutdown(5)
 
