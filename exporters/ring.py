@@ -167,6 +167,10 @@ class Ring(Generic[T]):
             self._refused.add()
             return False
         if len(self._queue) < self.capacity or self._make_room():
+            # One ring is enough: a thread that computes keeps the flusher waiting for the
+            # interpreter, and every record until then would ring again. The mark goes up before
+            # the bell, so that a flusher that answers at once has the last word about the mark.
+            self._set_mark(self.capacity)
             self._queue.append(record)
             self._bell()
             return True
