@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from . import current
 from .passive import NOOP, NoopSpan, RemoteSpan
-from .span import Span, base_of, context_of, outlasting
+from .span import Span, _Left, base_of, context_of, outlasting
 from .span_context import SpanContext
 
 P = ParamSpec("P")
@@ -73,7 +73,7 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
     def __enter__(self) -> Span | None:
         self._previous = previous = _get()
         value = self._value
-        if isinstance(value, Span) and value._base is None and previous is not value:
+        if isinstance(value, Span) and previous is not value and not hasattr(value, "_base"):
             value._base = base_of(previous)
         _set(value)
         return value if isinstance(value, Span) else None
@@ -105,6 +105,6 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 def injectable() -> Span | SpanContext | None:
     """What an outgoing call should carry: the current span itself where that says it all."""
     value = _get()
-    if value.__class__ is Span and value._room >= 0:
+    if type(value) is Span and type(getattr(value, "_prev", None)) is not _Left:
         return value
     return current_context()

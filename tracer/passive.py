@@ -4,55 +4,113 @@ that is off."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from exporters.records import EventRecord, LinkRecord, Resource, TagValue
 
 from . import current
+from .identity import MASK_64
 from .kinds import SpanKind, StatusCode
-from .span import Span, base_of, outlasting
+from .span import _CLOSED, Span, _Left, base_of, outlasting
 from .span_context import RANDOM, Carried, SpanContext
+
+if TYPE_CHECKING:
+    from .tracer import Tracer
 
 _get = current.get
 _set = current.set
+_EMPTY = current.EMPTY
 
 #: Two threads that ask an unsampled trace for its id at once must get the same one. Taken only
-#: where an unsampled id is wanted, which is once per outgoing call.
+#: where such an id is wanted, which is once per outgoing call.
 _id_lock = threading.Lock()
 
 
 class PassiveSpan(Span):
     """A span that only carries identity and baggage: it inherits, propagates and is thrown away.
 
-    Most slots stay unset; ``__getattr__``, which Python calls only for those, supplies them. So an
-    unsampled span costs little more than its allocation, and ids are made when somebody asks.
-    ``_root`` is the passive span its trace began with here, never a nearer ancestor, so that a
-    chain of tasks does not keep a chain of spans.
+    What an unsampled span costs is its allocation: what it cannot have is said by the class, and
+    ids are made when somebody asks. ``_root`` is the passive span its trace began with here, never
+    a nearer ancestor, so that a chain of tasks does not keep a chain of spans.
     """
 
-    __slots__ = ("_root",)
+    __slots__ = ("_known_span_id", "_known_trace_id", "_root")
 
     _root: PassiveSpan | None
+    _known_trace_id: int  # unset until somebody asks
+    _known_span_id: int
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("trace_id", "_sid"):
-            self._make_ids()
-            return getattr(self, name)
+    # These stand in for slots of Span, which are never set here.
+    flags = 0
+    kind = SpanKind.INTERNAL
+    status = StatusCode.UNSET
+    parent_id = 0
+    duration_ns = 0
+    _tags = _CLOSED
+    _kept = None
+    _extra = None
+    _start = 0
+    _offset = 0
+    _rpc = "0"
+    _index = 0
+    _kids = 0
+
+    @property
+    def trace_id(self) -> int:  # type: ignore[override]
         try:
-            return _UNSET[name]
-        except KeyError:
-            raise AttributeError(name) from None
+            return self._known_trace_id
+        except AttributeError:
+            return self._make_trace_id()
 
-    def _make_ids(self) -> None:
+    @property
+    def _sid(self) -> int:  # type: ignore[override]
+        try:
+            return self._known_span_id
+        except AttributeError:
+            return self._make_span_id()
+
+    def _make_trace_id(self) -> int:
         root = self._root
-        if root is not None:
-            trace_id = root.trace_id  # makes the root's first, under its own turn of the lock
         with _id_lock:
-            ids = self._tracer.pipeline.ids
-            if not _is_set(self, "trace_id"):
-                self.trace_id = ids.generate_trace_id() if root is None else trace_id
-            if not _is_set(self, "_sid"):
-                self._sid = 0 if root is None else ids.generate_span_id()
+            origin = root or self
+            if not hasattr(origin, "_known_trace_id"):
+                origin._known_trace_id = self._tracer.pipeline.ids.generate_trace_id()
+            self._known_trace_id = origin._known_trace_id
+        return self._known_trace_id
+
+    def _make_span_id(self) -> int:
+        if self._root is None:
+            self._known_span_id = self.trace_id & MASK_64 or 1
+        else:
+            with _id_lock:
+                if not hasattr(self, "_known_span_id"):
+                    self._known_span_id = self._tracer.pipeline.ids.generate_span_id()
+        return self._known_span_id
+
+    @property
+    def span_id(self) -> int:
+        return self._sid
+
+    @property
+    def context(self) -> SpanContext:
+        carried = self._carried or Carried()
+        return SpanContext(
+            self.trace_id,
+            self.span_id,
+            sampled=False,
+            tracestate=carried.tracestate,
+            baggage=carried.baggage,
+            random=bool(self._tracer.pipeline.root_flags & RANDOM),
+            rpc_id=self.rpc_id,
+            sofa_trace_id=carried.sofa_trace_id,
+        )
+
+    def next_rpc_id(self) -> str:
+        return f"{self.rpc_id}.1"
+
+    # -- saying something changes nothing ---------------------------------------------------------
 
     def set_tag(self, key: str, value: object) -> Span:
         return self
@@ -86,11 +144,25 @@ class PassiveSpan(Span):
     def finish(self, end_ns: int | None = None) -> None:
         return None
 
+    @property
+    def tags(self) -> Mapping[str, TagValue] | None:
+        return None
+
+    @property
+    def events(self) -> Sequence[EventRecord] | None:
+        return None
+
+    @property
+    def links(self) -> Sequence[LinkRecord] | None:
+        return None
+
+    # -- being current -----------------------------------------------------------------------------
+
     def __enter__(self) -> Span:
         previous = _get()
         if previous is not self:
             self._prev = previous
-            if previous is not current.EMPTY:
+            if previous is not _EMPTY:
                 self._base = base_of(previous)
             _set(self)
         return self
@@ -103,27 +175,12 @@ class PassiveSpan(Span):
     ) -> None:
         if _get() is self:
             previous = self._prev
-            if previous.__class__ is Span and previous._room < 0:
+            if previous is not _EMPTY:
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None
-
-    @property
-    def context(self) -> SpanContext:
-        carried = self._carried or Carried()
-        return SpanContext(
-            self.trace_id,
-            self.span_id,
-            sampled=False,
-            tracestate=carried.tracestate,
-            baggage=carried.baggage,
-            random=bool(self._tracer.pipeline.root_flags & RANDOM),
-            rpc_id=self.rpc_id,
-            sofa_trace_id=carried.sofa_trace_id,
-        )
-
-    def next_rpc_id(self) -> str:
-        return f"{self.rpc_id}.1"
+        else:
+            self._prev = _Left(self._prev)
 
 
 class RemoteSpan(PassiveSpan):
@@ -133,17 +190,22 @@ class RemoteSpan(PassiveSpan):
 
     _context: SpanContext
 
+    name = ""
+
     def __init__(self, context: SpanContext) -> None:
         self._context = context
         self._root = None
         self._carried = context.carried
-        self.trace_id = context.trace_id
-        self._sid = context.span_id
-        self.flags = context.flags
+        self._known_trace_id = context.trace_id
+        self._known_span_id = context.span_id
 
     @property
-    def span_id(self) -> int:
-        return self._sid
+    def flags(self) -> int:  # type: ignore[override]
+        return self._context.flags
+
+    @property
+    def parent_id(self) -> int:  # type: ignore[override]
+        return self._context.parent_id
 
     @property
     def context(self) -> SpanContext:
@@ -152,6 +214,21 @@ class RemoteSpan(PassiveSpan):
     @property
     def rpc_id(self) -> str:
         return self._context.rpc_id
+
+    @property
+    def sofa_trace_id(self) -> str:
+        return self._context.sofa_trace_id
+
+    @property
+    def resource(self) -> Resource:
+        return _NOBODY
+
+    @property
+    def scope(self) -> str:
+        return ""
+
+
+_NOBODY = Resource("")
 
 
 class NoopSpan(RemoteSpan):
@@ -174,32 +251,20 @@ class NoopSpan(RemoteSpan):
 
 NOOP = NoopSpan()
 
-_UNSET: dict[str, Any] = {
-    "_base": current.EMPTY,
-    "_carried": None,
-    "_extra": None,
-    "_index": 0,
-    "_kids": 0,
-    "_offset": 0,
-    "_prev": None,
-    # Never "finished": it stays the parent of whatever starts below it.
-    "_room": 0,
-    "_rpc": "0",
-    "_start": 0,
-    "_tags": None,
-    "_tracer": None,
-    "duration_ns": 0,
-    "flags": 0,
-    "kind": SpanKind.INTERNAL,
-    "name": "",
-    "parent_id": 0,
-    "status": StatusCode.UNSET,
-}
 
-
-def _is_set(span: PassiveSpan, slot: str) -> bool:
-    try:
-        object.__getattribute__(span, slot)
-    except AttributeError:
-        return False
-    return True
+def unsampled(
+    tracer: Tracer,
+    name: str,
+    root: PassiveSpan | None,
+    carried: Carried | None,
+) -> PassiveSpan:
+    """A span of a trace that is not kept: the first one here, or one below ``root``."""
+    span = PassiveSpan()
+    span._tracer = tracer
+    span.name = name
+    span._root = root
+    span._carried = carried
+    note = tracer.pipeline.note_unsampled
+    if note is not None:
+        note()
+    return span

@@ -39,7 +39,6 @@ class Pipeline:
         "join",
         "keep_all",
         "limits",
-        "max_tags",
         "note_unsampled",
         "now",
         "record_unsampled",
@@ -47,7 +46,6 @@ class Pipeline:
         "root_flags",
         "sampler",
         "spell",
-        "value_limit",
     )
 
     def __init__(
@@ -97,8 +95,6 @@ class Pipeline:
         self.set_ids(ids or RandomIds())
         self.set_clock(clock or Clock())
         self.limits = limits or SpanLimits()
-        self.max_tags = self.limits.tags
-        self.value_limit = self.limits.value_length
         self.join = join
         self.record_unsampled = record_unsampled
         self.note_unsampled = note_unsampled

@@ -11,9 +11,8 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from exporters.collector import CollectorDestination
 from exporters.destination import Destination
 from exporters.flusher import Flusher
 from exporters.ledger import Ledger
@@ -34,6 +33,9 @@ from .sampling_rules import RulesFile
 from .sofa_ids import SofaIds
 from .span import Span
 from .tail import TailBuffer
+
+if TYPE_CHECKING:
+    from exporters.collector import CollectorDestination
 
 _log = logging.getLogger("lookout")
 
@@ -258,6 +260,9 @@ def resource_attributes(settings: Config) -> dict[str, Any]:
 def _collector(settings: Config) -> CollectorDestination | None:
     if not settings.enabled or not settings.collector:
         return None
+    # Its HTTP client is half of this package's import time; a process without one is spared it.
+    from exporters.collector import CollectorDestination
+
     try:
         return CollectorDestination(
             settings.collector,

@@ -13,7 +13,7 @@ from .failure import Failure, failure_of
 from .identity import MASK_64, format_span_id, format_trace_id
 from .kinds import SpanKind, StatusCode
 from .span_context import RANDOM, Carried, SpanContext
-from .values import SCALARS, recordable, text
+from .values import PLAIN, fits, recordable, text, trimmed
 from .values import attributes as clean_attributes
 
 if TYPE_CHECKING:
@@ -26,11 +26,30 @@ if TYPE_CHECKING:
 #: Bits a child inherits from its parent.
 INHERITED = SAMPLED | DEBUG | RANDOM
 
-_FINISHED = -1  # in _room: nothing may be added any more
 MAX_RPC_ID = 255  # characters; SOFA stops at 100 levels
 
 _get = current.get
 _set = current.set
+_EMPTY = current.EMPTY
+
+
+class _Closed(dict[Any, Any]):
+    """What a finished span has for its live tags: whatever is put into it is gone."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        return None
+
+
+_CLOSED = _Closed()
+
+
+class _Left:
+    """In ``_prev``: the block was left while another span was current upon it."""
+
+    __slots__ = ("previous",)
+
+    def __init__(self, previous: Any) -> None:
+        self.previous = previous
 
 
 class _Extra:
@@ -71,10 +90,10 @@ class Span:
         "_carried",
         "_extra",
         "_index",
+        "_kept",
         "_kids",
         "_offset",
         "_prev",
-        "_room",
         "_rpc",
         "_sid",
         "_start",
@@ -100,32 +119,27 @@ class Span:
     _tracer: Tracer
     _start: int  # monotonic clock
     _offset: int  # what makes it Unix time
-    _tags: dict[str, TagValue]
-    _room: int  # how many tags may be held; below 0 once finished
+    _tags: dict[str, TagValue]  # _CLOSED once finished
+    _kept: dict[str, TagValue] | None  # the tags once finished; unset before
     _extra: _Extra | None
     _carried: Carried | None
     _rpc: str  # of the parent, or its own where _index is 0
     _index: int  # which child of its parent this is
     _kids: int  # how many children were numbered
-    _prev: Any  # what was current before; kept after the end only where it ended out of order
-    _base: Any  # the OpenTelemetry context below, never one with a span in it
+    _prev: Any  # what was current before the block, None after it; unset where there was none
+    _base: Any  # the OpenTelemetry context below, never one with a span in it; unset like _prev
 
     # -- the application's side: what happened -------------------------------------------------
 
     def set_tag(self, key: str, value: object) -> Span:
         """Record ``value`` under ``key``; the last value wins. None records nothing."""
-        # Everyday values go straight into the dictionary; the rest is cleaned on the slow path.
-        kind = type(value)
-        if (
-            type(key) is str
-            and len(self._tags) < self._room
-            and (
-                len(cast("str", value)) <= self._tracer.pipeline.value_limit
-                if kind is str
-                else kind in SCALARS
-            )
-        ):
-            self._tags[key] = cast("TagValue", value)
+        # Values that cannot change go straight in, whatever their key; lengths, counts and keys
+        # are seen to when somebody reads the tags, which is the flusher.
+        if type(value) in PLAIN:
+            try:
+                self._tags[key] = value  # type: ignore[assignment]
+            except Exception:  # a key that cannot be hashed
+                self._set_tag_slowly(key, value)
         else:
             self._set_tag_slowly(key, value)
         return self
@@ -140,19 +154,12 @@ class Span:
         return self
 
     def _set_tag_slowly(self, key: object, value: object) -> None:
-        if self._room < 0:
+        if self._tags is _CLOSED:
             return
         limits = self._tracer.pipeline.limits
         clean = recordable(value, limits.value_length)
-        if clean is None:
-            return
-        if type(value) is str and clean != value:
-            self._count("cut_values")
-        name = text(key, limits.key_length)
-        if name in self._tags or len(self._tags) < self._room:
-            self._tags[name] = clean
-        else:
-            self._count("dropped_tags")
+        if clean is not None:
+            self._tags[text(key, limits.key_length)] = clean
 
     def add_event(
         self,
@@ -166,7 +173,7 @@ class Span:
 
         ``timestamp`` is OpenTelemetry's name for the same.
         """
-        if self._room < 0:
+        if self._tags is _CLOSED:
             return
         limits = self._tracer.pipeline.limits
         extra = self._more()
@@ -181,7 +188,7 @@ class Span:
 
     def add_link(self, context: object, attributes: Mapping[str, object] | None = None) -> None:
         """Point at a span elsewhere that is no parent: a Span or a SpanContext."""
-        if self._room < 0:
+        if self._tags is _CLOSED:
             return
         target = context_of(context)
         if target is None:
@@ -205,7 +212,7 @@ class Span:
         escaped: bool = False,
     ) -> None:
         """Add an ``exception`` event: type, message and a bounded stack, formatted later."""
-        if self._room < 0:
+        if self._tags is _CLOSED:
             return
         limits = self._tracer.pipeline.limits
         extra = self._more()
@@ -231,7 +238,7 @@ class Span:
         By OpenTelemetry's rules OK is final, UNSET never overwrites, and ``description`` belongs
         to ERROR.
         """
-        if self._room < 0 or self.status == StatusCode.OK:
+        if self._tags is _CLOSED or self.status == StatusCode.OK:
             return
         number = getattr(code, "status_code", code)
         number = getattr(number, "value", number)
@@ -247,7 +254,7 @@ class Span:
 
     def set_name(self, name: str) -> Span:
         """Give the span another name."""
-        if self._room >= 0:
+        if self._tags is not _CLOSED:
             self.name = text(name, self._tracer.pipeline.limits.name_length)
         return self
 
@@ -269,7 +276,7 @@ class Span:
 
     def is_recording(self) -> bool:
         """Whether anything said now will be recorded."""
-        return self._room >= 0
+        return self._tags is not _CLOSED
 
     # -- its life ------------------------------------------------------------------------------
 
@@ -277,9 +284,11 @@ class Span:
         """End it, now or at ``end_ns`` (Unix, nanoseconds). Only the first call counts."""
         # On CPython no other thread can run between this test and the assignment: no call and no
         # backward jump lies between them, and only there does the interpreter switch threads.
-        if self._room < 0:
+        tags = self._tags
+        if tags is _CLOSED:
             return
-        self._room = _FINISHED
+        self._tags = _CLOSED
+        self._kept = tags
         pipeline = self._tracer.pipeline
         if end_ns is None:
             self.duration_ns = pipeline.now() - self._start
@@ -293,7 +302,10 @@ class Span:
         previous = _get()
         if previous is not self:
             self._prev = previous
-            self._base = previous._base if previous.__class__ is Span else base_of(previous)
+            if previous is _EMPTY:
+                self._base = previous
+            else:
+                self._base = base_of(previous)
             _set(self)
         return self
 
@@ -309,12 +321,16 @@ class Span:
         # task then changes nothing there, and there is no token to be used in a wrong context.
         if _get() is self:
             previous = self._prev
-            if previous.__class__ is Span and previous._room < 0:
+            if previous is not _EMPTY:
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None
-        if self._room >= 0:
-            self._room = _FINISHED
+        else:
+            self._prev = _Left(self._prev)
+        tags = self._tags
+        if tags is not _CLOSED:
+            self._tags = _CLOSED
+            self._kept = tags
             pipeline = self._tracer.pipeline
             self.duration_ns = pipeline.now() - self._start
             pipeline.emit(self)
@@ -343,7 +359,10 @@ class Span:
 
     @property
     def tags(self) -> Mapping[str, TagValue] | None:
-        return self._tags
+        tags = self._tags
+        if tags is _CLOSED:
+            return self._sealed()
+        return {**tags}
 
     @property
     def events(self) -> Sequence[EventRecord] | None:
@@ -453,7 +472,18 @@ class Span:
     def _otel_context(self) -> Context:
         from .otel_context import with_span
 
-        return with_span(self, self._base)
+        return with_span(self, getattr(self, "_base", None))
+
+    def _sealed(self) -> Mapping[str, TagValue] | None:
+        """The tags of a finished span, cut to the limits by the first reader."""
+        tags = self._kept
+        limits = self._tracer.pipeline.limits
+        if tags and not fits(tags, limits):
+            tags, dropped, cut = trimmed(tags, limits)
+            self._more().dropped_tags += dropped
+            self._more().cut_values += cut
+            self._kept = tags
+        return tags
 
     # -- helpers -----------------------------------------------------------------------------------
 
@@ -477,21 +507,21 @@ class Span:
         )
 
 
-def outlasting(span: Span) -> Any:
+def outlasting(span: Any) -> Any:
     """What is current instead of ``span``, which finished while something was stacked upon it.
 
-    A span left in order has no ``_prev``: it stays the parent of whatever its tasks still start.
+    A span left in order stays the parent of whatever its tasks still start.
     """
     value: Any = span
-    while isinstance(value, Span) and value._room < 0 and value._prev is not None:
-        value = value._prev
+    while isinstance(value, Span) and type(left := getattr(value, "_prev", None)) is _Left:
+        value = left.previous
     return value
 
 
 def base_of(value: Any) -> Any:
     """The OpenTelemetry context that ``value``, taken from the current variable, stands on."""
     if isinstance(value, Span):
-        return value._base
+        return getattr(value, "_base", _EMPTY)
     if value is current.EMPTY:
         return value
     from .otel_context import without_span

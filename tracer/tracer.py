@@ -11,17 +11,16 @@ from exporters.records import DEBUG, REMOTE_PARENT, SAMPLED, SHARED
 from . import current
 from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, StatusCode, kind_of
-from .passive import NOOP, PassiveSpan, RemoteSpan
+from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
 from .pipeline import Pipeline
 from .sampling import KEEP, Decision
-from .span import INHERITED, Span, context_of, outlasting
+from .span import _CLOSED, INHERITED, Span, context_of, outlasting
 from .span_context import Carried, SpanContext
 from .values import text
 
 _log = logging.getLogger(__name__)
 
 _get = current.get
-_new = object.__new__
 _EMPTY = current.EMPTY
 _INTERNAL = SpanKind.INTERNAL
 _UNSET = StatusCode.UNSET
@@ -69,8 +68,8 @@ class Tracer:
         # __init__ would cost as much as all of them.
         pipeline = self.pipeline
         above: Any = _get() if parent is CURRENT else parent
-        if above.__class__ is Span and (above._room >= 0 or above._prev is None):
-            span = _new(Span)
+        if type(above) is Span and above._tags is not _CLOSED:
+            span = Span()
             span.trace_id = above.trace_id
             span._sid = pipeline.bits(64)
             span.parent_id = above._sid or above.span_id
@@ -82,7 +81,7 @@ class Tracer:
             span._index = index
             span._rpc = above.rpc_id if above._index else above._rpc
         elif (above is _EMPTY or above is None) and pipeline.keep_all:
-            span = _new(Span)
+            span = Span()
             span.trace_id = pipeline.bits(128) or 1
             span._sid = 0
             span.parent_id = 0
@@ -90,6 +89,8 @@ class Tracer:
             span._carried = None
             span._index = 0
             span._rpc = "0"
+        elif type(above) is PassiveSpan:
+            return unsampled(self, name, above._root or above, above._carried)
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
         span._tracer = self
@@ -99,12 +100,10 @@ class Tracer:
         span.duration_ns = 0
         span._kids = 0
         span._extra = None
-        span._prev = span._base = None
         span._tags = {}
-        span._room = pipeline.max_tags
         span._offset = pipeline.clock.offset_ns
         span._start = pipeline.now()
-        if tags or links or start_ns or name.__class__ is not str or kind.__class__ is not SpanKind:
+        if tags or links or start_ns or type(name) is not str or type(kind) is not SpanKind:
             _complete(span, tags, links, start_ns)
         return span
 
@@ -141,12 +140,17 @@ class Tracer:
     ) -> Span:
         """A child of a span of this process that is no plain current one."""
         if isinstance(parent, PassiveSpan):
-            return self._unsampled(name, parent._root or parent, carried or parent._carried)
-        span = self.start_span(
-            name, kind=kind, parent=parent, tags=tags, links=links, start_ns=start_ns
-        )
-        if carried is not None:
-            span._carried = carried
+            return unsampled(self, name, parent._root or parent, carried or parent._carried)
+        span = Span()
+        span.trace_id = parent.trace_id
+        span._sid = self.pipeline.bits(64) or 1
+        span.parent_id = parent.span_id
+        span.flags = parent.flags & INHERITED
+        span._carried = carried or parent._carried
+        parent._kids = span._index = parent._kids + 1
+        span._rpc = parent.rpc_id
+        _begin(span, self, name, kind)
+        _complete(span, tags, links, start_ns)
         return span
 
     def _start_local_root(
@@ -167,8 +171,12 @@ class Tracer:
         if decision.tracestate is not None:
             carried = (carried or Carried())._replace(tracestate=decision.tracestate)
         if not decision.sampled and not pipeline.record_unsampled:
-            return self._unsampled(name, None, carried, trace_id, remote if known else None)
-        span = _new(Span)
+            passive = unsampled(self, name, None, carried)
+            passive._known_trace_id = trace_id
+            if known:
+                passive._known_span_id = pipeline.bits(64) or 1
+            return passive
+        span = Span()
         span.trace_id = trace_id
         span._sid = 0
         span.parent_id = 0
@@ -210,28 +218,6 @@ class Tracer:
             # The caller cannot count for us; SOFA's servers begin at 1 below its call as well.
             span._rpc, span._index = remote.rpc_id, 1
 
-    def _unsampled(
-        self,
-        name: str,
-        root: PassiveSpan | None,
-        carried: Carried | None,
-        trace_id: int = 0,
-        remote: SpanContext | None = None,
-    ) -> Span:
-        span = _new(PassiveSpan)
-        span._tracer = self
-        span.name = name
-        span._root = root
-        span._carried = carried
-        if trace_id:
-            span.trace_id = trace_id
-            if remote is not None:
-                span._sid = self.pipeline.bits(64) or 1
-        note = self.pipeline.note_unsampled
-        if note is not None:
-            note()
-        return span
-
 
 def _begin(span: Span, tracer: Tracer, name: str, kind: SpanKind) -> None:
     """The slots that do not depend on what is above; Tracer.start_span has the same lines."""
@@ -243,9 +229,7 @@ def _begin(span: Span, tracer: Tracer, name: str, kind: SpanKind) -> None:
     span.duration_ns = 0
     span._kids = 0
     span._extra = None
-    span._prev = span._base = None
     span._tags = {}
-    span._room = pipeline.max_tags
     span._offset = pipeline.clock.offset_ns
     span._start = pipeline.now()
 
@@ -257,9 +241,9 @@ def _complete(
     start_ns: int | None,
 ) -> None:
     """The rarer arguments of start_span, whatever they are."""
-    if span.name.__class__ is not str:
+    if type(span.name) is not str:
         span.name = text(span.name, span._tracer.pipeline.limits.name_length)
-    if span.kind.__class__ is not SpanKind:
+    if type(span.kind) is not SpanKind:
         span.kind = kind_of(span.kind)
     if type(start_ns) is int:
         span._start = start_ns - span._offset

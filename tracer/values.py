@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     from .limits import SpanLimits
 
-#: Values stored as they are. bool is listed because types are compared, not isinstance.
-SCALARS = frozenset({int, float, bool})
+#: Types of values stored as they are: nobody can change them afterwards.
+PLAIN = frozenset({str, int, float, bool})
+_SCALARS = PLAIN - {str}
 _MAX_ITEMS = 1_000  # of a sequence
 
 
@@ -28,7 +29,7 @@ def text(value: object, limit: int) -> str:
 def recordable(value: object, limit: int) -> TagValue | None:
     """A scalar, a tuple of scalars of one type, or text; None stays None (nothing to record)."""
     kind = type(value)
-    if value is None or kind in SCALARS:
+    if value is None or kind in _SCALARS:
         return value  # type: ignore[return-value]
     if kind is str:
         return text(value, limit)
@@ -73,3 +74,32 @@ def attributes(
     except Exception:
         dropped += 1  # not pairs at all: nothing more to take
     return clean, dropped
+
+
+def fits(tags: Mapping[Any, Any], limits: SpanLimits) -> bool:
+    """Whether ``tags`` has only text as keys and breaks no limit."""
+    if len(tags) > limits.tags:
+        return False
+    length, key_length = limits.value_length, limits.key_length
+    for key, value in tags.items():
+        if type(key) is not str or len(key) > key_length:
+            return False
+        if type(value) is str and len(value) > length:
+            return False
+    return True
+
+
+def trimmed(tags: Mapping[Any, Any], limits: SpanLimits) -> tuple[dict[str, TagValue], int, int]:
+    """``tags`` within the limits, first come first kept; how many were dropped, how many cut."""
+    clean: dict[str, TagValue] = {}
+    cut = 0
+    for key, value in tags.items():
+        name = text(key, limits.key_length)
+        if len(clean) >= limits.tags and name not in clean:
+            continue
+        if type(value) is str and len(value) > limits.value_length:
+            cut += 1
+            clean[name] = value[: limits.value_length]
+        else:
+            clean[name] = value
+    return clean, len(tags) - len(clean), cut
