@@ -19,10 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from .parameters import encode
-from .port import Limits, StoreError, StoreLimit, StoreUnavailable
+from .port import LIMIT_CODES, Limits, StoreError, StoreLimit, StoreUnavailable
 
 _CODE = re.compile(r"Code: (\d+)\. DB::Exception: (.*)", re.DOTALL)
-_LIMITS = {158, 159, 241, 307, 396}  # rows, time, memory, bytes and result limits
 
 
 class StoreLocked(StoreError):
@@ -166,4 +165,4 @@ def translate(text: str) -> StoreError:
     if not match:
         return StoreError(text)
     code, message = int(match[1]), match[2].strip()
-    return (StoreLimit if code in _LIMITS else StoreError)(message, code)
+    return (StoreLimit if code in LIMIT_CODES else StoreError)(message, code)

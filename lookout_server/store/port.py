@@ -18,6 +18,10 @@ class Limits:
     threads: int = 2
 
 
+#: ClickHouse's error numbers for rows, time, memory, bytes and size of a result over a limit.
+LIMIT_CODES = frozenset({158, 159, 241, 307, 396})
+
+
 class StoreError(Exception):
     """ClickHouse refused or failed; ``code`` is its error number, 0 where there is none."""
 

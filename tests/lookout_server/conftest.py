@@ -13,8 +13,11 @@ import pytest
 
 from lookout_server.store.embedded import EmbeddedStore
 from lookout_server.store.migrations import migrate
+from lookout_server.store.port import Store
+from lookout_server.store.server import ServerStore
 from lookout_server.store.template import Dialect
 
+from .clickhouse import LIBRARY, MISSING, ClickHouseServer, free_port
 from .serving import Serve, Serving
 
 _TENANTS = itertools.count(1)
@@ -30,6 +33,34 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
     migrate(opened, Dialect())
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    """A real ClickHouse server; skips where its library is not installed."""
+    if not LIBRARY.exists():
+        pytest.skip(MISSING)
+    server = ClickHouseServer(tmp_path_factory.mktemp("clickhouse"), free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def server_store(clickhouse: ClickHouseServer) -> Iterator[ServerStore]:
+    """The migrated store on that server."""
+    opened = ServerStore(clickhouse.url)
+    migrate(opened, Dialect())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["embedded", "server"])
+def any_store(request: pytest.FixtureRequest) -> Store:
+    """Either backend: the same test runs on both."""
+    name = "store" if request.param == "embedded" else "server_store"
+    opened: Store = request.getfixturevalue(name)
+    return opened
 
 
 @pytest.fixture

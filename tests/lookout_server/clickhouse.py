@@ -1,0 +1,89 @@
+"""A real ClickHouse server as a process: the engine's library, told to listen.
+
+Run as a script it is that process: ``clickhouse.py LIBRARY DIR TCP_PORT [CONFIG]``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+LIBRARY = Path(__file__).parents[2] / ".parts" / "clickhouse" / "libchdb.so"
+MISSING = f"no ClickHouse server: {LIBRARY} is absent (scripts/parts-clickhouse installs it)"
+
+_KEEP_ALIVE = (
+    "SYSTEM START LISTEN TCP; SELECT sleepEachRow(1) FROM numbers(100000) "
+    "SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0 FORMAT Null"
+)
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class ClickHouseServer:
+    """One server on a directory and a port of its own."""
+
+    path: Path
+    port: int
+    config: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"clickhouse://127.0.0.1:{self.port}/default"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, __file__, str(LIBRARY), str(self.path), str(self.port)]
+        command += [str(self.config)] if self.config else []
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, "the ClickHouse process ended"
+                assert time.monotonic() < deadline, "the ClickHouse server does not listen"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Kill it: the harsh way is the interesting one."""
+        if self.process:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+
+def _main(library: str, path: str, port: str, config: str | None = None) -> None:
+    engine = ctypes.CDLL(library, mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
+    arguments = [
+        "clickhouse",
+        "--listen_host=127.0.0.1",
+        f"--tcp_port={port}",
+        f"--path={path}",
+        f"--query={_KEEP_ALIVE}",
+    ]
+    arguments += [f"--config-file={config}"] if config else []
+    values = (ctypes.c_char_p * len(arguments))(*(text.encode() for text in arguments))
+    engine.chdb_query_cmdline.restype = ctypes.c_void_p
+    result = engine.chdb_query_cmdline(len(arguments), values)
+    engine.chdb_result_error.restype = ctypes.c_char_p
+    engine.chdb_result_error.argtypes = [ctypes.c_void_p]
+    sys.exit((engine.chdb_result_error(result) or b"ended").decode())
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
