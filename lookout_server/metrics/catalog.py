@@ -19,8 +19,6 @@ from .series import Labels
 
 #: Rows become visible some time after their ``updated`` was taken; read this far back again.
 _OVERLAP_MS = 60_000
-#: A write that was announced may take this long to arrive.
-_ARRIVAL_S = 15.0
 _LIMITS = Limits(seconds=60, memory_bytes=1_000_000_000)
 
 _FIRST = """
@@ -57,8 +55,8 @@ class _Tenant:
 class Catalog:
     """Finds series by matchers, for every tenant. Thread-safe; all calls may block.
 
-    ``written`` gives the monotonic time of the last series row handed to the store by this
-    process: as long as nothing was written since the last look, the database need not be asked.
+    ``stored`` gives the monotonic time at which this process last stored series rows: as long as
+    there were none since the last look, the database need not be asked.
     With ``alone`` false (other collectors write too), it is asked at least every second.
     """
 
@@ -66,14 +64,14 @@ class Catalog:
         self,
         store: Store,
         *,
-        written: Callable[[], float] | None = None,
+        stored: Callable[[], float] | None = None,
         alone: bool = False,
         tenants: int = 1000,
         series: int = 2_000_000,
     ) -> None:
         self._store = store
-        self._written = written
-        self._patience_s = 60.0 if alone and written is not None else 1.0
+        self._stored = stored
+        self._patience_s = 60.0 if alone and stored is not None else 1.0
         self._tenants_max, self._series_max = tenants, series
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._lock = threading.Lock()
@@ -123,7 +121,7 @@ class Catalog:
     def _stale(self, known: _Tenant, now: float) -> bool:
         if now - known.looked_at > self._patience_s:
             return True
-        return self._written is None or known.looked_at < self._written() + _ARRIVAL_S
+        return self._stored is None or known.looked_at <= self._stored()
 
     def _load(self, tenant: str, known: _Tenant) -> None:
         table = self._store.fetch(_FIRST, {"tenant": tenant}, _LIMITS)

@@ -32,8 +32,9 @@ class MetricSignal:
         self._limits = limits
         self._cache = LabelCache(limits)
         self._known = KnownSeries()
-        #: When series rows were last handed to the store (monotonic seconds).
-        self.series_written = 0.0
+        #: When series rows last became readable (monotonic seconds).
+        self.series_stored = 0.0
+        self._series_underway = False
         self.active = ActiveSeries(
             SeriesLimits(config.series_per_tenant_max, config.series_per_metric_max)
         )
@@ -58,9 +59,14 @@ class MetricSignal:
         a series whose row is in one batch's tables is left out of the next ones'.
         """
         made = tables.tables(rows, self._known)
-        if "series" in made:
-            self.series_written = time.monotonic()
+        self._series_underway |= "series" in made
         return made
+
+    def stored(self) -> None:
+        """The tables made last are in the store."""
+        if self._series_underway:
+            self._series_underway = False
+            self.series_stored = time.monotonic()
 
     def forget(self) -> None:
         """Tables that were made have not been stored: leave no series out any more."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from ...server import Server
+from .api_admin import admin_routes
+from .api_exemplars import exemplar_routes
 from .api_labels import label_routes
 from .api_query import query_routes
 from .api_status import status_routes
+from .federate import federate_routes
+from .remote_read import read_routes
 from .service import PrometheusService
 
 
@@ -17,5 +21,9 @@ def routes(server: Server) -> list[BaseRoute]:
     return [
         *query_routes(service),
         *label_routes(service),
+        *exemplar_routes(service),
+        *read_routes(service),
+        *federate_routes(service),
+        *admin_routes(service),
         *status_routes(service),
     ]

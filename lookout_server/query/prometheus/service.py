@@ -48,7 +48,7 @@ class PrometheusService:
         self.store = server.store
         self.catalog = Catalog(
             server.store,
-            written=series_written(server),
+            stored=series_stored(server),
             alone=config.clickhouse_url is None,
         )
         self.options = EngineOptions(
@@ -71,6 +71,13 @@ class PrometheusService:
             memory_bytes=self.server.config.query_memory,
             threads=self.server.config.query_threads,
         )
+
+    def forget(self, tenant: str) -> None:
+        """Series of a tenant were deleted: believe nothing about them any more."""
+        self.catalog.forget(tenant)
+        writers = getattr(self.server, "writers", None)
+        if writers is not None:
+            writers["metrics"].signal.forget()
 
     async def form(self, request: Request) -> Form:
         """URL and body parameters. Raises BadData."""
@@ -134,13 +141,13 @@ def features(flags: list[str]) -> Features:
     return Features(**fields) if fields else STABLE
 
 
-def series_written(server: Server) -> Callable[[], float] | None:
-    """Tells when this process last wrote series rows, where the collector can say it."""
+def series_stored(server: Server) -> Callable[[], float] | None:
+    """Tells when this process last stored series rows, where the collector can say it."""
     writers = getattr(server, "writers", None)
     if writers is None:
         return None
     signal = writers["metrics"].signal
-    return lambda: float(signal.series_written)
+    return lambda: float(signal.series_stored)
 
 
 async def _disconnected(request: Request) -> None:

@@ -71,6 +71,17 @@ class Window:
         return parameters
 
 
+def clipped(
+    catalog: Catalog, tenant: str, matchers: Sequence[Matcher], start_ms: int, end_ms: int
+) -> Window | None:
+    """The series that match, between times that can be stored; None where there is nothing."""
+    start_ms, end_ms = max(start_ms, MIN_MS), min(end_ms, MAX_MS)
+    if end_ms < start_ms:
+        return None
+    found = catalog.select(tenant, matchers, start_ms, end_ms)
+    return Window(tenant, found, start_ms, end_ms) if found else None
+
+
 class ClickHouseSource:
     """Implements :class:`.source.SeriesSource` for one tenant."""
 
@@ -98,14 +109,9 @@ class ClickHouseSource:
         hints: SelectHints,
     ) -> SeriesBlock:
         """See :meth:`.source.SeriesSource.select`."""
-        start_ms, end_ms = max(start_ms, MIN_MS), min(end_ms, MAX_MS)
-        if end_ms < start_ms:
-            return _EMPTY
         try:
-            found = self._catalog.select(self._tenant, matchers, start_ms, end_ms)
-            if not found:
-                return _EMPTY
-            return self._read(Window(self._tenant, found, start_ms, end_ms), hints)
+            window = clipped(self._catalog, self._tenant, matchers, start_ms, end_ms)
+            return _EMPTY if window is None else self._read(window, hints)
         except StoreLimit as error:
             raise _limit_error(error) from error
         except StoreError as error:

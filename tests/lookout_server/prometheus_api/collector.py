@@ -30,6 +30,7 @@ class PlainCollector:
         self.store = store
         self.intake: Intake = self
         self.signal = MetricSignal(config)
+        self.writers = {"metrics": self}  # where the API finds out about new series
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
         rows = self.signal.decode(fmt, body, receipt)
@@ -42,6 +43,7 @@ class PlainCollector:
         for table, data in self.signal.tables([rows]).items():
             if data.num_rows:
                 self.store.insert(table, data, f"metrics-{batch}-{table}")
+        self.signal.stored()
 
     def tenant(self, request: Request) -> str:
         return request.headers.get("x-scope-orgid", "default")

@@ -1,0 +1,93 @@
+"""``/federate``: the newest samples of selected series, for another Prometheus to scrape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from .answers import compressed
+from .errors import QueryError
+from .numbers import format_go
+from .parameters import Form, matchers_parameter, now_ms
+from .render import format_time
+from .service import PrometheusService
+from .source import METRIC_NAME, Labels, SelectHints, is_stale
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def federate_routes(service: PrometheusService) -> list[BaseRoute]:
+    """The route for this service."""
+
+    async def federate(request: Request) -> Response:
+        form = Form.of(request)
+        try:
+            sets = matchers_parameter(form)
+            tenant = service.server.tenant(request)
+            newest = await service.run(request, _newest, service, tenant, sets)
+        except QueryError as error:
+            status = error.status
+            return PlainTextResponse(f"{error}\n", status)
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        lines = "".join(exposition(newest, openmetrics=openmetrics))
+        kind = _OPENMETRICS if openmetrics else _TEXT
+        return compressed(request, lines.encode(), kind)
+
+    return [Route("/federate", federate, methods=["GET", "HEAD"])]
+
+
+def _newest(service: PrometheusService, tenant: str, sets: list) -> dict[Labels, tuple[int, float]]:  # type: ignore[type-arg]
+    """Time and value of the newest float sample of each series that is not stale."""
+    now = now_ms()
+    source = service.source(tenant)
+    newest: dict[Labels, tuple[int, float]] = {}
+    for matchers in sets:
+        block = source.select(matchers, now - service.options.lookback_ms, now, SelectHints())
+        stale = is_stale(block.values)
+        for row, labels in enumerate(block.labels):
+            last = int(block.offsets[row + 1]) - 1
+            if block.histograms is not None and block.histograms[last] is not None:
+                continue  # the text format has no native histograms
+            if not stale[last]:
+                newest[labels] = (int(block.timestamps[last]), float(block.values[last]))
+    return newest
+
+
+def exposition(
+    newest: dict[Labels, tuple[int, float]], *, openmetrics: bool = False
+) -> Iterator[str]:
+    """Lines of the classic text format or of OpenMetrics; series get an ``instance``."""
+    ordered = sorted(newest, key=lambda labels: (dict(labels).get(METRIC_NAME, ""), labels))
+    current = None
+    for labels in ordered:
+        own = dict(labels)
+        name = own.pop(METRIC_NAME, "")
+        own.setdefault("instance", "")
+        if name != current:
+            current = name
+            yield f"# TYPE {name} {'unknown' if openmetrics else 'untyped'}\n"
+        time, value = newest[labels]
+        stamp = format_time(time) if openmetrics else str(time)
+        pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in sorted(own.items()))
+        yield f"{name}{{{pairs}}} {_number(value)} {stamp}\n"
+    if openmetrics:
+        yield "# EOF\n"
+
+
+def _number(value: float) -> str:
+    return format_go(value) if math.isfinite(value) else _special(value)
+
+
+def _special(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "+Inf" if value > 0 else "-Inf"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
