@@ -17,9 +17,28 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .default import REGISTRY, counter, gauge, histogram, summary, timer, up_down_counter
+from .default import (
+    REGISTRY,
+    counter,
+    gauge,
+    histogram,
+    native_histogram,
+    native_timer,
+    summary,
+    timer,
+    up_down_counter,
+)
 from .errors import InvalidName, InvalidUnit, MeterClash, MeterError
-from .meters import Counter, DistributionSummary, Gauge, Histogram, Timer, UpDownCounter
+from .meters import (
+    Counter,
+    DistributionSummary,
+    Gauge,
+    Histogram,
+    NativeHistogram,
+    NativeTimer,
+    Timer,
+    UpDownCounter,
+)
 from .registry import Registry
 
 if TYPE_CHECKING:
@@ -93,6 +112,8 @@ __all__ = [
     "InvalidUnit",
     "MeterClash",
     "MeterError",
+    "NativeHistogram",
+    "NativeTimer",
     "Registry",
     "Span",
     "SpanContext",
@@ -114,6 +135,8 @@ __all__ = [
     "ledger",
     "metrics_asgi",
     "metrics_wsgi",
+    "native_histogram",
+    "native_timer",
     "shutdown",
     "start_server",
     "start_span",

@@ -15,28 +15,26 @@ path. Interpreters without that lock get the sharded classes of :mod:`lookout_cl
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from .metric import Kind, MetricId, Tags
 from .snapshot import BucketPoint, NumberPoint, Point
+from .timing import TimerMethods
 
 if TYPE_CHECKING:
     from .family import Family
 
-P = ParamSpec("P")
-R = TypeVar("R")
 #: The bound type of a meter: what naming its tags answers.
 B = TypeVar("B")
 
 #: The largest finite float: what is above it, or not a number, is refused.
 MAX_VALUE = sys.float_info.max
+#: Integers beyond 64 bits are kept as floats: a number of 400 digits could not be added to one.
+MAX_INT = 2**63
 
 _NO_LOOKUP: dict[tuple[object, ...], Any] = {}
 
@@ -99,9 +97,19 @@ class Meter(Generic[B]):
         """True once anything was recorded."""
         raise NotImplementedError
 
-    def merge(self, other: Self) -> None:
-        """Take over what was recorded into ``other``, a meter of the same metric."""
+    @property
+    def mark(self) -> object:
+        """Something that differs after every recording, to see whether there was one."""
         raise NotImplementedError
+
+    def take(self, other: Self) -> None:
+        """Move what was recorded into ``other``, a meter of the same metric, into this one."""
+        raise NotImplementedError
+
+    def reset(self, now_ns: int) -> None:
+        """Begin again from nothing at ``now_ns``."""
+        self.created_ns = now_ns
+        self.exemplar = None
 
     def point(self) -> Point | None:
         """What was recorded so far, or None where there is nothing to report."""
@@ -129,8 +137,17 @@ class Sum(Meter[B]):
     def touched(self) -> bool:
         return self._value != 0
 
-    def merge(self, other: Self) -> None:
-        self._value += other._value
+    @property
+    def mark(self) -> object:
+        return self._value
+
+    def take(self, other: Self) -> None:
+        taken, other._value = other._value, 0
+        self._value += taken
+
+    def reset(self, now_ns: int) -> None:
+        super().reset(now_ns)
+        self._value = 0
 
     def point(self) -> NumberPoint:
         return NumberPoint(self.tags, self._value, self.created_ns, self.exemplar)
@@ -148,7 +165,7 @@ class BoundCounter(Sum["BoundCounter"]):
             self._value += 1
             if self._armed:
                 self._note(1)
-        elif amount.__class__ is int and amount >= 0:
+        elif amount.__class__ is int and 0 <= amount < MAX_INT:
             self._value += amount
             if self._armed:
                 self._note(amount)
@@ -202,7 +219,7 @@ class BoundGauge(Meter["BoundGauge"]):
 
     def set(self, value: float) -> None:
         """Make ``value`` the current one. NaN and infinities are allowed: they are readings."""
-        if value.__class__ is float or value.__class__ is int:
+        if value.__class__ is float:
             self._value = value
         else:
             number = self.family.reading(value)
@@ -244,9 +261,18 @@ class BoundGauge(Meter["BoundGauge"]):
     def touched(self) -> bool:
         return self._value is not None or self.callback is not None
 
-    def merge(self, other: Self) -> None:
-        if other._value is not None:
-            self._value = other._value
+    @property
+    def mark(self) -> object:
+        return object() if self.callback else self._value  # a callback is never idle
+
+    def take(self, other: Self) -> None:
+        taken, other._value = other._value, None
+        if taken is not None:
+            self._value = taken
+
+    def reset(self, now_ns: int) -> None:
+        """A gauge keeps its value: it says how things are, not what happened since."""
+        super().reset(now_ns)
 
     def point(self) -> NumberPoint | None:
         value = self.value
@@ -257,6 +283,7 @@ class Distribution(Meter[B]):
     """What summaries, timers and histograms have in common: a sum and counts by bucket."""
 
     __slots__ = ("_bounds", "_counts", "_max", "_sum", "exemplars")
+    _takes_negative = False
 
     def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
         super().__init__(family, tags, created_ns)
@@ -285,7 +312,7 @@ class Distribution(Meter[B]):
         number = self.family.number(value)
         if number is None:
             return
-        if number < 0:
+        if number < 0 and not self._takes_negative:
             self.family.refuse("negative")
             return
         number = float(number)
@@ -311,7 +338,7 @@ class Distribution(Meter[B]):
 
     @property
     def max(self) -> float:
-        """The largest value since the last completed step; 0 if there was none."""
+        """The largest value since the last step was completed; 0 if there was none."""
         return max(self._max, 0.0)
 
     @property
@@ -328,11 +355,28 @@ class Distribution(Meter[B]):
     def touched(self) -> bool:
         return any(self._counts)
 
-    def merge(self, other: Self) -> None:
-        for index, count in enumerate(other._counts):
-            self._counts[index] += count
-        self._sum += other._sum
+    @property
+    def mark(self) -> object:
+        return sum(self._counts)
+
+    def take(self, other: Self) -> None:
+        counts, theirs = self._counts, other._counts
+        for index in range(len(theirs)):
+            taken, theirs[index] = theirs[index], 0
+            counts[index] += taken
+        total, other._sum = other._sum, 0.0
+        self._sum += total
         self._max = max(self._max, other._max)
+
+    def take_max(self) -> float:
+        """The largest value since this was last asked; 0 if there was none."""
+        largest, self._max = self._max, -1.0
+        return max(largest, 0.0)
+
+    def reset(self, now_ns: int) -> None:
+        super().reset(now_ns)
+        self._counts = [0] * len(self._counts)
+        self._sum, self._max, self.exemplars = 0.0, -1.0, None
 
     def point(self) -> BucketPoint:
         # No call between the two reads: a recording is seen in both or in neither.
@@ -352,72 +396,14 @@ class BoundHistogram(Distribution["BoundHistogram"]):
 
     __slots__ = ()
     kind = Kind.HISTOGRAM
+    _takes_negative = True  # temperatures and differences have distributions too
 
     #: prometheus_client's name for the same thing.
     observe = Distribution.record
 
 
-class BoundTimer(Distribution["BoundTimer"]):
-    """One series of a timer: how long things take, in seconds.
-
-    ``with timer.time(): ...``, ``@timer`` on a plain or async function, or
-    ``timer.record(seconds)``.
-    """
+class BoundTimer(Distribution["BoundTimer"], TimerMethods):
+    """One series of a timer: how long things take, in seconds."""
 
     __slots__ = ()
     kind = Kind.TIMER
-
-    def time(self) -> Timing:
-        """A context manager that records how long its block took, an exception included."""
-        return Timing(self)
-
-    def record_ns(self, nanoseconds: int) -> None:
-        """Record a duration given in nanoseconds."""
-        number = self.family.number(nanoseconds)
-        if number is not None:
-            self.record(number / 1e9)
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate ``function``, plain or async, so that each of its calls is timed."""
-        return timed(self, function)
-
-
-class Timing:
-    """One measurement of a :class:`BoundTimer`, running between ``__enter__`` and ``__exit__``."""
-
-    __slots__ = ("_start", "_timer")
-
-    def __init__(self, timer: BoundTimer) -> None:
-        self._timer = timer
-        self._start = 0
-
-    def __enter__(self) -> Timing:
-        self._start = time.perf_counter_ns()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._timer.record((time.perf_counter_ns() - self._start) / 1e9)
-
-
-def timed(timer: BoundTimer, function: Callable[P, R]) -> Callable[P, R]:
-    """``function`` with every call recorded into ``timer``; a coroutine is timed until it ends."""
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def timed_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with Timing(timer):
-                return await function(*args, **kwargs)
-
-        return timed_async  # type: ignore[return-value]
-
-    @functools.wraps(function)
-    def timed_plain(*args: P.args, **kwargs: P.kwargs) -> R:
-        with Timing(timer):
-            return function(*args, **kwargs)
-
-    return timed_plain

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .meters import Counter, DistributionSummary, Gauge, Histogram, Timer, UpDownCounter
+from .meters import (
+    Counter,
+    DistributionSummary,
+    Gauge,
+    Histogram,
+    NativeHistogram,
+    NativeTimer,
+    Timer,
+    UpDownCounter,
+)
 from .registry import Registry
 
 Tags = Mapping[str, object]
@@ -53,3 +62,13 @@ def summary(name: str, tags: Tags | None = None, /, **options: Any) -> Distribut
 def histogram(name: str, tags: Tags | None = None, /, **options: Any) -> Histogram:
     """A distribution over ``buckets``, in the process-wide registry."""
     return REGISTRY.histogram(name, tags, **options)
+
+
+def native_histogram(name: str, tags: Tags | None = None, /, **options: Any) -> NativeHistogram:
+    """A distribution over exponential buckets, in the process-wide registry."""
+    return REGISTRY.native_histogram(name, tags, **options)
+
+
+def native_timer(name: str, tags: Tags | None = None, /, **options: Any) -> NativeTimer:
+    """Durations over exponential buckets, in the process-wide registry."""
+    return REGISTRY.native_timer(name, tags, **options)

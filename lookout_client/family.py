@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,14 @@ class Family:
         self.series: dict[Tags, Any] = {}
         self.lookup: dict[tuple[object, ...], Any] = {}
         self.overflow: Any = None
+
+    def is_asked_for(self, meter_type: type[Meter[Any]], unit: str, keys: Sequence[str]) -> bool:
+        """Whether this is plainly the metric meant; if not, the definitions must be compared."""
+        return (
+            meter_type is self.meter_type
+            and unit in ("", self.definition.unit)
+            and (not keys or tuple(keys) == self.definition.keys)
+        )
 
     def get(self, tags: Tags) -> Any:
         """The series with exactly ``tags``, created if need be, or the overflow series."""

@@ -16,8 +16,9 @@ from .bound import (
     BoundSummary,
     BoundTimer,
     BoundUpDownCounter,
-    Timing,
 )
+from .native import BoundNativeHistogram, BoundNativeTimer
+from .timing import Timing
 
 
 class Counter(BoundCounter):
@@ -97,6 +98,32 @@ class Timer(BoundTimer):
     def record(self, value: float, **tags: object) -> None:
         """Record a duration in seconds into the series with ``tags``."""
         BoundTimer.record(self.find(tags) if tags else self, value)
+
+    def time(self, **tags: object) -> Timing:
+        """A context manager that records how long its block took, an exception included."""
+        return Timing(self.find(tags) if tags else self)
+
+
+class NativeHistogram(BoundNativeHistogram):
+    """A distribution over exponential buckets, which need no bounds to be chosen."""
+
+    __slots__ = ()
+
+    def record(self, value: float, **tags: object) -> None:
+        """Record one value into the series with ``tags``."""
+        BoundNativeHistogram.record(self.find(tags) if tags else self, value)
+
+    observe = record
+
+
+class NativeTimer(BoundNativeTimer):
+    """How long things take, in seconds, over exponential buckets."""
+
+    __slots__ = ()
+
+    def record(self, value: float, **tags: object) -> None:
+        """Record a duration in seconds into the series with ``tags``."""
+        BoundNativeTimer.record(self.find(tags) if tags else self, value)
 
     def time(self, **tags: object) -> Timing:
         """A context manager that records how long its block took, an exception included."""

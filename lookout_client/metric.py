@@ -31,8 +31,13 @@ class Kind(enum.Enum):
     TIMER = "Timer"
     SUMMARY = "DistributionSummary"
     HISTOGRAM = "Histogram"
-    EXPONENTIAL = "ExponentialHistogram"
+    NATIVE_HISTOGRAM = "NativeHistogram"
+    NATIVE_TIMER = "NativeTimer"
     INFO = "Info"
+
+
+#: The kinds whose buckets are exponential.
+NATIVE = (Kind.NATIVE_HISTOGRAM, Kind.NATIVE_TIMER)
 
 
 class MetricId(NamedTuple):

@@ -9,13 +9,22 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .bound import Meter
-from .errors import InvalidName, MeterClash, MeterError
+from .errors import MeterClash, MeterError
 from .exemplars import Exemplars
 from .family import Definition, Family
-from .meters import Counter, DistributionSummary, Gauge, Histogram, Timer, UpDownCounter
+from .meters import (
+    Counter,
+    DistributionSummary,
+    Gauge,
+    Histogram,
+    NativeHistogram,
+    NativeTimer,
+    Timer,
+    UpDownCounter,
+)
 from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set, text
 from .snapshot import Point, Snapshot
 from .steps import Priority
@@ -35,6 +44,16 @@ DURATION_BUCKETS = (
 MAX_SERIES = 20_000
 MAX_SERIES_PER_METRIC = 2_000
 MAX_BUCKETS = 500
+
+
+class Listener(Protocol):
+    """Hears of series that come and go."""
+
+    def added(self, meter: AnyMeter) -> None:
+        """``meter`` is reported from now on."""
+
+    def removed(self, meter: AnyMeter) -> None:
+        """``meter`` is not reported any more."""
 
 
 class Registry:
@@ -60,7 +79,7 @@ class Registry:
     ) -> None:
         self.max_series = max_series
         self.max_series_per_metric = max_series_per_metric
-        self.common_tags: dict[str, str] = dict(tag_set(common_tags or {}))
+        self._common: Tags = tag_set(common_tags or {})
         self.strict = strict
         self.clock_ns = clock_ns
         self.families: dict[str, Family] = {}
@@ -70,9 +89,10 @@ class Registry:
         #: Tag sets folded into an overflow series, counted once per look-up.
         self.overflowed = 0
         self._series = 0
+        self._listeners: tuple[Listener, ...] = ()
         self._warned: set[object] = set()
         # Re-entrant: a signal handler may create a meter while the interrupted code does.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         _registries.add(self)
 
     def counter(
@@ -122,6 +142,19 @@ class Registry:
         options.setdefault("buckets", DURATION_BUCKETS)
         return self.meter(Histogram, name, tags, **options)
 
+    def native_histogram(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> NativeHistogram:
+        """The distribution of values over exponential buckets."""
+        return self.meter(NativeHistogram, name, tags, **options)
+
+    def native_timer(
+        self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
+    ) -> NativeTimer:
+        """Durations in seconds over exponential buckets."""
+        options.setdefault("unit", "s")
+        return self.meter(NativeTimer, name, tags, **options)
+
     def meter(
         self,
         meter_type: type[M],
@@ -151,11 +184,11 @@ class Registry:
         series = tag_set({**(tags or {}), **more_tags})
         try:
             family = self.families.get(name)
-            if family is None or family.meter_type is not meter_type or unit or keys:
+            if family is None or not family.is_asked_for(meter_type, unit, keys):
                 wanted = Definition(
                     checked_name(name),
                     meter_type.kind,
-                    check_unit(unit),
+                    check_unit(unit, meter_type.kind),
                     check_mtype(mtype, unit, meter_type.kind),
                     str(description or help),
                     tuple(checked_name(key) for key in keys),
@@ -185,12 +218,76 @@ class Registry:
 
     def remove(self, name: str) -> bool:
         """Forget a metric with all its series; False if there was none."""
-        with self._lock:
+        with self.lock:
             family = self.families.pop(name, None)
             if family is None:
                 return False
             self._series -= len(family.series)
-            return True
+        for meter in list(family.series.values()):
+            self._tell("removed", meter)
+        return True
+
+    def forget(self, meter: AnyMeter) -> bool:
+        """Take one series out; False if it was not there. Who holds it can go on recording."""
+        family = meter.family
+        with self.lock:
+            if family.series.get(meter.tags) is not meter:
+                return False
+            del family.series[meter.tags]
+            for spelling in [key for key, known in family.lookup.items() if known is meter]:
+                del family.lookup[spelling]
+            self._series -= 1
+        self._tell("removed", meter)
+        return True
+
+    def restore(self, meter: AnyMeter) -> None:
+        """Undo :meth:`forget`; a series that took the place meanwhile gets what was recorded."""
+        family = meter.family
+        with self.lock:
+            present = family.series.setdefault(meter.tags, meter)
+            if present is meter:
+                self._series += 1
+            else:
+                present.take(meter)
+        if present is meter:
+            self._tell("added", meter)
+
+    @property
+    def common_tags(self) -> Tags:
+        """Tags that every series is reported with, unless it has its own of that key."""
+        return self._common
+
+    def set_common_tag(self, key: str, value: object | None) -> None:
+        """Report every series with this tag; None takes it away."""
+        tags = dict(self._common)
+        if value is None:
+            tags.pop(key, None)
+        else:
+            tags[checked_name(key)] = text(value)
+        self._common = tag_set(tags)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell ``listener`` of every series added or removed, those already there included.
+
+        The answer ends that. A listener that raises is passed over.
+        """
+        self._listeners = (*self._listeners, listener)
+        for meter in self:
+            self._tell("added", meter, (listener,))
+
+        def stop() -> None:
+            self._listeners = tuple(known for known in self._listeners if known is not listener)
+
+        return stop
+
+    def _tell(
+        self, event: str, meter: AnyMeter, listeners: tuple[Listener, ...] | None = None
+    ) -> None:
+        for listener in self._listeners if listeners is None else listeners:
+            try:
+                getattr(listener, event)(meter)
+            except Exception as error:
+                self._warn(("listener", repr(listener)), "listener %r fails: %r", listener, error)
 
     def __iter__(self) -> Iterator[AnyMeter]:
         """Every series, metric by metric."""
@@ -225,7 +322,7 @@ class Registry:
 
     def admit(self, family: Family, tags: Tags) -> AnyMeter:
         """Add a series to ``family``, or answer its overflow series where a limit is reached."""
-        with self._lock:
+        with self.lock:
             found: AnyMeter | None = family.series.get(tags)
             if found is not None:
                 return found
@@ -235,7 +332,8 @@ class Registry:
             meter = self._new(family, tags)
             family.series[tags] = meter
             self._series += 1
-            return meter
+        self._tell("added", meter)
+        return meter
 
     def _new(self, family: Family, tags: Tags) -> AnyMeter:
         # Bound: a registry opens it where it hands it out itself.
@@ -263,7 +361,7 @@ class Registry:
         return meter
 
     def _family(self, meter_type: type[AnyMeter], wanted: Definition) -> Family:
-        with self._lock:
+        with self.lock:
             family = self.families.get(wanted.name)
             if family is None:
                 family = Family(self, wanted, meter_type, self.max_series_per_metric)
@@ -278,6 +376,19 @@ class Registry:
         meter = meter_type(family, tags, self.clock_ns())
         family.series[tags] = family.overflow = meter
         return meter
+
+    def _after_fork(self) -> None:
+        """In the child: what was counted so far is the parent's to report.
+
+        Counting goes on from nothing, so that sums over a pool of workers stay right.
+        """
+        # Another thread may have held the lock when the process forked.
+        self.lock = threading.RLock()
+        now_ns = self.clock_ns()
+        for meter in self:
+            meter.reset(now_ns)
+        self.refused.clear()
+        self.overflowed = 0
 
     def _warn(self, key: object, message: str, *args: object) -> None:
         """Log once per ``key``, and never more than a bounded number of keys."""
@@ -311,12 +422,9 @@ def checked_bounds(buckets: Sequence[float]) -> tuple[float, ...]:
 _registries: weakref.WeakSet[Registry] = weakref.WeakSet()
 
 
-def _reset_locks() -> None:
-    # Another thread may have held a lock when the process forked; the child would wait for ever.
+def _after_fork() -> None:
     for registry in list(_registries):
-        registry._lock = threading.RLock()
+        registry._after_fork()
 
 
-os.register_at_fork(after_in_child=_reset_locks)
-
-__all__ = ["DURATION_BUCKETS", "InvalidName", "MetricId", "Registry", "checked_bounds"]
+os.register_at_fork(after_in_child=_after_fork)

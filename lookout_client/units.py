@@ -6,7 +6,6 @@ Source: https://github.com/metrics20/spec (spec.md, "units" and "mtype").
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from .errors import InvalidUnit
 from .metric import Kind
@@ -21,7 +20,8 @@ _DEFAULT_MTYPE = {
     Kind.TIMER: "gauge",
     Kind.SUMMARY: "gauge",
     Kind.HISTOGRAM: "gauge",
-    Kind.EXPONENTIAL: "gauge",
+    Kind.NATIVE_HISTOGRAM: "gauge",
+    Kind.NATIVE_TIMER: "gauge",
     Kind.INFO: "gauge",
 }
 
@@ -29,12 +29,13 @@ _DEFAULT_MTYPE = {
 _SHAPE = re.compile(r"[A-Za-z0-9%µΩ°{}\[\]_./*^'()-]{1,63}\Z")
 
 
-@lru_cache(maxsize=1024)
-def check_unit(unit: str) -> str:
-    """``unit`` if it is written as a unit can be; raises :class:`InvalidUnit` otherwise.
+def check_unit(unit: str, kind: Kind) -> str:
+    """``unit`` if it is written as a unit can be and fits ``kind``; raises :class:`InvalidUnit`.
 
     The empty unit is allowed. OpenTelemetry limits a unit to 63 characters.
     """
+    if kind in (Kind.TIMER, Kind.NATIVE_TIMER) and unit != "s":
+        raise InvalidUnit(f"a timer records seconds: its unit is 's', not {unit!r}")
     if not isinstance(unit, str) or (unit and not _SHAPE.match(unit)):
         raise InvalidUnit(
             f"unit {unit!r} is not a unit: expected 1 to 63 letters, digits or signs such as "

@@ -15,7 +15,7 @@ import orjson
 
 from ..exemplars import Exemplar
 from ..family import Definition
-from ..metric import Kind, Tags
+from ..metric import NATIVE, Kind, Tags
 from ..snapshot import BucketPoint, ExponentialPoint, NumberPoint, Point, Snapshot
 
 CONTENT_TYPE = "application/json"
@@ -151,7 +151,7 @@ def _shape(definition: Definition) -> tuple[str, dict[str, Any]]:
         return "sum", {"aggregationTemporality": _CUMULATIVE, "isMonotonic": monotonic}
     if kind in (Kind.GAUGE, Kind.INFO):
         return "gauge", {}
-    if kind is Kind.EXPONENTIAL:
+    if kind in NATIVE:
         return "exponentialHistogram", {"aggregationTemporality": _CUMULATIVE}
     if definition.bounds:
         return "histogram", {"aggregationTemporality": _CUMULATIVE}

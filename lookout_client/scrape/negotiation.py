@@ -34,13 +34,13 @@ class Exposition:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._text = TextRenderer(registry.common_tags)
-        self._openmetrics = OpenMetricsRenderer(registry.common_tags)
+        self._text = TextRenderer()
+        self._openmetrics = OpenMetricsRenderer()
 
     def answer(self, accept: str = "", accept_encoding: str = "") -> Answer:
         """The current values, in the best format that ``accept`` allows."""
         renderer = self._renderer(accept)
-        body = renderer.render(self.registry.collect())
+        body = renderer.render(self.registry.collect(), self.registry.common_tags)
         if accepts(accept_encoding, "gzip"):
             return Answer(gzip.compress(body, 1, mtime=0), renderer.content_type, "gzip")
         return Answer(body, renderer.content_type)

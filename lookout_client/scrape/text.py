@@ -8,14 +8,14 @@ prometheus_client because a scrape runs inside the application, beside its reque
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from exporters.naming import escaped_name, prometheus_labels, prometheus_name, unit_words
 
 from ..exemplars import Exemplar
 from ..family import Definition
-from ..metric import Kind, Tags
+from ..metric import NATIVE, Kind, Tags
 from ..snapshot import BucketPoint, ExponentialPoint, NumberPoint, Snapshot
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,7 +28,8 @@ _TYPES = {
     Kind.TIMER: "histogram",
     Kind.SUMMARY: "histogram",
     Kind.HISTOGRAM: "histogram",
-    Kind.EXPONENTIAL: "histogram",
+    Kind.NATIVE_HISTOGRAM: "histogram",
+    Kind.NATIVE_TIMER: "histogram",
     Kind.INFO: "info",
 }
 
@@ -55,7 +56,7 @@ def prometheus_type(definition: Definition) -> str:
 
 
 def _has_no_buckets(definition: Definition) -> bool:
-    return not definition.bounds and definition.kind is not Kind.EXPONENTIAL
+    return not definition.bounds and definition.kind not in NATIVE
 
 
 def family_name(definition: Definition) -> str:
@@ -70,12 +71,15 @@ class TextRenderer:
 
     content_type = TEXT_TYPE
 
-    def __init__(self, common_tags: Mapping[str, str] | None = None) -> None:
-        self._common = dict(common_tags or {})
+    def __init__(self) -> None:
+        self._common: Tags = ()
         self._blocks: dict[Tags, str] = {}
 
-    def render(self, snapshots: Iterable[Snapshot]) -> bytes:
-        """The exposition of ``snapshots``."""
+    def render(self, snapshots: Iterable[Snapshot], common_tags: Tags = ()) -> bytes:
+        """The exposition of ``snapshots``, every series with ``common_tags`` besides its own."""
+        if common_tags != self._common:
+            self._common = common_tags
+            self._blocks.clear()
         lines: list[str] = []
         for snapshot in unique(snapshots):
             lines.extend(self._family(*snapshot))
@@ -130,7 +134,7 @@ class TextRenderer:
         """The label block of ``tags``, the common tags included: ``{a="b"}``."""
         pairs = tags
         if self._common:
-            pairs = tuple(sorted({**self._common, **dict(tags)}.items()))
+            pairs = tuple(sorted({**dict(self._common), **dict(tags)}.items()))
         inner = ",".join(
             f'{key}="{value.translate(_ESCAPES)}"' for key, value in prometheus_labels(pairs)
         )
