@@ -72,11 +72,12 @@ def from_seconds(seconds: float) -> int:
 
 
 class DurationError(ValueError):
-    """A duration expression without a meaningful value; ``start`` is where it stands."""
+    """A duration expression without a meaningful value; the text begins with its place."""
 
-    def __init__(self, reason: str, start: int) -> None:
-        super().__init__(reason)
-        self.start = start
+    def __init__(self, reason: str, expr: tree.DurationExpr) -> None:
+        super().__init__(f"{expr.start}:{expr.end}: {reason}")
+        self.reason = reason
+        self.start = expr.start
 
 
 def resolve(expr: tree.Expr, step_ms: int, range_ms: int) -> tree.Expr:
@@ -134,7 +135,7 @@ class _Resolver:
     def _positive(self, expr: tree.DurationExpr) -> int:
         seconds = self._seconds(expr)
         if seconds <= 0:
-            raise DurationError("duration must be greater than 0", expr.start)
+            raise DurationError("duration must be greater than 0", expr)
         return self._checked(seconds, expr)
 
     def _any(self, expr: tree.DurationExpr) -> int:
@@ -142,7 +143,7 @@ class _Resolver:
 
     def _checked(self, seconds: float, expr: tree.DurationExpr) -> int:
         if math.isnan(seconds) or abs(seconds) > _LONGEST_MS / 1000:
-            raise DurationError("duration is out of range", expr.start)
+            raise DurationError("duration is out of range", expr)
         return from_seconds(seconds)
 
     def _seconds(self, expr: tree.DurationExpr) -> float:
@@ -174,11 +175,11 @@ class _Resolver:
             case "^":
                 return _power(left, right)
             case "/" if right == 0:
-                raise DurationError("division by zero", expr.start)
+                raise DurationError("division by zero", expr)
             case "/":
                 return left / right
             case _ if right == 0:
-                raise DurationError("modulo by zero", expr.start)
+                raise DurationError("modulo by zero", expr)
         return math.fmod(left, right)
 
 

@@ -43,7 +43,7 @@ SYNTAX = [
     ("rate(,x)", '1:6: parse error: unexpected ","'),
     ("unknown(x)", '1:1: parse error: unknown function with name "unknown"'),
     ("STEP()", '1:1: parse error: unknown function with name "STEP"'),
-    ("a" + " or a" * 200, "1:1: parse error: expression nests too deeply"),
+    ("a" + " or a" * 200, "1:6: parse error: expression nests too deeply"),
     ("(" * 200 + "1" + ")" * 200, "1:151: parse error: expression nests too deeply"),
 ]
 

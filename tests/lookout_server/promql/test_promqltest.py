@@ -52,3 +52,15 @@ def test_a_range_query_holds_the_instant_answers(path: Path) -> None:
         return unordered and case.range_vector is None and not _OF_WINDOW.search(case.expr)
 
     assert _failures(path, scripts.ask_as_range, wanted, annotations=False) == []
+
+
+@pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
+def test_selectors_pinned_by_at_do_not_depend_on_the_evaluation_time(path: Path) -> None:
+    """With ``@`` on all selectors the answer is the same at any other time."""
+
+    def wanted(case: Any) -> bool:
+        if case.kind != "instant" or case.fail or case.range_vector is not None:
+            return False
+        return scripts.pinned(case.expr, case.start_ms) is not None
+
+    assert _failures(path, scripts.ask_elsewhere, wanted, annotations=False) == []
