@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lookout_server.query.prometheus import tree
 from lookout_server.query.prometheus.engine import Engine, EngineOptions
 from lookout_server.query.prometheus.errors import QueryError
 from lookout_server.query.prometheus.features import ALL
@@ -29,6 +30,8 @@ from lookout_server.query.prometheus.histogram import (
     json_buckets,
 )
 from lookout_server.query.prometheus.numbers import format_float
+from lookout_server.query.prometheus.parser import parse
+from lookout_server.query.prometheus.printer import to_text
 from lookout_server.query.prometheus.result import Result
 from lookout_server.query.prometheus.source import STALE, MemorySource
 
@@ -239,3 +242,50 @@ def _middle(series: dict[str, Any], time: float) -> dict[str, Any] | None:
             if sample[0] == time:
                 return {"metric": series["metric"], one: sample}
     return None
+
+
+#: Functions of the evaluation time: pinning selectors does not pin them.
+_OF_TIME = frozenset(
+    {
+        *("day_of_month", "day_of_week", "day_of_year", "days_in_month", "end", "hour", "minute"),
+        *("month", "predict_linear", "range", "start", "start_timestamp", "step", "time"),
+        *("timestamp", "year"),
+    }
+)
+
+
+def pinned(query: str, time_ms: int) -> str | None:
+    """The query with every selector held at a time by ``@``; None where that is not enough."""
+    expr = parse(query, ALL)
+    calls = [node.function.name for node in tree.walk(expr) if isinstance(node, tree.Call)]
+    return None if _OF_TIME.intersection(calls) else to_text(_pinned(expr, time_ms))
+
+
+def _pinned(expr: Any, time_ms: int) -> Any:
+    match expr:
+        case tree.VectorSelector() | tree.Subquery():
+            free = expr.timestamp_ms is None and expr.boundary is None
+            return replace(expr, timestamp_ms=time_ms) if free else expr
+        case tree.MatrixSelector():
+            return replace(expr, selector=_pinned(expr.selector, time_ms))
+        case tree.Binary():
+            left, right = _pinned(expr.left, time_ms), _pinned(expr.right, time_ms)
+            return replace(expr, left=left, right=right)
+        case tree.Call():
+            return replace(expr, args=tuple(_pinned(arg, time_ms) for arg in expr.args))
+        case tree.Aggregate():
+            param = None if expr.param is None else _pinned(expr.param, time_ms)
+            return replace(expr, expr=_pinned(expr.expr, time_ms), param=param)
+        case tree.Paren() | tree.Unary():
+            return replace(expr, expr=_pinned(expr.expr, time_ms))
+        case _:
+            return expr
+
+
+def ask_elsewhere(engine: Engine, source: MemorySource, case: Any) -> tuple[int, dict[str, Any]]:
+    """An instant case at another time, its selectors pinned to the case's."""
+    query = pinned(case.expr, case.start_ms)
+    assert query is not None
+    offset = (-1_000_000, -60_000, 1, 60_000, 10_000_000)[case.line % 5]
+    moved = replace(case, expr=query, start_ms=case.start_ms + offset)
+    return ask(engine, source, moved)
