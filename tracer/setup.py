@@ -71,6 +71,9 @@ class Sdk:
         self._wire(ids, clock)
         if self.collector is not None:
             self.add_destination(self.collector)
+        if settings.log_dir:
+            # Its statistics count what the sampler turned down; its digests do not show it.
+            self.add_destination(_logs(settings), sampled_only=False)
         for destination in destinations:
             self.add_destination(destination)
 
@@ -90,7 +93,8 @@ class Sdk:
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Flush and stop. Spans started later record nothing. False when the time was too short."""
-        self.pipeline.configure(discard, enabled=False)
+        # Spans still in the ring read the resource while they are encoded.
+        self.pipeline.configure(discard, enabled=False, resource=self.pipeline.resource)
         return self.flusher.shutdown(self.config.exit_timeout_s if timeout is None else timeout)
 
     def _wire(self, ids: IdGenerator | None, clock: Clock | None) -> None:
@@ -273,6 +277,12 @@ def _collector(settings: Config) -> CollectorDestination | None:
     except Exception as problem:
         _log.warning("lookout: collector %s ignored: %s", settings.collector, problem)
         return None
+
+
+def _logs(settings: Config) -> Destination:
+    from exporters.logs import RollingLogs
+
+    return RollingLogs(settings.log_dir or "")
 
 
 def _limits(settings: Config) -> SpanLimits:
