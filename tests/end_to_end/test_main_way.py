@@ -113,12 +113,17 @@ def test_each_trace_holds_the_expected_tree(loaded: tuple[Site, Sent]) -> None:
 
 
 def test_errors_are_marked_where_they_happened(loaded: tuple[Site, Sent]) -> None:
-    """A declined payment and a crash carry the tag error; a 404 of the user's making does not."""
+    """A declined payment, a retried call and a crash carry the tag error; serving a 404 does not."""
     found, _ = loaded
-    declined = found.traces(serviceName="orders", annotationQuery="error", limit="1000")
-    assert len(declined) == ROUNDS
-    failed = [span for spans in declined for span in spans if "error" in span.get("tags", {})]
-    assert {"charge card"} <= {span["name"] for span in failed}
+    query = {"serviceName": "orders", "annotationQuery": "error", "limit": "1000"}
+    assert len(found.traces(spanName="charge card", **query)) == 2 * ROUNDS
+    failed = Counter(
+        span["name"]
+        for spans in found.traces(**query)
+        for span in spans
+        if span["localEndpoint"]["serviceName"] == "orders" and "error" in span["tags"]
+    )
+    assert failed == {"charge card": ROUNDS, "post": ROUNDS}
     crashed = found.traces(serviceName="gateway", spanName="get /crash", annotationQuery="error")
     assert len(crashed) == ROUNDS
     lost = [
