@@ -47,9 +47,7 @@ class Site:
         return self.collector.url
 
     def stop_shop(self) -> None:
-        """SIGTERM in the order the requests flow, so that each flushes what it has."""
-        for name in reversed(SERVICES):
-            assert self.services[name].stop() == 0, list(self.services[name].output)
+        stop(self.services)
 
     def restart_collector(self) -> None:
         """The same directory and the same port, as after a crash."""
@@ -69,9 +67,19 @@ class Site:
         return result
 
     def digest_lines(self) -> list[dict[str, Any]]:
-        """Every complete line of every digest log of the shop."""
-        files = (self.folder / "logs").rglob("*digest*")
-        return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+        return digest_lines(self.folder)
+
+
+def stop(services: dict[str, Child]) -> None:
+    """SIGTERM in the order the requests flow, so that each flushes what it has."""
+    for name in reversed(SERVICES):
+        assert services[name].stop() == 0, list(services[name].output)
+
+
+def digest_lines(folder: Path) -> list[dict[str, Any]]:
+    """Every complete line of every digest log of the shop."""
+    files = (folder / "logs").rglob("*-digest.log")
+    return [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from examples.demo import start_services
 from examples.processes import Child, wait_until
 from examples.shop.load import MIX, Load
 
-from .conftest import Site, http, site, wait_balanced
+from .conftest import digest_lines, http, site, stop, wait_balanced
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -41,17 +41,16 @@ def test_killing_the_collector_loses_nothing(tmp_path: Path) -> None:
 def test_without_a_collector_the_shop_works_and_spans_are_on_disk(tmp_path: Path) -> None:
     """Nothing listens: no exception, no waiting, one log line per service, spans in the digest."""
     services = start_services(NOWHERE, tmp_path)
-    found = Site(tmp_path, Child("none", ["-c", ""], {}), services)
     try:
         load = Load(services["gateway"].url, rate=60, limit=2 * len(MIX))
         load.start()
         assert load.wait().unexpected == []
-        found.stop_shop()
+        stop(services)
     finally:
         for child in services.values():
             if child.running:
                 child.kill()
-    roots = [line for line in found.digest_lines() if line.get("parentId") in (None, "", "0")]
+    roots = [line for line in digest_lines(tmp_path) if line.get("parentId") in (None, "", "0")]
     assert len(roots) == 2 * len(MIX)
     for child in services.values():
         assert len(state_changes(child)) <= 1, state_changes(child)

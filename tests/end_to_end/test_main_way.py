@@ -194,7 +194,7 @@ def test_digest_lines_equal_spans_created(loaded: tuple[Site, Sent]) -> None:
     created = sum(row["created"] for row in found.ledger())
     lines = found.digest_lines()
     assert len(lines) == created
-    assert len({(line["traceId"], line["spanId"]) for line in lines}) == created
+    assert len({(line["traceId"], line["id"]) for line in lines}) == created
 
 
 def test_the_ledger_balances(loaded: tuple[Site, Sent]) -> None:
