@@ -19,7 +19,6 @@ FORMATS: Final[Mapping[str, tuple[str, str]]] = {
     "otlp.traces.protobuf": ("otlp_traces", "decode_protobuf"),
     "otlp.traces.json": ("otlp_traces", "decode_json"),
     "jaeger.thrift": ("jaeger", "decode"),
-    "lookout.digest": ("digest_lines", "decode"),
 }
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..http import decompress, read_raw
+from ..http import Refused, decompress, read_body, read_raw
 from ..intake import receipt
 from ..server import Server
 from ..signal import Malformed
+from . import otlp_http
+from .otlp_http import media_type
 
 _ACCEPTED = 202
 _LENGTH_DELIMITED_FIELD_1 = 0x0A
@@ -25,6 +29,8 @@ def routes(server: Server) -> list[BaseRoute]:
     return [
         Route("/api/v2/spans", zipkin.version_2, methods=["POST"]),
         Route("/api/v1/spans", zipkin.version_1, methods=["POST"]),
+        Route("/v1/traces", OtlpTraces(server).export, methods=["POST"]),
+        Route("/api/traces", JaegerCollector(server).accept, methods=["POST"]),
     ]
 
 
@@ -35,11 +41,11 @@ class ZipkinCollector:
         self._server = server
 
     async def version_2(self, request: Request) -> Response:
-        proto = _media_type(request) == "application/x-protobuf"
+        proto = media_type(request) == "application/x-protobuf"
         return await self._accept(request, "zipkin.v2.proto3" if proto else "zipkin.v2.json")
 
     async def version_1(self, request: Request) -> Response:
-        thrift = _media_type(request) == "application/x-thrift"
+        thrift = media_type(request) == "application/x-thrift"
         return await self._accept(request, "zipkin.v1.thrift" if thrift else "zipkin.v1.json")
 
     async def _accept(self, request: Request, fmt: str) -> Response:
@@ -92,5 +98,60 @@ _FORMAT_NAMES = {
 }
 
 
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+class OtlpTraces:
+    """``/v1/traces``: OTLP over HTTP, protobuf and JSON."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def export(self, request: Request) -> Response:
+        kind = media_type(request)
+        if kind not in _OTLP_FORMATS:
+            return otlp_http.unsupported(kind)
+        try:
+            body = await read_body(request, self._server)
+            tenant = self._server.tenant(request)
+            rows = await self._server.intake.accept(
+                "spans", _OTLP_FORMATS[kind], body, receipt(tenant)
+            )
+        except (Malformed, Refused) as error:
+            return otlp_http.failure(kind, error)
+        return self._answer(kind, rows)
+
+    def _answer(self, kind: str, rows: Any) -> Response:
+        # Loaded when OTLP is used: protobuf alone would double the collector's start.
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+        response = trace_service_pb2.ExportTraceServiceResponse()
+        if not rows.refused:
+            return otlp_http.answer(kind, response, None)
+        response.partial_success.rejected_spans = rows.refused
+        response.partial_success.error_message = rows.refusal
+        partial = {"rejectedSpans": str(rows.refused), "errorMessage": rows.refusal}
+        return otlp_http.answer(kind, response, partial)
+
+
+_OTLP_FORMATS = {
+    otlp_http.PROTOBUF: "otlp.traces.protobuf",
+    otlp_http.JSON: "otlp.traces.json",
+}
+
+
+class JaegerCollector:
+    """``/api/traces``: batches of Jaeger's thrift, as its clients send them over HTTP."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def accept(self, request: Request) -> Response:
+        kind = media_type(request)
+        if kind not in _JAEGER_TYPES:
+            known = " or ".join(_JAEGER_TYPES)
+            return PlainTextResponse(f"unsupported Content-Type {kind!r}; expected {known}\n", 415)
+        body = await read_body(request, self._server)
+        tenant = self._server.tenant(request)
+        await self._server.intake.accept("spans", "jaeger.thrift", body, receipt(tenant))
+        return Response(status_code=_ACCEPTED)
+
+
+_JAEGER_TYPES = ("application/x-thrift", "application/vnd.apache.thrift.binary")

@@ -42,6 +42,8 @@ class SpanColumns:
         "names",
         "parents",
         "received_ms",
+        "refusal",
+        "refused",
         "remote",
         "remote_services",
         "services",
@@ -56,6 +58,8 @@ class SpanColumns:
     def __init__(self) -> None:
         self.tenant = ""
         self.received_ms = 0
+        self.refused = 0  # spans of the body that were left out, in protocols that allow it
+        self.refusal = ""  # and why the first of them was
         empty_ids = np.empty(0, np.uint64)
         self.high: Ids = empty_ids
         self.low: Ids = empty_ids
@@ -96,13 +100,18 @@ class SpanColumns:
 
     def set_ids(self, digits: str) -> None:
         """Id columns from hex digits: per span 32 of the trace, 16 of the parent, 16 of itself."""
-        packed = np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64).reshape(-1, 4)
-        self.high, self.low, self.parents, self.ids = packed.T
+        self.set_packed_ids(bytes.fromhex(digits))
+
+    def set_packed_ids(self, packed: bytes) -> None:
+        """Id columns from bytes in network order: per span 16 of the trace, 8 and 8."""
+        columns = np.frombuffer(packed, ">u8").astype(np.uint64).reshape(-1, 4)
+        self.high, self.low, self.parents, self.ids = columns.T
 
     def select(self, keep: npt.NDArray[np.bool_]) -> SpanColumns:
         """The spans where ``keep`` is true."""
         chosen = SpanColumns()
-        chosen.tenant, chosen.received_ms = self.tenant, self.received_ms
+        for name in ("tenant", "received_ms", "refused", "refusal"):
+            setattr(chosen, name, getattr(self, name))
         for name in ("high", "low", "parents", "ids", "timestamps", "durations"):
             setattr(chosen, name, getattr(self, name)[keep])
         marks = keep.tolist()

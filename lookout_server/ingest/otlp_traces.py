@@ -1,0 +1,381 @@
+"""OTLP traces, protobuf and JSON, to columns.
+
+Source: opentelemetry-proto v1 (collector/trace/v1, trace/v1, common/v1).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from struct import unpack
+from typing import Any
+
+import orjson
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ..signal import Malformed
+from ..spans.columns import SpanColumns
+from .otlp_spans import Event, Link, OtlpColumns
+
+
+def decode_protobuf(body: bytes) -> SpanColumns:
+    """Columns of an ExportTraceServiceRequest. Raises Malformed.
+
+    The protobuf library says whether the body is well-formed; the fields are then read from the
+    bytes, which is twice as fast as asking its objects for them: attributes repeat, and are
+    remembered by their bytes.
+    """
+    try:
+        ExportTraceServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise Malformed(f"the body is no ExportTraceServiceRequest: {error}") from error
+    columns = OtlpColumns()
+    for key, resource_spans in _fields(body):
+        if key == _RESOURCE_SPANS:
+            _read_resource_spans(columns, resource_spans)
+    return columns.finish()
+
+
+def _delimited(field: int) -> int:
+    return field << 3 | 2
+
+
+_RESOURCE_SPANS = _delimited(1)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Key and value of each field: bytes, or the number of a varint or fixed one."""
+    at, end = 0, len(message)
+    while at < end:
+        key, value, at = _field(message, at)
+        yield key, value
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def _read_resource_spans(columns: OtlpColumns, message: bytes) -> None:
+    resource: dict[str, str] = {}
+    scopes: list[bytes] = []
+    for key, value in _fields(message):
+        if key == _delimited(1):
+            resource = _attributes(value, _delimited(1))
+        elif key in (_delimited(2), _delimited(1000)):  # 1000: the name before version 0.15
+            scopes.append(value)
+    for scope_spans in scopes:
+        _read_scope_spans(columns, resource, scope_spans)
+
+
+def _read_scope_spans(columns: OtlpColumns, resource: dict[str, str], message: bytes) -> None:
+    name = version = ""
+    attributes: dict[str, str] = {}
+    spans: list[bytes] = []
+    for key, value in _fields(message):
+        if key == _delimited(2):
+            spans.append(value)
+        elif key == _delimited(1):
+            for scope_key, part in _fields(value):
+                if scope_key == _delimited(1):
+                    name = part.decode()
+                elif scope_key == _delimited(2):
+                    version = part.decode()
+            attributes = _attributes(value, _delimited(3))
+    columns.begin(resource, name, version, attributes)
+    for span in spans:
+        _read_span(columns, span)
+
+
+_SPAN_TRACE_ID, _SPAN_ID, _SPAN_TRACE_STATE, _SPAN_PARENT_ID, _SPAN_NAME = map(
+    _delimited, range(1, 6)
+)
+_SPAN_KIND, _SPAN_START, _SPAN_END = 6 << 3, 7 << 3 | 1, 8 << 3 | 1
+_SPAN_ATTRIBUTE, _SPAN_EVENT, _SPAN_LINK, _SPAN_STATUS = map(_delimited, (9, 11, 13, 15))
+
+
+def _read_span(columns: OtlpColumns, message: bytes) -> None:
+    fields: dict[int, Any] = {}
+    attributes: dict[str, str] = {}
+    events: list[Event] = []
+    links: list[Link] = []
+    at, end = 0, len(message)
+    while at < end:  # as _fields() does it, but in place: this loop is half of what a span costs
+        key = message[at]
+        at += 1
+        if key & 7 == 2 and key < 0x80:
+            length = message[at]
+            at += 1
+            if length >= 0x80:
+                length, at = _varint(message, at - 1)
+            value: Any = message[at : at + length]
+            at += length
+            if key == _SPAN_ATTRIBUTE:
+                name, text = _key_value(value)
+                attributes[name] = text
+            elif key == _SPAN_EVENT:
+                events.append(_event(value))
+            elif key == _SPAN_LINK:
+                links.append(_link(value))
+            else:
+                fields[key] = value
+        elif key & 7 == 1 and key < 0x80:
+            fields[key] = int.from_bytes(message[at : at + 8], "little")
+            at += 8
+        else:
+            key, value, at = _field(message, at - 1)
+            fields[key] = value
+    status, status_text = _status(fields.get(_SPAN_STATUS, b""))
+    columns.add(
+        fields.get(_SPAN_TRACE_ID, b""),
+        fields.get(_SPAN_ID, b""),
+        fields.get(_SPAN_PARENT_ID, b""),
+        fields.get(_SPAN_NAME, b"").decode(),
+        fields.get(_SPAN_KIND, 0),
+        fields.get(_SPAN_START, 0),
+        fields.get(_SPAN_END, 0),
+        attributes,
+        events,
+        links,
+        status,
+        status_text,
+        fields.get(_SPAN_TRACE_STATE, b"").decode(),
+    )
+
+
+def _field(message: bytes, at: int) -> tuple[int, Any, int]:
+    """Key, value and end of the field at a place."""
+    key, at = _varint(message, at)
+    kind = key & 7
+    if kind == 0:
+        value, at = _varint(message, at)
+        return key, value, at
+    if kind == 2:
+        length, at = _varint(message, at)
+        return key, message[at : at + length], at + length
+    if kind not in (1, 5):  # groups: the library knows them, OTLP does not
+        raise Malformed(f"field {key >> 3} has the wire type {kind}, which OTLP does not use")
+    size = 8 if kind == 1 else 4
+    return key, int.from_bytes(message[at : at + size], "little"), at + size
+
+
+def _attributes(message: bytes, attribute_key: int) -> dict[str, str]:
+    return dict(_key_value(value) for key, value in _fields(message) if key == attribute_key)
+
+
+@lru_cache(maxsize=65_536)
+def _status(message: bytes) -> tuple[int, str]:
+    fields = dict(_fields(message))
+    return fields.get(3 << 3, 0), fields.get(_delimited(2), b"").decode()
+
+
+def _event(message: bytes) -> Event:
+    fields = dict(_fields(message))
+    name = fields.get(_delimited(2), b"").decode()
+    return Event(fields.get(1 << 3 | 1, 0), name, _attributes(message, _delimited(3)))
+
+
+def _link(message: bytes) -> Link:
+    fields = dict(_fields(message))
+    return Link(
+        fields.get(_delimited(1), b""),
+        fields.get(_delimited(2), b""),
+        fields.get(_delimited(3), b"").decode(),
+        _attributes(message, _delimited(4)),
+    )
+
+
+@lru_cache(maxsize=65_536)  # most attributes are the same again and again
+def _key_value(message: bytes) -> tuple[str, str]:
+    key = ""
+    value: Any = None
+    for field, part in _fields(message):
+        if field == _delimited(1):
+            key = part.decode()
+        elif field == _delimited(2):
+            value = _any_value(part)
+    return key, as_text(value)
+
+
+def _any_value(message: bytes) -> Any:
+    """A value as JSON has it: text, bool, number, list, mapping or None."""
+    value: Any = None
+    for key, part in _fields(message):
+        match key >> 3:
+            case 1:
+                value = part.decode()
+            case 2:
+                value = bool(part)
+            case 3:
+                value = part - 2**64 if part >= 2**63 else part
+            case 4:
+                value = unpack("<d", part.to_bytes(8, "little"))[0]
+            case 5:
+                value = [_any_value(v) for k, v in _fields(part) if k == _delimited(1)]
+            case 6:
+                value = {}
+                for k, v in _fields(part):
+                    if k == _delimited(1):
+                        pair = dict(_fields(v))
+                        name = pair.get(_delimited(1), b"").decode()
+                        value[name] = _any_value(pair.get(_delimited(2), b""))
+            case 7:
+                value = base64.b64encode(part).decode()
+    return value
+
+
+def as_text(value: Any) -> str:
+    """An attribute's value as a tag's: text as it is, all else as JSON would have it."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # nested beyond reason
+        return str(value)
+
+
+def decode_json(body: bytes) -> SpanColumns:
+    """Columns of the JSON form: ids in hex, enums as numbers or names. Raises Malformed."""
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+    columns = OtlpColumns()
+    try:
+        for resource_spans in _objects(request, "resourceSpans"):
+            _add_resource_spans(columns, resource_spans)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Malformed(f"the body is no OTLP trace request: {error}") from error
+    return columns.finish()
+
+
+def _add_resource_spans(columns: OtlpColumns, resource_spans: Mapping[str, Any]) -> None:
+    resource = _json_attributes(_object(resource_spans, "resource"))
+    name = "scopeSpans" if "scopeSpans" in resource_spans else "instrumentationLibrarySpans"
+    for scope_spans in _objects(resource_spans, name):
+        scope = _object(scope_spans, "scope")
+        columns.begin(
+            resource, _text(scope, "name"), _text(scope, "version"), _json_attributes(scope)
+        )
+        for span in _objects(scope_spans, "spans"):
+            _add_json_span(columns, span)
+
+
+def _add_json_span(columns: OtlpColumns, span: Mapping[str, Any]) -> None:
+    status = _object(span, "status")
+    columns.add(
+        _json_id(span, "traceId"),
+        _json_id(span, "spanId"),
+        _json_id(span, "parentSpanId"),
+        _text(span, "name"),
+        _enum(span, "kind", _KIND_NAMES),
+        _number(span, "startTimeUnixNano"),
+        _number(span, "endTimeUnixNano"),
+        _json_attributes(span),
+        [
+            Event(_number(e, "timeUnixNano"), _text(e, "name"), _json_attributes(e))
+            for e in _objects(span, "events")
+        ],
+        [
+            Link(
+                _json_id(link, "traceId"),
+                _json_id(link, "spanId"),
+                _text(link, "traceState"),
+                _json_attributes(link),
+            )
+            for link in _objects(span, "links")
+        ],
+        _enum(status, "code", _STATUS_NAMES),
+        _text(status, "message"),
+        _text(span, "traceState"),
+    )
+
+
+_KIND_NAMES = [
+    f"SPAN_KIND_{name}"
+    for name in ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+]
+_STATUS_NAMES = [f"STATUS_CODE_{name}" for name in ("UNSET", "OK", "ERROR")]
+
+
+def _value(parent: Any, name: str, kind: type[Any], empty: Any) -> Any:
+    """A member of an object, or ``empty`` where it is absent or null. Raises ValueError."""
+    if not isinstance(parent, dict):
+        raise ValueError(f"expected an object with {name!r}, not {parent!r:.40}")
+    value = parent.get(name)
+    if value is None:
+        return empty
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {value!r:.40}, expected {kind.__name__}")
+    return value
+
+
+def _objects(parent: Any, name: str) -> list[Any]:
+    values: list[Any] = _value(parent, name, list, [])
+    return values
+
+
+def _object(parent: Any, name: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = _value(parent, name, dict, {})
+    return value
+
+
+def _text(parent: Any, name: str) -> str:
+    return str(_value(parent, name, str, ""))
+
+
+def _json_id(parent: Any, name: str) -> bytes:
+    return bytes.fromhex(_text(parent, name))
+
+
+def _number(parent: Any, name: str) -> int:
+    """A 64-bit number, which JSON has as text or number."""
+    number = int(_value(parent, name, str | int, 0))  # type: ignore[arg-type]
+    if not 0 <= number < 2**64:
+        raise ValueError(f"{name} is {number}, expected 64 bits")
+    return number
+
+
+def _enum(parent: Any, name: str, names: list[str]) -> int:
+    value = _value(parent, name, str | int, 0)  # type: ignore[arg-type]
+    if isinstance(value, str):
+        return names.index(value) if value in names else 0
+    return int(value)
+
+
+def _json_attributes(parent: Any) -> dict[str, str]:
+    return {
+        _text(attribute, "key"): as_text(_json_any_value(attribute.get("value")))
+        for attribute in _objects(parent, "attributes")
+    }
+
+
+def _json_any_value(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return None
+    for name, part in value.items():
+        match name:
+            case "stringValue" | "bytesValue":
+                return str(part)
+            case "intValue":
+                return int(part)
+            case "boolValue" | "doubleValue":
+                return part
+            case "arrayValue":
+                return [_json_any_value(v) for v in _objects(part, "values")]
+            case "kvlistValue":
+                return {
+                    _text(v, "key"): _json_any_value(v.get("value"))
+                    for v in _objects(part, "values")
+                }
+    return None
