@@ -113,7 +113,7 @@ def test_each_trace_holds_the_expected_tree(loaded: tuple[Site, Sent]) -> None:
 
 
 def test_errors_are_marked_where_they_happened(loaded: tuple[Site, Sent]) -> None:
-    """A declined payment, a retried call and a crash carry the tag error; serving a 404 does not."""
+    """A declined payment, a retried call and a crash are marked; serving a 404 is not."""
     found, _ = loaded
     query = {"serviceName": "orders", "annotationQuery": "error", "limit": "1000"}
     assert len(found.traces(spanName="charge card", **query)) == 2 * ROUNDS

@@ -2,6 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { h } from "./dom.js";
+import { InputError } from "./format.js";
 import { searchView } from "./search.js";
 import { traceView } from "./trace.js";
 import { dependenciesView } from "./dependencies.js";
@@ -46,7 +47,7 @@ async function guard(work) {
     if (error.name === "AbortError") return;
     if (error instanceof ApiError && error.status === 401) access.hidden = false;
     say(error.message, true);
-    if (!(error instanceof ApiError)) console.error(error);
+    if (!(error instanceof ApiError || error instanceof InputError)) console.error(error);
   }
 }
 

@@ -2,12 +2,15 @@
 
 const UNITS = { us: 1, "µs": 1, ms: 1000, s: 1_000_000, m: 60_000_000, h: 3_600_000_000 };
 
-/** "12ms", "1.5s", "250" (microseconds) as whole microseconds; null when empty. Throws on nonsense. */
+/** Something a person typed that cannot be used; the message says what is expected. */
+export class InputError extends Error {}
+
+/** "12ms", "1.5s", "250" (microseconds) as whole microseconds; null when empty. Throws InputError. */
 export function parseDuration(text) {
   if (!text.trim()) return null;
   const match = /^\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s|m|h)?\s*$/.exec(text);
   const value = match ? Math.round(Number(match[1]) * UNITS[match[2] ?? "us"]) : 0;
-  if (value <= 0) throw new Error(`"${text}" is no duration; expected for example 250us, 12ms or 1.5s`);
+  if (value <= 0) throw new InputError(`"${text}" is no duration; expected for example 250us, 12ms or 1.5s`);
   return value;
 }
 

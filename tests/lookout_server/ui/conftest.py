@@ -66,14 +66,18 @@ def post(collector: Child, spans: list[dict[str, Any]]) -> None:
     assert reply.status == 202, reply.data
 
 
+def trace_id(number: int) -> str:
+    """128 bits, as hexadecimal."""
+    return f"{0x5CA1AB1E << 96 | number:032x}"
+
+
 def checkout_trace(number: int, *, error: bool = False, milliseconds: int = 40) -> list[Any]:
     """Four spans over three services; the call to orders shares its client's span id."""
-    trace_id = f"{number:032x}"
     start = int(time.time() * 1e6) - 60_000_000 + number * 1000
     length = milliseconds * 1000
 
     def span(id_: int, parent: int | None, service: str, name: str, **more: Any) -> dict[str, Any]:
-        found = {"traceId": trace_id, "id": f"{id_:016x}", "name": name, **more}
+        found = {"traceId": trace_id(number), "id": f"{id_:016x}", "name": name, **more}
         found["localEndpoint"] = {"serviceName": service, "ipv4": f"10.0.0.{len(service)}"}
         if parent:
             found["parentId"] = f"{parent:016x}"

@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from examples.processes import Child
 
-from .conftest import checkout_trace, post
+from .conftest import checkout_trace, post, trace_id
 
 
 class Page:
@@ -88,11 +88,11 @@ def test_filters_narrow_the_list(page: Page) -> None:
     page.open()
     page.one("a.trace")
     rows = page.search(service="orders", errors="1")
-    assert [row.get_attribute("data-trace") for row in rows] == [f"{3:032x}"]
+    assert [row.get_attribute("data-trace") for row in rows] == [trace_id(3)]
     assert "service=orders" in page.browser.current_url
     page.open("#/?min=500ms")
     page.until(lambda: len(page.all("a.trace")) == 1)
-    assert page.one("a.trace").get_attribute("data-trace") == f"{5:032x}"
+    assert page.one("a.trace").get_attribute("data-trace") == trace_id(5)
 
 
 def test_a_duration_that_is_none_is_explained(page: Page) -> None:
@@ -106,12 +106,12 @@ def test_longest_first(page: Page) -> None:
     """The order by duration puts the slow trace on top."""
     page.open("#/?sort=longest")
     page.until(lambda: len(page.all("a.trace")) == 10)
-    assert page.all("a.trace")[0].get_attribute("data-trace") == f"{5:032x}"
+    assert page.all("a.trace")[0].get_attribute("data-trace") == trace_id(5)
 
 
 def test_waterfall_shows_the_tree_with_clocks_corrected(page: Page) -> None:
     """The shared server span stands under its client and inside its time, tags beside it."""
-    page.open(f"#/trace/{3:032x}")
+    page.open(f"#/trace/{trace_id(3)}")
     rows = page.until(lambda: len(page.all(".row")) == 4 and page.all(".row"))
     assert [row.get_attribute("aria-level") for row in rows] == ["1", "2", "3", "4"]
     assert [row.find_element(By.TAG_NAME, "b").text for row in rows] == [
@@ -135,10 +135,10 @@ def test_everything_works_from_the_keyboard(page: Page) -> None:
     page.one("[data-list]").send_keys(Keys.ARROW_DOWN)
     page.press(Keys.ARROW_DOWN)
     chosen = page.browser.switch_to.active_element
-    trace_id = chosen.get_attribute("data-trace")
+    found = chosen.get_attribute("data-trace")
     page.press(Keys.ENTER)
     page.until(lambda: len(page.all(".row")) == 4)
-    assert str(trace_id) in page.browser.current_url
+    assert str(found) in page.browser.current_url
     page.press(Keys.ARROW_DOWN)
     page.until(lambda: page.one("[aria-selected=true]").get_attribute("aria-level") == "2")
     page.press(Keys.ARROW_LEFT)
@@ -151,7 +151,7 @@ def test_everything_works_from_the_keyboard(page: Page) -> None:
 
 def test_a_link_to_a_span_opens_on_it(page: Page) -> None:
     """A permalink names trace and span; the page opens with that span chosen."""
-    page.open(f"#/trace/{5:032x}?span={5 * 16 + 3:016x}")
+    page.open(f"#/trace/{trace_id(5)}?span={5 * 16 + 3:016x}")
     row = page.one("[aria-selected=true]")
     assert row.get_attribute("data-span") == f"{5 * 16 + 3:016x}"
     assert "cache miss" in page.one(".details").text
@@ -161,7 +161,7 @@ def test_an_unknown_trace_is_named(browser: webdriver.Chrome, filled: Child) -> 
     """A trace id that is not there gives a sentence, not an empty page."""
     page = Page(browser, filled.url)
     page.open("#/trace/00000000000000ff")
-    assert "not found" in page.until(lambda: page.one("#notice").text)
+    page.until(lambda: "not found" in page.one("#notice").text)
 
 
 def test_dependencies_draw_the_services(page: Page) -> None:
@@ -182,7 +182,7 @@ def test_a_trace_of_ten_thousand_spans_keeps_the_page_small(page: Page, filled: 
         for n in range(9_999)
     ]  # fmt: skip
     post(filled, [root, *children])
-    page.open(f"#/trace/{99:032x}")
+    page.open(f"#/trace/{trace_id(99)}")
     page.until(lambda: "10,000 spans" in page.one("h1").text)
     assert len(page.all(".row")) < 120
     page.one(".waterfall").send_keys(Keys.END)
