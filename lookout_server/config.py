@@ -7,6 +7,7 @@ Precedence: command line > ``LOOKOUT_*`` environment > TOML file (``LOOKOUT_CONF
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -247,7 +248,7 @@ class ServerConfig(BaseSettings):
         ge=0,
         le=1,
         validation_alias=_or_zipkin("collector_sample_rate"),
-        description="Share of traces kept, decided by trace id; spans marked debug are always kept.",
+        description="Share of traces kept, decided by trace id; debug spans are always kept.",
     )
     collector_http_enabled: bool = Field(
         default=True,
@@ -368,11 +369,28 @@ def split_listen(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def environment_names(field: str) -> list[str]:
+    """The environment variables a field is read from, the first one found wins."""
+    alias = ServerConfig.model_fields[field].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(name) for name in alias.choices if str(name).isupper()]
+    return [f"LOOKOUT_{field.upper()}"]
+
+
 def load(toml_file: Path | None = None, **flags: Any) -> ServerConfig:
-    """The configuration with the command line's flags on top; ``None`` flags are unset."""
+    """The configuration with the command line's flags on top; ``None`` flags are unset.
+
+    Raises pydantic's ValidationError, and ValueError for a file that is no TOML or has a
+    setting nobody knows.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    if toml_file is None:
+        return ServerConfig(**given)
+    unknown = set(tomllib.loads(toml_file.read_text("utf-8"))) - set(ServerConfig.model_fields)
+    if unknown:
+        raise ValueError(f"unknown setting {', '.join(sorted(unknown))}")
 
     class _FromFile(ServerConfig):
         model_config = SettingsConfigDict(toml_file=toml_file)
 
-    given = {name: value for name, value in flags.items() if value is not None}
-    return (_FromFile if toml_file else ServerConfig)(**given)
+    return _FromFile(**given)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
+import click
 from pydantic import ValidationError
 
 from ..config import ServerConfig, load
+
+CONFIG_OPTION = click.option(
+    "--config",
+    "config_file",
+    envvar="LOOKOUT_CONFIG",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings as TOML; names as in `lookout config show`",
+)
 
 
 def fail(message: object) -> NoReturn:
@@ -31,3 +43,19 @@ def _sentence(item: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in item["loc"])
     text = str(item["msg"]).removeprefix("Value error, ")
     return f"{where}: {text}" if where else text
+
+
+@contextlib.contextmanager
+def owned(data_dir: Path) -> Iterator[IO[str]]:
+    """Hold the directory's lock, or say who cannot have it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        fail(f"cannot use the data directory {data_dir}: {error.strerror}")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            fail(f"{data_dir} is in use by another lookout process")
+        yield lock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import ipaddress
 import logging
 import os
@@ -11,14 +10,13 @@ import resource
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
 from ..config import ServerConfig, split_listen
-from ._settings import fail, settings
+from ._settings import CONFIG_OPTION, fail, owned, settings
 
 
 @click.command()
@@ -32,13 +30,7 @@ from ._settings import fail, settings
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key (PEM)")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="CA of clients (mTLS)")
 @click.option("--clickhouse-url", metavar="URL", help="A ClickHouse server; default: embedded")
-@click.option(
-    "--config",
-    "config_file",
-    envvar="LOOKOUT_CONFIG",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Settings as TOML; names as in `lookout config show`",
-)
+@CONFIG_OPTION
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning"]))
 def command(config_file: Path | None, log_level: str, **flags: Any) -> None:
     """Take, store and answer for traces and metrics, on one port."""
@@ -48,7 +40,7 @@ def command(config_file: Path | None, log_level: str, **flags: Any) -> None:
     config = settings(config_file, **flags)
     _check_exposure(config)
     listening = _bind(config)
-    with _owned(config.data_dir), listening:
+    with owned(config.data_dir), listening:
         _serve(config, listening)
 
 
@@ -76,22 +68,6 @@ def _bind(config: ServerConfig) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         fail(f"cannot listen on {config.listen}: {os.strerror(error.errno or 0).lower()}")
-
-
-@contextlib.contextmanager
-def _owned(data_dir: Path) -> Iterator[IO[str]]:
-    """Hold the directory's lock, or say who cannot have it."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "lock").open("w")
-    except OSError as error:
-        fail(f"cannot use the data directory {data_dir}: {error.strerror}")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            fail(f"{data_dir} is in use by another lookout process")
-        yield lock
 
 
 def _serve(config: ServerConfig, listening: socket.socket) -> None:
