@@ -15,6 +15,8 @@ from lookout_server.query.prometheus.duration import (
 )
 from lookout_server.query.prometheus.parser import ALL, parse
 
+from .properties import PROPERTY
+
 
 @pytest.mark.parametrize(
     ("text", "milliseconds"),
@@ -32,6 +34,7 @@ def test_other_texts_are_no_durations(text: str) -> None:
         parse_duration(text)
 
 
+@PROPERTY
 @given(st.integers(0, 2**63 // 1_000_000))
 def test_a_formatted_duration_parses_back(milliseconds: int) -> None:
     """Formatting loses nothing."""

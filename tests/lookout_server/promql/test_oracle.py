@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 
 from lookout_server.query.prometheus import tree
 from lookout_server.query.prometheus.parser import STABLE, parse
 
 from .grammar import Vocabulary, queries
+from .properties import THOROUGH
 
 promql_parser = pytest.importorskip("promql_parser")
 
@@ -70,7 +71,7 @@ def theirs(expr: Any) -> Any:
     return expr.val
 
 
-@settings(max_examples=100, deadline=None)
+@THOROUGH
 @given(queries(words=WORDS, features=STABLE))
 def test_both_parsers_build_the_same_tree(query: str) -> None:
     """Structure, operands and literals are the same; only what is newer may differ."""
