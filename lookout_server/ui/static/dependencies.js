@@ -41,7 +41,9 @@ function layout(links) {
   for (const [name, at] of columns(links)) {
     const row = filled.get(at) ?? 0;
     filled.set(at, row + 1);
-    places.set(name, { x: at * (BOX.width + BOX.gapX) + 10, y: row * (BOX.height + BOX.gapY) + 10 });
+    // Every other column hangs lower, so that a call across a column passes above its boxes.
+    const lower = at % 2 ? (BOX.height + BOX.gapY) / 1.5 : 0;
+    places.set(name, { x: at * (BOX.width + BOX.gapX) + 10, y: row * (BOX.height + BOX.gapY) + 10 + lower });
   }
   return places;
 }
