@@ -42,13 +42,27 @@ def init(
     sdk = setup.init(
         service_name, **{name: value for name, value in settings.items() if name not in mine}
     )
-    instrument_libraries(*instrument) if instrument else None
-    if sdk.config.enabled:
-        _State.metrics = metrics = Metrics(REGISTRY, config)
-        post = sdk.collector.post if sdk.collector is not None else None
-        resource = sdk.pipeline.resource
-        metrics.start(sdk.flusher.schedule, post, metric_resource(resource))
+    if instrument:
+        instrument_libraries(*instrument)
+    _start_metrics(sdk, config)
     return sdk
+
+
+def ensure_started() -> None:
+    """``init`` from the environment, unless it, or the tracing half of it, was done before."""
+    sdk = setup.running()
+    if sdk is None:
+        init()
+    elif _State.metrics is None:
+        _start_metrics(sdk, load())
+
+
+def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
+    if not sdk.config.enabled:
+        return
+    _State.metrics = metrics = Metrics(REGISTRY, config)
+    post = sdk.collector.post if sdk.collector is not None else None
+    metrics.start(sdk.flusher.schedule, post, metric_resource(sdk.pipeline.resource))
 
 
 def flush(timeout: float = 5.0) -> bool:

@@ -56,6 +56,7 @@ class Family:
         "meter_type",
         "name",
         "overflow",
+        "quiet",
         "registry",
         "series",
     )
@@ -72,6 +73,8 @@ class Family:
         self.series: dict[Tags, Any] = {}
         self.lookup: dict[tuple[object, ...], Any] = {}
         self.overflow: Any = None
+        #: Whether the series without tags is reported only once it was recorded into.
+        self.quiet = bool(definition.keys)
 
     def is_asked_for(self, meter_type: type[Meter[Any]], unit: str, keys: Sequence[str]) -> bool:
         """Whether this is plainly the metric meant; if not, the definitions must be compared."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from .bound import Meter
@@ -56,6 +56,10 @@ class Listener(Protocol):
         """``meter`` is not reported any more."""
 
 
+#: Adds metrics to every collection.
+Source = Callable[[], Iterable[Snapshot]]
+
+
 class Registry:
     """The meters of an application, each under a unique name.
 
@@ -89,6 +93,7 @@ class Registry:
         #: Tag sets folded into an overflow series, counted once per look-up.
         self.overflowed = 0
         self._series = 0
+        self._sources: tuple[Source, ...] = ()
         self._listeners: tuple[Listener, ...] = ()
         self._warned: set[object] = set()
         # Re-entrant: a signal handler may create a meter while the interrupted code does.
@@ -171,6 +176,7 @@ class Registry:
         buckets: Sequence[float] = (),
         priority: Priority | str = Priority.NORMAL,
         group: str = "",
+        strict: bool | None = None,
         **more_tags: object,
     ) -> M:
         """The meter of ``meter_type`` with this name and these tags, created if need be.
@@ -178,7 +184,8 @@ class Registry:
         ``unit`` and ``mtype`` are Metrics 2.0's; ``description``, or ``help`` as Prometheus calls
         it, says in a sentence what is measured; ``keys`` declares the tag keys for
         :meth:`Meter.tagged`; ``meta`` are tags outside identity; ``buckets`` are upper bounds;
-        ``priority`` is how often SOFALookout's protocol reports it, ``group`` the mixin it is in.
+        ``priority`` is how often SOFALookout's protocol reports it, ``group`` the mixin it is in;
+        ``strict`` overrides the registry's.
         Tags may be given as a mapping, as further keyword arguments, or both.
         """
         series = tag_set({**(tags or {}), **more_tags})
@@ -199,7 +206,7 @@ class Registry:
                 )
                 family = self._family(meter_type, wanted)
         except MeterError as error:
-            if self.strict:
+            if self.strict if strict is None else strict:
                 raise
             self._warn(("refused", repr(name), str(error)), "%s; it is not reported", error)
             return self._detached(meter_type, series)
@@ -308,9 +315,8 @@ class Registry:
         for family in list(self.families.values()):
             points: list[Point] = []
             series = list(family.series.values())
-            keys = family.definition.keys
             for meter in series:
-                if not meter.tags and (len(series) > 1 or keys) and not meter.touched:
+                if not meter.tags and (family.quiet or len(series) > 1) and not meter.touched:
                     continue
                 point = meter.point()
                 if point is not None:
@@ -318,7 +324,32 @@ class Registry:
                 meter._armed = tries
             if points:
                 snapshots.append(Snapshot(family.definition, points))
-        return snapshots
+        return self._with_sources(snapshots) if self._sources else snapshots
+
+    def add_source(self, source: Source) -> Callable[[], None]:
+        """Read ``source`` with every collection; the answer ends that.
+
+        A source that raises is passed over and counted.
+        """
+        self._sources = (*self._sources, source)
+
+        def stop() -> None:
+            self._sources = tuple(known for known in self._sources if known is not source)
+
+        return stop
+
+    def _with_sources(self, snapshots: list[Snapshot]) -> list[Snapshot]:
+        merged = {snapshot.definition.name: snapshot for snapshot in snapshots}
+        for source in self._sources:
+            try:
+                found = list(source())
+            except Exception as error:
+                self.refused["source"] = self.refused.get("source", 0) + 1
+                self._warn(("source", repr(source)), "source %r fails: %r", source, error)
+                continue
+            for snapshot in found:
+                _merge(merged, snapshot)
+        return list(merged.values())
 
     def admit(self, family: Family, tags: Tags) -> AnyMeter:
         """Add a series to ``family``, or answer its overflow series where a limit is reached."""
@@ -395,6 +426,19 @@ class Registry:
         if key not in self._warned and len(self._warned) < 1_000:
             self._warned.add(key)
             log.warning(message, *args)
+
+
+def _merge(snapshots: dict[str, Snapshot], other: Snapshot) -> None:
+    """Add ``other`` to the snapshots; of a name there already, the series it does not have."""
+    name = other.definition.name
+    known = snapshots.setdefault(name, other)
+    if known is other:
+        return
+    if known.definition.kind is other.definition.kind:
+        tags = {point.tags for point in known.points}
+        known.points.extend(point for point in other.points if point.tags not in tags)
+    else:
+        snapshots[f"{name}\0{other.definition.kind.value}"] = other
 
 
 def _compatible(existing: Definition, wanted: Definition) -> bool:
