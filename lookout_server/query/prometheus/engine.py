@@ -7,12 +7,13 @@ query's cancel token. Source: "Querying basics" in the Prometheus documentation,
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
 from . import duration, tree
 from .context import CancelToken, EngineOptions, QueryContext, Steps
-from .errors import BadData, ExecutionError
+from .errors import BadData
 from .evaluator import Evaluator
 from .frame import Frame
 from .functions import extended
@@ -22,6 +23,8 @@ from .result import Result, from_frame, from_ranges, of_scalar, of_string
 from .source import SeriesSource
 from .types import ValueType
 
+#: Of one query: its cancel token, lookback (ms) and timeout (s), None for the engine's own.
+_Limits: TypeAlias = tuple[CancelToken | None, int | None, float | None]
 #: Interval of an instant query's evaluation: there is but one step.
 _NO_STEP = 1
 
@@ -46,8 +49,12 @@ class Engine:
 
         Raises errors.QueryError: its kind says what the API answers.
         """
+        with np.errstate(all="ignore"):  # IEEE 754 says what comes out, and nobody needs telling
+            return self._instant(query, time_ms, source, (cancel, lookback_ms, timeout_s))
+
+    def _instant(self, query: str, time_ms: int, source: SeriesSource, limits: _Limits) -> Result:
         expr = self._resolved(query, 0, 0)
-        context = self._context(source, (time_ms, time_ms, 0), cancel, lookback_ms, timeout_s)
+        context = self._context(source, (time_ms, time_ms, 0), limits)
         evaluator = Evaluator(context, Steps(time_ms, _NO_STEP, 1))
         match expr.type:
             case ValueType.MATRIX:
@@ -79,6 +86,14 @@ class Engine:
 
         Raises errors.QueryError: its kind says what the API answers.
         """
+        window, limits = (start_ms, end_ms, step_ms), (cancel, lookback_ms, timeout_s)
+        with np.errstate(all="ignore"):
+            return self._range(query, window, source, limits)
+
+    def _range(
+        self, query: str, window: tuple[int, int, int], source: SeriesSource, limits: _Limits
+    ) -> Result:
+        start_ms, end_ms, step_ms = window
         expr = self._resolved(query, step_ms, end_ms - start_ms)
         if expr.type not in (ValueType.VECTOR, ValueType.SCALAR):
             raise BadData(
@@ -86,8 +101,7 @@ class Engine:
                 "must be Scalar or instant Vector"
             )
         steps = Steps.between(start_ms, end_ms, step_ms)
-        window = (start_ms, end_ms, step_ms)
-        context = self._context(source, window, cancel, lookback_ms, timeout_s)
+        context = self._context(source, window, limits)
         evaluator = Evaluator(context, steps)
         if steps.count == 0:
             frame = Frame.empty(0)
@@ -109,11 +123,10 @@ class Engine:
         self,
         source: SeriesSource,
         window: tuple[int, int, int],
-        cancel: CancelToken | None,
-        lookback_ms: int | None,
-        timeout_s: float | None,
+        limits: _Limits,
     ) -> QueryContext:
         options = self.options
+        cancel, lookback_ms, timeout_s = limits
         if lookback_ms:
             options = replace(options, lookback_ms=lookback_ms)
         if timeout_s is not None:
@@ -154,6 +167,3 @@ def _annotated(result: Result, context: QueryContext, query: str) -> Result:
     result.samples_total = context.total
     result.samples_peak = context.peak
     return result
-
-
-__all__ = ["CancelToken", "Engine", "EngineOptions", "ExecutionError"]
