@@ -89,6 +89,10 @@ class MetricRows:
         """Float samples taken."""
         return len(self.timestamps)
 
+    def note(self, reason: str, samples: int, text: str) -> None:
+        """Add what was not taken."""
+        self.problems.append(Problem(reason, samples, text))
+
     def samples_by_series(self) -> dict[int, int]:
         """How many samples, histograms included, each index of ``series`` has."""
         counts = np.bincount(self.sample_series, minlength=len(self.series))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import pyarrow as pa
 
 from ..config import ServerConfig
-from ..ingest import otlp_metrics, remote_write, remote_write_v2
+from ..ingest import (
+    lookout_lines,
+    metricbeat,
+    opentsdb,
+    otlp_metrics,
+    prometheus_push,
+    remote_write,
+    remote_write_v2,
+)
 from ..ingest.remote_write import LabelCache
 from ..signal import Malformed, Receipt
 from . import tables
@@ -29,7 +38,6 @@ class MetricSignal:
         limits = LabelLimits(
             config.label_names_max, config.label_name_bytes_max, config.label_value_bytes_max
         )
-        self._limits = limits
         self._cache = LabelCache(limits)
         self._known = KnownSeries()
         #: When series rows last became readable (monotonic seconds).
@@ -39,10 +47,15 @@ class MetricSignal:
             SeriesLimits(config.series_per_tenant_max, config.series_per_metric_max)
         )
         self._decoders: Mapping[str, Decoder] = {
-            "remote_write": self._remote_write,
-            "remote_write_v2": self._remote_write_v2,
-            "otlp_protobuf": self._otlp_protobuf,
-            "otlp_json": self._otlp_json,
+            "remote_write": partial(remote_write.decode, cache=self._cache),
+            "remote_write_v2": partial(remote_write_v2.decode, cache=self._cache),
+            "otlp_protobuf": partial(otlp_metrics.decode_protobuf, limits=limits),
+            "otlp_json": partial(otlp_metrics.decode_json, limits=limits),
+            "lookout_lines": lookout_lines.decode,
+            "prometheus_gateway": prometheus_push.decode_gateway,
+            "pushgateway": partial(prometheus_push.decode_pushgateway, limits=limits),
+            "opentsdb": opentsdb.decode,
+            "metricbeat": metricbeat.decode,
         }
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
@@ -71,15 +84,3 @@ class MetricSignal:
     def forget(self) -> None:
         """Tables that were made have not been stored: leave no series out any more."""
         self._known.forget()
-
-    def _remote_write(self, body: bytes, receipt: Receipt) -> MetricRows:
-        return remote_write.decode(body, receipt, self._cache)
-
-    def _remote_write_v2(self, body: bytes, receipt: Receipt) -> MetricRows:
-        return remote_write_v2.decode(body, receipt, self._cache)
-
-    def _otlp_protobuf(self, body: bytes, receipt: Receipt) -> MetricRows:
-        return otlp_metrics.decode_protobuf(body, receipt, self._limits)
-
-    def _otlp_json(self, body: bytes, receipt: Receipt) -> MetricRows:
-        return otlp_metrics.decode_json(body, receipt, self._limits)

@@ -1,0 +1,61 @@
+"""SOFALookout's and other pushes over HTTP can be queried as Prometheus series."""
+
+from __future__ import annotations
+
+import time
+
+import cramjam
+import orjson
+from starlette.testclient import TestClient
+
+from .test_api import data
+
+
+def line(name: str = "hits") -> bytes:
+    now = int(time.time() * 1000)
+    return orjson.dumps({"time": now, "tags": {"code": "200"}, name: {"count": 6}})
+
+
+def test_datas(client: TestClient) -> None:
+    """A report of SOFALookout's client, plain and snappy, is there to query."""
+    assert client.get("/datas").text == "OK"
+    headers = {"app": "shop", "Client-Ip": "10.1.2.3"}
+    assert client.post("/datas", content=line(), headers=headers).status_code == 200
+    snappy = {**headers, "Content-Encoding": "snappy", "Content-Type": "application/octet-stream"}
+    body = bytes(cramjam.snappy.compress_raw(line("more")))
+    assert client.post("/datas", content=body, headers=snappy).status_code == 200
+    found = data(client, "query", query='{__name__=~"hits.count|more.count"}')["result"]
+    assert sorted(series["metric"]["__name__"] for series in found) == ["hits.count", "more.count"]
+    assert found[0]["metric"]["app"] == "shop"
+    assert found[0]["metric"]["ip"] == "10.1.2.3"
+
+
+def test_datas_without_app(client: TestClient) -> None:
+    """A client that does not say its name is silenced for five minutes."""
+    answer = client.post("/datas", content=line())
+    assert answer.status_code == 403
+    assert (answer.headers["err"], answer.headers["wait-minutes"]) == ("APP_NAME_NULL", "5")
+
+
+def test_pushes(client: TestClient) -> None:
+    """Each protocol's request is answered as its clients expect, and stored."""
+    url = "/prom/metrics/job/nightly/app/shop/step/10"
+    assert client.put(url, content=b"rows 5\n").status_code == 202
+    point = {"metric": "sys.cpu", "timestamp": int(time.time()), "value": 1, "tags": {}}
+    headers = {"app": "shop", "step": "10"}
+    answer = client.post("/opentsdb/api/put", content=orjson.dumps(point), headers=headers)
+    assert answer.status_code == 202
+    assert client.post("/metrics/job/batch/a/b", content=b"done 1\n").status_code == 200
+    assert client.get("/beat").json()["version"]["number"] == "5.3.2"
+    names = data(client, "label/__name__/values")
+    assert names == ["done", "push_time_seconds", "rows", "sys.cpu"]
+
+
+def test_refusals(client: TestClient) -> None:
+    """What is missing in the URL is said in the body and in Err."""
+    answer = client.post("/prom/metrics/job/a/step/10", content=b"x 1\n")
+    assert (answer.status_code, answer.headers["err"]) == (400, "app tag in url is required")
+    answer = client.post("/prom/metrics/job/a/app/b", content=b"x 1\n")
+    assert answer.text == "step tag in url is required"
+    answer = client.post("/prom/metrics/job/a/app/b/step/x", content=b"x 1\n")
+    assert answer.text == "step tag in url is invalid"
