@@ -18,6 +18,7 @@ from typing import Any
 import prometheus_client
 
 from lookout_client import Registry
+from lookout_client.opentelemetry import MeterProvider
 from lookout_client.scrape import Exposition
 
 BASE = "prometheus_client labels(2).inc"
@@ -64,7 +65,28 @@ def our_cases() -> dict[str, Case]:
         ),
         "counter.inc(2 tags)": loop("c.inc(method='GET', code='200')", c=counter),
         "bound timer record": loop("t.record(0.03)", t=timer.tagged("GET", "200")),
+        "bound native histogram record": loop(
+            "h.record(0.03)", h=registry.native_histogram("n").with_tags(a="b")
+        ),
         "bound histogram record": loop("h.record(0.03)", h=histogram.with_tags(a="b")),
+    }
+
+
+def our_opentelemetry_cases() -> dict[str, Case]:
+    registry = Registry()
+    registry.exemplars.use(lambda: None)
+    meter = MeterProvider(registry).get_meter("bench")
+    tags = {"method": "GET", "code": "200"}
+    mixed = {"method": "GET", "code": 200}
+    counter = meter.create_counter("c")
+    return {
+        "our MeterProvider add(1, 2 attributes)": loop("c.add(1, t)", c=counter, t=tags),
+        "our MeterProvider add(1, 2 attributes, one an int)": loop(
+            "c.add(1, t)", c=counter, t=mixed
+        ),
+        "our MeterProvider record(2 attributes)": loop(
+            "h.record(0.03, t)", h=meter.create_histogram("h"), t=tags
+        ),
     }
 
 
@@ -175,7 +197,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100_000)
     options = parser.parse_args()
     print("| what | CPU per call | ratio | spread |\n| --- | --- | --- | --- |")
-    cases = prometheus_cases() | our_cases() | opentelemetry_cases()
+    cases = prometheus_cases() | our_cases() | our_opentelemetry_cases() | opentelemetry_cases()
     report(measure(cases, options.rounds, options.calls))
     scrape(options.rounds)
     print(f"| lost updates of 8 threads | {lost_updates()} | | |")

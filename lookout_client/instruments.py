@@ -18,37 +18,41 @@ Attributes = Mapping[str, Any] | None
 
 
 class Resolver:
-    """Finds the series for an instrument's attributes."""
+    """Finds the series for an instrument's attributes.
 
-    __slots__ = ("_base", "_keys", "_typed", "plain")
+    ``known`` has, by attribute items, the series; or, where a value is no text, the series by
+    the types of the values: 1, 1.0 and True are equal but different attributes.
+    """
+
+    __slots__ = ("_base", "_keys", "known")
 
     def __init__(self, base: Any, keys: frozenset[str] | None) -> None:
         self._base = base
         self._keys = keys
-        #: By attribute items, for attribute sets made of texts alone.
-        self.plain: dict[tuple[Any, ...], Any] = {}
-        #: By attribute items and types: 1, 1.0 and True are equal but different attributes.
-        self._typed: dict[tuple[Any, ...], Any] = {}
+        self.known: dict[tuple[Any, ...], Any] = {}
 
     def resolve(self, attributes: Any) -> Any:
         """The bound meter for ``attributes``; whatever is wrong with them, there is one."""
         try:
-            items = tuple(attributes.items())
-            key = items, tuple([type(value) for _, value in items])
-            known = self._typed.get(key)
-        except (TypeError, AttributeError):  # a value that is a list, or attributes that are none
+            found = self.known.get(tuple(attributes.items()))
+            if found.__class__ is dict:
+                found = found.get(tuple(map(type, attributes.values())))
+        except Exception:  # a value that is a list, or attributes that are no mapping
             return self._base.with_tags(self._tags(attributes))
-        if known is None:
-            known = self._base.with_tags(self._tags(attributes))
-            self._remember(items, key, known)
-        return known
+        if found is None:
+            found = self._base.with_tags(self._tags(attributes))
+            self._remember(attributes, found)
+        return found
 
-    def _remember(self, items: tuple[Any, ...], key: tuple[Any, ...], meter: Any) -> None:
-        if meter is meter.family.overflow or len(self._typed) >= MAX_SPELLINGS:
+    def _remember(self, attributes: Mapping[str, Any], meter: Any) -> None:
+        if meter is meter.family.overflow or len(self.known) >= MAX_SPELLINGS:
             return
-        if all(type(value) is str for _, value in items):
-            self.plain[items] = meter
-        self._typed[key] = meter
+        types = tuple(map(type, attributes.values()))
+        items = tuple(attributes.items())
+        if all(kind is str for kind in types):
+            self.known[items] = meter
+        else:
+            self.known.setdefault(items, {})[types] = meter
 
     def _tags(self, attributes: Any) -> dict[str, str]:
         if not isinstance(attributes, Mapping):
@@ -80,7 +84,7 @@ class _Instrument:
         self.name = name
         self._base = base
         self._resolver = Resolver(base, keys)
-        self._plain = self._resolver.plain
+        self._known = self._resolver.known
 
 
 class Counter(_Instrument, api.Counter):
@@ -92,8 +96,12 @@ class Counter(_Instrument, api.Counter):
             BoundCounter.inc(self._base, amount)
             return
         try:
-            meter = self._plain[tuple(attributes.items())]
-        except (KeyError, TypeError, AttributeError):
+            meter = self._known.get(tuple(attributes.items()))
+            if meter.__class__ is dict:
+                meter = meter.get(tuple(map(type, attributes.values())))
+        except Exception:
+            meter = None
+        if meter is None:
             meter = self._resolver.resolve(attributes)
         meter.inc(amount)
 
@@ -125,8 +133,12 @@ class Histogram(_Instrument, api.Histogram):
             self._record_base(amount)
             return
         try:
-            meter = self._plain[tuple(attributes.items())]
-        except (KeyError, TypeError, AttributeError):
+            meter = self._known.get(tuple(attributes.items()))
+            if meter.__class__ is dict:
+                meter = meter.get(tuple(map(type, attributes.values())))
+        except Exception:
+            meter = None
+        if meter is None:
             meter = self._resolver.resolve(attributes)
         meter.record(amount)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left
 from functools import cache
-from math import frexp
+from math import frexp, inf, ldexp
 from typing import TYPE_CHECKING, Self
 
 from .bound import B, Meter
@@ -31,6 +31,8 @@ MAX_EXEMPLARS = 8
 #: Buckets per sign, as OpenTelemetry's SDKs have it.
 MAX_BUCKETS = 160
 MAX_VALUE = sys.float_info.max
+#: Grids at one scale before the next is coarser in any case.
+MAX_SHIFTS = 3
 
 
 @cache
@@ -39,47 +41,82 @@ def _mantissas(scale: int) -> tuple[float, ...]:
     return tuple(2.0 ** (index / 2**scale - 1) for index in range(2**scale))
 
 
-class Buckets:
-    """Counts of both signs at one scale. Never rescaled: a histogram moves on to a new one."""
+def index_of(value: float, scale: int) -> int:
+    """The bucket of a positive ``value``, exact at every bound."""
+    mantissa, exponent = frexp(value)
+    bits = max(scale, 0)
+    position = bisect_left(_mantissas(bits), mantissa) - 1
+    return (((exponent - 1) << bits) + position) >> max(-scale, 0)
 
-    __slots__ = ("bits", "mantissas", "negative", "positive", "scale", "shift")
 
-    def __init__(self, scale: int) -> None:
+def lower_bound(index: int, scale: int) -> float:
+    """The lower bound of bucket ``index``: 2 to the power of ``index`` / 2^``scale``."""
+    if scale > 0:
+        exponent, position = divmod(index, 1 << scale)
+        return _scaled(_mantissas(scale)[position], exponent + 1)
+    return _scaled(1.0, index << -scale)
+
+
+def _scaled(mantissa: float, exponent: int) -> float:
+    try:
+        return ldexp(mantissa, exponent)
+    except OverflowError:
+        return MAX_VALUE  # not infinity, so that an infinite value falls outside
+
+
+class Grid:
+    """Room for :data:`MAX_BUCKETS` buckets in a row at one scale, found by bisection.
+
+    ``counts[1]`` belongs to bucket ``first``; positions 0 and beyond the last are outside. A grid
+    never moves: a histogram goes on to another one. Negative values are few and kept by index.
+    """
+
+    __slots__ = ("bounds", "counts", "first", "negative", "scale")
+
+    def __init__(self, scale: int, first: int) -> None:
         self.scale = scale
-        self.bits = max(scale, 0)
-        self.shift = max(-scale, 0)
-        self.mantissas = _mantissas(self.bits)
-        self.positive: dict[int, int] = {}
+        self.first = first
+        self.bounds = tuple(
+            lower_bound(index, scale) for index in range(first, first + MAX_BUCKETS + 1)
+        )
+        self.counts = [0] * (MAX_BUCKETS + 1)
         self.negative: dict[int, int] = {}
 
-    def index(self, value: float) -> int:
-        """The bucket of a positive ``value``, exact at every bound."""
-        mantissa, exponent = frexp(value)
-        position = bisect_left(self.mantissas, mantissa) - 1
-        return (((exponent - 1) << self.bits) + position) >> self.shift
+    def used(self) -> tuple[int, int] | None:
+        """The first and last bucket that counted anything."""
+        filled = [position for position, count in enumerate(self.counts) if count]
+        return (self.first + filled[0] - 1, self.first + filled[-1] - 1) if filled else None
 
-    def move_to(self, other: Buckets) -> None:
-        """Empty these buckets into ``other``, whose scale is the same or coarser."""
+    def move_to(self, other: Grid) -> None:
+        """Empty this grid into ``other``, which is no finer and has room for all of it."""
         by = self.scale - other.scale
-        for counts, target in ((self.positive, other.positive), (self.negative, other.negative)):
-            for index in list(counts):
-                taken, counts[index] = counts[index], 0
-                if taken:
-                    target.setdefault(index >> by, 0)
-                    target[index >> by] += taken
+        counts = self.counts
+        for position in range(len(counts)):
+            taken, counts[position] = counts[position], 0
+            if taken:
+                other.counts[((self.first + position - 1) >> by) - other.first + 1] += taken
+        for index in list(self.negative):
+            taken, self.negative[index] = self.negative[index], 0
+            if taken:
+                other.negative.setdefault(index >> by, 0)
+                other.negative[index >> by] += taken
 
-    def fits(self) -> bool:
-        """Whether neither sign spans more buckets than allowed."""
-        return all(
-            not counts or max(counts) - min(counts) < MAX_BUCKETS
-            for counts in ([*self.positive], [*self.negative])
-        )
+
+def grid_around(low: int, high: int, scale: int, shifts: int) -> Grid:
+    """A grid that holds buckets ``low`` to ``high`` of ``scale``, coarser if it has to be.
+
+    The room left is on both sides. After some grids at one scale the next is coarser anyway, so
+    that values which wander make few grids.
+    """
+    while high - low >= MAX_BUCKETS or (shifts > MAX_SHIFTS and scale > MIN_SCALE):
+        low, high, scale, shifts = low >> 1, high >> 1, scale - 1, 0
+    return Grid(scale, low - (MAX_BUCKETS - (high - low + 1)) // 2)
 
 
 class Native(Meter[B]):
     """What native histograms and timers have in common."""
 
-    __slots__ = ("_buckets", "_max", "_retired", "_sum", "_zeros", "exemplars")
+    __slots__ = ("_grid", "_max", "_retired", "_sum", "_zeros", "exemplars")
     _takes_negative = False
 
     def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
@@ -87,10 +124,10 @@ class Native(Meter[B]):
         self._clear()
 
     def _clear(self) -> None:
-        self._buckets = Buckets(MAX_SCALE)
-        #: Finer buckets this histogram had before: a thread may still be about to count there.
-        #: At most one for each scale.
-        self._retired: list[Buckets] = []
+        self._grid = _FIRST_GRID
+        #: Grids this histogram had before: a thread may still be about to count there. There
+        #: are at most MAX_SHIFTS + 1 for each scale.
+        self._retired: list[Grid] = []
         self._zeros = 0
         self._sum: float = 0.0
         self._max: float = -1.0
@@ -98,22 +135,18 @@ class Native(Meter[B]):
 
     def record(self, value: float) -> None:
         """Record one value. Infinite ones, non-numbers and (timers) negative ones are refused."""
-        if value.__class__ is float and 0.0 < value <= MAX_VALUE:
-            buckets = self._buckets
-            mantissa, exponent = frexp(value)
-            position = bisect_left(buckets.mantissas, mantissa) - 1
-            index = (((exponent - 1) << buckets.bits) + position) >> buckets.shift
-            try:
-                buckets.positive[index] += 1
-            except KeyError:
-                self._add(buckets, buckets.positive, index)
-            self._sum += value
-            if value > self._max:  # noqa: PLR1730 - no call may come between read and write
-                self._max = value
-            if self._armed:
-                self.family.note_bucket(self, value, index % MAX_EXEMPLARS)
-        else:
-            self._record(value)
+        grid = self._grid
+        if value.__class__ is float and value > 0.0:
+            position = bisect_left(grid.bounds, value)
+            if 0 < position <= MAX_BUCKETS:
+                grid.counts[position] += 1
+                self._sum += value
+                if value > self._max:  # noqa: PLR1730 - no call may come between read and write
+                    self._max = value
+                if self._armed:
+                    self.family.note_bucket(self, value, position % MAX_EXEMPLARS)
+                return
+        self._record(value)
 
     def _record(self, value: float) -> None:
         number = self.family.number(value)
@@ -122,43 +155,82 @@ class Native(Meter[B]):
         if number < 0 and not self._takes_negative:
             self.family.refuse("negative")
         elif number > 0:
+            self._make_room(float(number))
             Native.record(self, float(number))
         elif number == 0:
             self._zeros += 1
         else:
-            buckets, number = self._buckets, float(number)
-            self._add(buckets, buckets.negative, buckets.index(-number))
+            number = float(number)
+            self._count_negative(self._grid, -number)
             self._sum += number
 
-    def _add(self, buckets: Buckets, counts: dict[int, int], index: int) -> None:
-        counts.setdefault(index, 0)
-        counts[index] += 1
-        if not buckets.fits():
+    def _make_room(self, value: float) -> None:
+        """Go on to a grid that has a bucket for ``value``, unless the present one has."""
+        with self.family.registry.lock:
+            grid = self._grid
+            if 0 < bisect_left(grid.bounds, value) <= MAX_BUCKETS:
+                return
+            low, high = grid.used() or (index_of(value, grid.scale),) * 2
+            index = index_of(value, grid.scale)
+            shifts = sum(earlier.scale == grid.scale for earlier in self._retired)
+            self._go_on_to(grid_around(min(low, index), max(high, index), grid.scale, shifts))
+
+    def _go_on_to(self, grid: Grid) -> None:
+        """Use ``grid`` from now on. The caller holds the lock."""
+        # New records go to the new grid before the old one is emptied into it.
+        before, self._grid = self._grid, grid
+        if before is not _FIRST_GRID:
+            self._retired.append(before)
+            before.move_to(grid)
+
+    def _count_negative(self, grid: Grid, size: float) -> None:
+        index = index_of(size, grid.scale)
+        if grid is _FIRST_GRID:
+            self._make_room(size)
+            self._count_negative(self._grid, size)
+            return
+        grid.negative.setdefault(index, 0)
+        grid.negative[index] += 1
+        if max(grid.negative) - min(grid.negative) >= MAX_BUCKETS:
             with self.family.registry.lock:
-                self._coarsen(buckets)
+                self._coarsen()
 
-    def _coarsen(self, full: Buckets) -> None:
-        """Move on to coarser buckets, unless another thread did so already."""
-        while self._buckets is full and full.scale > MIN_SCALE:
-            # New records go to the new buckets before the old ones are emptied into them.
-            self._buckets = coarser = Buckets(full.scale - 1)
-            self._retired.append(full)
-            full.move_to(coarser)
-            if not coarser.fits():
-                full = coarser
+    def _coarsen(self) -> None:
+        """Halve the resolution until the negative values fit. The caller holds the lock."""
+        while (negative := self._grid.negative) and self._grid.scale > MIN_SCALE:
+            if max(negative) - min(negative) < MAX_BUCKETS:
+                return
+            scale = self._grid.scale - 1
+            low, high = self._grid.used() or (0, 0)
+            self._go_on_to(grid_around(low >> 1, high >> 1, scale, 0))
 
-    def _gather(self) -> Buckets:
-        """The current buckets, with everything that was counted in earlier ones meanwhile."""
+    def _gather(self) -> Grid:
+        """The current grid, with everything that was counted in earlier ones meanwhile."""
         with self.family.registry.lock:
             for earlier in self._retired:
-                earlier.move_to(self._buckets)
-            return self._buckets
+                late = earlier.used()
+                if late is not None:
+                    self._include(earlier, *late)
+                earlier.move_to(self._grid)
+            return self._grid
+
+    def _include(self, other: Grid, low: int, high: int) -> None:
+        """Have room for buckets ``low`` to ``high`` of ``other``. The caller holds the lock."""
+        grid = self._grid
+        scale = min(other.scale, grid.scale)
+        low, high = low >> (other.scale - scale), high >> (other.scale - scale)
+        used = grid.used()
+        if used is not None:
+            by = grid.scale - scale
+            low, high = min(low, used[0] >> by), max(high, used[1] >> by)
+        if grid.scale > scale or low < grid.first or high >= grid.first + MAX_BUCKETS:
+            self._go_on_to(grid_around(low, high, scale, 0))
 
     @property
     def count(self) -> int:
         """How many values were recorded."""
-        buckets = self._gather()
-        return self._zeros + sum([*buckets.positive.values(), *buckets.negative.values()])
+        grid = self._gather()
+        return self._zeros + sum(grid.counts) + sum(list(grid.negative.values()))
 
     @property
     def total(self) -> float:
@@ -168,7 +240,7 @@ class Native(Meter[B]):
     @property
     def scale(self) -> int:
         """The current resolution: 2^scale buckets per power of two."""
-        return self._buckets.scale
+        return self._grid.scale
 
     @property
     def touched(self) -> bool:
@@ -186,15 +258,13 @@ class Native(Meter[B]):
     def take(self, other: Self) -> None:
         with self.family.registry.lock:
             theirs = other._gather()
-            if theirs.scale >= self._buckets.scale:
-                theirs.move_to(self._buckets)
-            else:
-                while self._buckets.scale > theirs.scale:
-                    finer, self._buckets = self._buckets, Buckets(self._buckets.scale - 1)
-                    self._retired.append(finer)
-                    finer.move_to(self._buckets)
-                theirs.move_to(self._buckets)
-            self._coarsen(self._buckets) if not self._buckets.fits() else None
+            if theirs is not _FIRST_GRID:
+                if self._grid is _FIRST_GRID:
+                    self._go_on_to(Grid(theirs.scale, theirs.first))
+                used = theirs.used()
+                self._include(theirs, *(used or (theirs.first, theirs.first)))
+                theirs.move_to(self._grid)
+                self._coarsen()
         zeros, other._zeros = other._zeros, 0
         self._zeros += zeros
         total, other._sum = other._sum, 0.0
@@ -205,22 +275,29 @@ class Native(Meter[B]):
         self._clear()
 
     def point(self) -> ExponentialPoint:
-        buckets = self._gather()
-        offset, counts = dense(buckets.positive)
-        negative_offset, negative_counts = dense(buckets.negative)
+        grid = self._gather()
+        counts, total = [*grid.counts], self._sum
+        used = [position for position, count in enumerate(counts) if count]
+        first, last = (used[0], used[-1]) if used else (1, 0)
+        negative_offset, negative_counts = dense([*grid.negative.items()])
         return ExponentialPoint(
             self.tags,
-            self._sum,
-            buckets.scale,
+            total,
+            grid.scale,
             self._zeros,
             0.0,
-            offset,
-            counts,
+            grid.first + first - 1 if used else 0,
+            counts[first : last + 1],
             negative_offset,
             negative_counts,
             self.created_ns,
             tuple((self.exemplars or {}).values()),
         )
+
+
+#: Where every histogram starts: no value has a bucket in it.
+_FIRST_GRID = Grid(MAX_SCALE, 0)
+_FIRST_GRID.bounds = (inf,)
 
 
 class BoundNativeHistogram(Native["BoundNativeHistogram"]):
@@ -240,9 +317,9 @@ class BoundNativeTimer(Native["BoundNativeTimer"], TimerMethods):
     kind = Kind.NATIVE_TIMER
 
 
-def dense(counts: dict[int, int]) -> tuple[int, list[int]]:
+def dense(counts: list[tuple[int, int]]) -> tuple[int, list[int]]:
     """The index of the first bucket that counted anything, and the counts from there on."""
-    filled = {index: count for index, count in [*counts.items()] if count}
+    filled = {index: count for index, count in counts if count}
     if not filled:
         return 0, []
     first = min(filled)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookout_client import Registry
-from lookout_client.native import MAX_BUCKETS, MAX_SCALE, Buckets, Native
+from lookout_client.native import MAX_BUCKETS, MAX_SCALE, Native, index_of
 from lookout_client.scrape.text import powers_of_two
 
 positive = st.floats(min_value=sys.float_info.min, max_value=sys.float_info.max)
@@ -24,7 +24,7 @@ def histogram() -> Native:
 @given(positive, st.integers(-4, MAX_SCALE))
 def test_a_bucket_holds_its_bounds_exactly(value: float, scale: int) -> None:
     """Bucket i is (2^(i/2^s), 2^((i+1)/2^s)], compared without rounding."""
-    index = Buckets(scale).index(value)
+    index = index_of(value, scale)
     exact = Fraction(value)
     if scale <= 0:
         width = 2**-scale
@@ -37,9 +37,9 @@ def test_a_bucket_holds_its_bounds_exactly(value: float, scale: int) -> None:
 @given(st.integers(-1000, 1000), st.integers(-4, MAX_SCALE))
 def test_powers_of_two_belong_to_the_bucket_below(power: int, scale: int) -> None:
     """Upper bounds are inclusive: 2^n ends a bucket and what follows begins the next one."""
-    buckets, bound = Buckets(scale), math.ldexp(1.0, power)
+    bound = math.ldexp(1.0, power)
     width = 2 ** max(-scale, 0)
-    assert buckets.index(bound) + 1 == -(-power // width) * 2 ** max(scale, 0)
+    assert index_of(bound, scale) + 1 == -(-power // width) * 2 ** max(scale, 0)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=50))
