@@ -114,10 +114,8 @@ class Engine:
     def _resolved(self, query: str, step_ms: int, range_ms: int) -> tree.Expr:
         try:
             return duration.resolve(parse(query, self.options.features), step_ms, range_ms)
-        except ParseError as error:
+        except (ParseError, duration.DurationError) as error:
             raise BadData(str(error)) from error
-        except duration.DurationError as error:
-            raise BadData(str(ParseError(str(error), query, error.start))) from error
 
     def _context(
         self,
