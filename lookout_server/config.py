@@ -29,7 +29,7 @@ from pydantic_settings import (
 )
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
-_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -53,7 +53,7 @@ def parse_size(text: object) -> int:
     """Bytes of ``512MiB``, ``10GB`` or a plain number. Raises ValueError as above."""
     if isinstance(text, int):
         return text
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B|)", str(text).strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]B|[KMGT]iB|B|)", str(text).strip())
     if not match:
         raise ValueError(f"{text!r} is no size; expected such as 512MiB, 10GB or 1000000")
     return int(float(match[1]) * _SIZES[match[2]])

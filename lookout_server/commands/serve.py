@@ -67,7 +67,10 @@ def _bind(config: ServerConfig) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        fail(f"cannot listen on {config.listen}: {os.strerror(error.errno or 0).lower()}")
+        # Of the two texts the system's is plain; a name that does not resolve has only the other.
+        known = error.errno is not None and error.errno > 0
+        why = os.strerror(error.errno or 0) if known else str(error.strerror)
+        fail(f"cannot listen on {config.listen}: {why.lower()}")
 
 
 def _serve(config: ServerConfig, listening: socket.socket) -> None:

@@ -6,6 +6,7 @@ is used by one call at a time. A connection that failed is thrown away.
 
 from __future__ import annotations
 
+import logging
 import queue
 import random
 import threading
@@ -22,6 +23,9 @@ from clickhouse_driver.errors import Error, NetworkError, ServerException
 from .columns import conform, python_values
 from .parameters import encode
 from .port import LIMIT_CODES, Limits, StoreError, StoreLimit, StoreUnavailable
+
+# The driver logs a traceback for every host that does not answer; we raise, and say it once.
+logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
 
 _CONNECT_SECONDS = 5
 #: Codes a server answers with while it starts, stops or lacks its Keeper or disk.

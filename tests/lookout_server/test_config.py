@@ -1,0 +1,80 @@
+"""Where settings come from and how they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lookout_server.config import load, parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7d", 604800),
+        ("1h30m", 5400),
+        ("250ms", 0.25),
+        ("0", 0),
+        ("90", 90),
+        (5, 5),
+        ("1.5h", 5400),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    """Units from milliseconds to years, alone or together, or plain seconds."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7 days", "d", "-1d", "1d!"])
+def test_no_durations(text: str) -> None:
+    """Anything else is named in the error."""
+    with pytest.raises(ValueError, match="is no duration; expected such as 7d"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512MiB", 2**29), ("10GB", 10**10), ("1kB", 1000), ("0", 0), ("1.5KiB", 1536)],
+)
+def test_sizes(text: str, size: int) -> None:
+    """Decimal and binary units."""
+    assert parse_size(text) == size
+
+
+def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flag before environment before file before default."""
+    file = tmp_path / "lookout.toml"
+    file.write_text('retention = "1d"\nreaders = 7\nmax_tenants = 5\n')
+    monkeypatch.setenv("LOOKOUT_RETENTION", "2d")
+    monkeypatch.setenv("LOOKOUT_READERS", "8")
+    config = load(file, retention="3d", listen=None)
+    assert (config.retention, config.readers, config.max_tenants) == (3 * 86400, 8, 5)
+    assert config.listen == "127.0.0.1:9411"
+
+
+def test_retention_by_signal_and_tenant() -> None:
+    """A tenant's retention may differ for all signals or for one."""
+    config = load(
+        retention="7d",
+        retention_metrics="30d",
+        retention_tenants={"a": "1d", "a/metrics": "90d", "b/spans": "0"},
+    )
+    day = 86400
+    assert (config.retention_of("spans"), config.retention_of("metrics")) == (7 * day, 30 * day)
+    assert config.tenant_retention("spans") == {"a": day, "b": 0}
+    assert config.tenant_retention("metrics") == {"a": 90 * day}
+
+
+def test_secrets_are_not_shown() -> None:
+    """The password of the ClickHouse URL is in no repr."""
+    config = load(clickhouse_url="clickhouse://u:secret@h/d")
+    assert "secret" not in repr(config) + str(config.model_dump())
+
+
+@pytest.mark.parametrize("flags", [{"retention_tenants": {"a": "x"}}, {"batch_rows": 0}])
+def test_invalid(flags: dict[str, object]) -> None:
+    """What cannot be meant is refused."""
+    with pytest.raises(ValidationError):
+        load(**flags)

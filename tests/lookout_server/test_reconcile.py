@@ -1,0 +1,76 @@
+"""What clients say they created, against what arrived and was stored."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lookout_server.reconcile import Reconciliation
+from lookout_server.writer import Piece
+
+
+def header(process: str = "p", seq: int = 1, created: int = 10, **more: object) -> str:
+    ledger = {"process": process, "service": "shop", "seq": seq, "created": created, **more}
+    return json.dumps(ledger)
+
+
+def test_balance() -> None:
+    """created = sampled out + dropped + stored, and what is missing shows."""
+    accounts = Reconciliation()
+    key = accounts.report("t", header(sampled_out=2, dropped={"ring_full": 1}, sent=7))
+    accounts.accepted(key, 7)
+    assert accounts.missing() == [(("shop",), 7)]
+    accounts.stored([Piece(1, None, 4, 0.0, key), Piece(2, None, 3, 0.0, key)])
+    assert accounts.missing() == [(("shop",), 0)]
+    assert accounts.accounts("t")["p"].as_json() == {
+        "service": "shop",
+        "created": 10,
+        "sampled_out": 2,
+        "dropped": {"ring_full": 1},
+        "sent": 7,
+        "accepted": 7,
+        "stored": 7,
+    }
+
+
+def test_requests_overtake_each_other() -> None:
+    """An older ledger that arrives later does not undo a newer one."""
+    accounts = Reconciliation()
+    accounts.report("t", header(seq=5, created=50))
+    accounts.report("t", header(seq=4, created=40))
+    assert accounts.accounts("t")["p"].created == 50
+
+
+def test_tenants_are_apart() -> None:
+    """Processes are known by tenant; one tenant does not see another's."""
+    accounts = Reconciliation()
+    accounts.report("a", header())
+    assert accounts.accounts("b") == {}
+    assert accounts.report("b", header()) != accounts.report("a", header())
+
+
+def test_number_of_processes_is_bounded() -> None:
+    """The process heard of longest ago is forgotten."""
+    accounts = Reconciliation(max_processes=2)
+    for process in ("p1", "p2", "p1", "p3"):
+        accounts.report("t", header(process))
+    assert sorted(accounts.accounts("t")) == ["p1", "p3"]
+
+
+def test_accounts_survive_a_restart() -> None:
+    """What was stored before is not missing after it."""
+    before, after = Reconciliation(), Reconciliation()
+    key = before.report("t", header())
+    kept = before.stored([Piece(1, None, 10, 0.0, key)])
+    after.restore(kept)
+    assert after.accounts("t")["p"].stored == 10
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"process": ""}', '{"process": 1}', "x" * 9999])
+def test_unreadable_headers_are_ignored(text: str) -> None:
+    """A bad ledger costs the body nothing."""
+    accounts = Reconciliation()
+    assert accounts.report("t", text) == ""
+    accounts.accepted("", 5)
+    assert accounts.accounts() == {}
