@@ -1,0 +1,163 @@
+"""Trouble a collector meets: full and read-only disks, a database that is away, floods."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from .clickhouse import LIBRARY, MISSING, ClickHouseServer, free_port
+from .serving import Serve, Serving, rows
+from .test_serve import JSON, lookout, span
+
+pytestmark = pytest.mark.slow
+
+
+def post(serving: Serving, first: int, count: int, size: int = 10) -> tuple[int, list[int]]:
+    """Post bodies of ``size`` spans; how many spans were accepted, and the statuses otherwise."""
+    accepted, others = 0, []
+    connection = http.client.HTTPConnection(serving.url.removeprefix("http://"), timeout=30)
+    for number in range(first, first + count):
+        spans = [json.loads(span(number * size + n))[0] for n in range(1, size + 1)]
+        padding = {"tags": {"padding": os.urandom(50).hex()}}
+        body = json.dumps([{**one, **padding} for one in spans]).encode()
+        connection.request("POST", "/api/v2/spans", body, JSON)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 202:
+            accepted += size
+        else:
+            others.append(answer.status)
+    connection.close()
+    return accepted, others
+
+
+def count(data_dir: Path) -> tuple[int, int]:
+    """Spans in the database, all and distinct."""
+    found = rows(data_dir, "SELECT count() AS n, uniqExact(low) AS distinct FROM spans")[0]
+    return found["n"], found["distinct"]
+
+
+def test_disk_full(serve: Serve, tmp_path: Path) -> None:
+    """A file that cannot grow: 503 with the reason, then as before when there is room again."""
+    serving = serve()
+    accepted, others = post(serving, 0, 3)
+    assert others == []
+    pid = serving.process.pid
+    unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+    deadline = time.monotonic() + 20
+    number = 10
+    while time.monotonic() < deadline:
+        more, others = post(serving, number, 1)
+        accepted += more
+        number += 1
+        if others:
+            break
+    assert others == [503]
+    status, headers, text = serving.request("/api/v2/spans", span(10**9), JSON)
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert text.startswith("the journal cannot be written")
+    assert serving.request("/-/ready")[0] == 503
+    assert serving.request("/-/healthy")[0] == 200
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+    serving.eventually(lambda: post(serving, 10**6, 1)[1] == [])
+    assert serving.request("/-/ready")[0] == 200
+    serving.eventually(lambda: serving.metric("lookout_collector_journal_bytes") == 0)
+    assert serving.terminate() == 0
+    n, distinct = count(tmp_path / "data")
+    assert n == distinct >= accepted + 10
+
+
+def test_read_only_directory(tmp_path: Path) -> None:
+    """A journal that cannot be written is one line at the start, not a surprise later."""
+    if os.geteuid() == 0:
+        place = Path("/sys/kernel")  # a file system where nobody may write
+    else:
+        place = tmp_path / "locked"
+        place.mkdir(mode=0o500)
+    status, lines = lookout("serve", "--data-dir", str(place / "data"), "--listen", "127.0.0.1:0")
+    assert (status, len(lines)) == (2, 1)
+    assert "cannot use the data directory" in lines[0]
+
+
+def test_journal_limit(serve: Serve, tmp_path: Path) -> None:
+    """When the database does not take what comes, the journal fills and says no in time."""
+    if not LIBRARY.exists():
+        pytest.skip(MISSING)
+    server = ClickHouseServer(tmp_path / "server", free_port())
+    server.start()
+    serving = serve(
+        env={
+            "LOOKOUT_CLICKHOUSE_URL": server.url,
+            "LOOKOUT_JOURNAL_MAX": "50kB",
+            "LOOKOUT_PENDING_ROWS": "100",
+        }
+    )
+    accepted, others = post(serving, 0, 5)
+    assert others == []
+    server.stop()
+    for number in range(10, 400):
+        more, others = post(serving, number, 1)
+        accepted += more
+        if others:
+            break
+    assert others == [503]
+    assert serving.request("/-/healthy")[0] == 200
+    status, headers, text = serving.request("/api/v2/spans", span(10**9), JSON)
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert "the journal holds its limit of 50000 bytes" in text
+    serving.kill()  # and a crash on top of it
+    server.start()
+    serving = serve(env={"LOOKOUT_CLICKHOUSE_URL": server.url})
+    serving.eventually(lambda: serving.metric("lookout_collector_journal_bytes") == 0, 40)
+    more, others = post(serving, 1000, 1)
+    accepted += more
+    assert others == []
+    serving.eventually(lambda: serving.metric("lookout_collector_journal_bytes") == 0, 40)
+    from lookout_server.store.server import ServerStore
+
+    store = ServerStore(server.url)
+    found = store.fetch("SELECT count() AS n, uniqExact(low) AS distinct FROM spans").to_pylist()
+    assert found == [{"n": accepted, "distinct": accepted}]
+    store.close()
+    server.stop()
+
+
+def test_many_slow_connections(serve: Serve) -> None:
+    """A thousand connections that send nothing keep nobody else out."""
+    serving = serve(env={"LOOKOUT_BODY_TIMEOUT": "2"})
+    host, port = serving.url.removeprefix("http://").split(":")
+    slow = []
+    for number in range(1000):
+        connection = socket.create_connection((host, int(port)), 10)
+        if number % 2:
+            connection.sendall(b"POST /api/v2/spans HTTP/1.1\r\nContent-Le")
+        slow.append(connection)
+    assert serving.request("/api/v2/spans", span(), JSON)[0] == 202
+    serving.eventually(lambda: serving.metric("process_open_fds") < 500)
+    for connection in slow:
+        connection.close()
+
+
+def test_many_tenants(serve: Serve) -> None:
+    """Tenants without number cost neither memory nor the others' service."""
+    serving = serve("--multitenancy", env={"LOOKOUT_MAX_TENANTS": "50"})
+    connection = http.client.HTTPConnection(serving.url.removeprefix("http://"), timeout=30)
+    statuses = []
+    for number in range(500):
+        headers = {**JSON, "X-Scope-OrgID": f"tenant-{number}"}
+        connection.request("POST", "/api/v2/spans", span(number + 1), headers)
+        answer = connection.getresponse()
+        answer.read()
+        statuses.append(answer.status)
+    connection.close()
+    assert statuses == [202] * 50 + [429] * 450
+    first = {"X-Scope-OrgID": "tenant-0"}
+    assert json.loads(serving.request("/api/v2/services", headers=first)[2]) == ["service-1"]
