@@ -161,6 +161,7 @@ class Ledger:
         self.service = service
         self.process = _process_id()
         self._sampled_out = Tally()
+        self._direct = 0  # handed to a destination without a ring
         self._filtered = 0  # sampled out, but recorded: they came through the ring
         #: Count one span that the sampler turned down. Lock-free: it is on the hot path.
         self.sample_out = self._sampled_out.add
@@ -178,6 +179,11 @@ class Ledger:
         """The account of the destination called ``name``, made on first use."""
         with self._lock:
             return self._accounts.setdefault(name, Account(name))
+
+    def create(self, count: int) -> None:
+        """Count records that go to a destination without passing a ring."""
+        with self._lock:
+            self._direct += count
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count records given up before they reached the ring."""
@@ -228,7 +234,7 @@ class Ledger:
         Without a name ``sent`` and ``acknowledged`` count what left the ring.
         """
         account = self._accounts.get(destination) if destination is not None else None
-        taken = self._ring.taken - self._filtered if self._ring is not None else 0
+        taken = self._direct - self._filtered + (self._ring.taken if self._ring is not None else 0)
         dropped = Counter(self._dropped_early())
         sent, acknowledged = taken, taken
         if account is not None:
@@ -271,6 +277,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.process = _process_id()
         self._sampled_out.reset()
+        self._direct = 0
         self._filtered = 0
         self._early.clear()
         self._seq = itertools.count(1)
@@ -282,7 +289,7 @@ class Ledger:
             return list(self._accounts.values())
 
     def _offered(self) -> int:
-        return self._ring.offered if self._ring is not None else 0
+        return self._direct + (self._ring.offered if self._ring is not None else 0)
 
     def _dropped_early(self) -> dict[str, int]:
         early = Counter(self._early)

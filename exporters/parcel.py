@@ -80,8 +80,11 @@ class Transport(Protocol):
     def split(self, parcel: Parcel) -> Sequence[Parcel]:
         """Smaller parcels for one the destination found too large; none when it cannot be."""
 
-    def deliver(self, parcel: Parcel, ledger: str, timeout_s: float) -> None:
-        """Send it and wait for the answer. Raises Refused or Unavailable."""
+    def deliver(self, parcel: Parcel, ledger: str, timeout_s: float) -> int:
+        """Send it and wait for the answer: how many of its records were not taken after all.
+
+        Raises Refused or Unavailable.
+        """
 
     def close(self) -> None:
         """Let go of connections."""

@@ -274,37 +274,41 @@ class Sender:
         own = parcel.count if parcel.process == self._ledger.process else 0
         self._on_the_wire = own
         self.account.send(own)
-        trouble = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
+        outcome = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
         if self._abandoned:
             return True
         self._on_the_wire = 0
-        if trouble is None:
-            self._delivered(parcel, own)
+        if isinstance(outcome, int):
+            self._delivered(parcel, own, outcome)
             return True
         self.account.unsend(own)
-        if isinstance(trouble, Refused):
-            self._give_up(parcel, trouble)
+        if isinstance(outcome, Refused):
+            self._give_up(parcel, outcome)
             return True
-        return self._postpone(parcel, trouble)
+        return self._postpone(parcel, outcome)
 
-    def _attempt(self, parcel: Parcel, timeout_s: float) -> Refused | Unavailable | None:
+    def _attempt(self, parcel: Parcel, timeout_s: float) -> int | Refused | Unavailable:
         try:
-            self._transport.deliver(parcel, self._ledger_for(parcel), timeout_s)
+            return self._transport.deliver(parcel, self._ledger_for(parcel), timeout_s)
         except (Refused, Unavailable) as trouble:
             return trouble
         except Exception as error:  # a transport that breaks its promise must not stop us
             return Unavailable(repr(error), answered=True)
-        return None
 
     def _ledger_for(self, parcel: Parcel) -> str:
         if parcel.process != self._ledger.process:
             return parcel.ledger
         return self._ledger.report(self.name).header()
 
-    def _delivered(self, parcel: Parcel, own: int) -> None:
+    def _delivered(self, parcel: Parcel, own: int, rejected: int) -> None:
         self._backlog.pop()
-        self.account.acknowledge(own)
-        self.account.replay(parcel.count - own)
+        if own:
+            rejected = min(own, rejected)
+            self.account.unsend(rejected)
+            self.account.drop(REFUSED, rejected)
+            self.account.acknowledge(own - rejected)
+        else:
+            self.account.replay(parcel.count)
         self._not_before = 0.0
         self._backoff.succeeded()
         if self._down:

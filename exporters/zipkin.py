@@ -1,229 +1,153 @@
-"""Spans as Zipkin v2 JSON (https://zipkin.io/zipkin-api/#/default/post_spans).
-
-Zipkin's tags are strings: other values become their JSON text. Status, links, tracestate and
-instrumentation scope have no field of their own and travel as the tags OpenTelemetry's
-specification names for Zipkin (``error``, ``otel.status_code``, ``otel.scope.name``), and as
-``w3c.tracestate`` and ``otel.links`` (a JSON array).
-"""
+"""Zipkin over HTTP: the transport the collector shares, and any Zipkin server as destination."""
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Literal, Protocol
 
 import msgspec
 
-from ._host import local_ipv4
-from ._text import clean, json_text
-from .records import (
-    DEBUG,
-    KIND_NAMES,
-    SHARED,
-    STATUS_ERROR,
-    STATUS_OK,
-    EventRecord,
-    LinkRecord,
-    Resource,
-    SpanRecord,
-)
+from .backlog import Backlog
+from .compression import Compression, compressor, decompress
+from .http import HttpClient, Tls
+from .parcel import Parcel, Refused
+from .records import SpanRecord
+from .sender import Limits, Sender
+from .zipkin_json import CONTENT_TYPE, PATH, ZipkinEncoder
 
-CONTENT_TYPE = "application/json"
-PATH = "/api/v2/spans"
-
-_KINDS = (None, *KIND_NAMES[1:])  # Zipkin has no INTERNAL
-
-#: Resource attributes that say nothing of the service, or have a field of their own.
-_NOT_TAGS = re.compile(r"service\.name$|telemetry\.sdk\.|host\.ip$")
-
-_IPV4 = re.compile(r"(\d{1,3}\.){3}\d{1,3}\Z")
+#: Header that carries the process's counts with each batch, see :class:`exporters.ledger.Report`.
+LEDGER_HEADER = "X-Lookout-Ledger"
 
 
-class _Remote(NamedTuple):
-    """Which tags tell of the other side, the most telling first."""
-
-    names: tuple[str, ...]
-    addresses: tuple[str, ...]
-    ports: tuple[str, ...]
+class _Encoder(Protocol):
+    def encode(self, records: Sequence[SpanRecord]) -> bytes: ...
 
 
-_CALLED = _Remote(
-    ("peer.service", "server.address", "net.peer.name", "peer.hostname", "peer.address"),
-    ("network.peer.address", "net.peer.ip", "net.sock.peer.addr", "peer.ipv4", "peer.ipv6"),
-    ("server.port", "network.peer.port", "net.peer.port", "peer.port"),
-)
-_CALLER = _Remote(
-    ("peer.service",),
-    ("client.address", *_CALLED.addresses),
-    ("client.port", "network.peer.port", "net.peer.port", "peer.port"),
-)
-_REMOTES = (None, _CALLER, _CALLED, _CALLED, _CALLED)
-_REMOTE_KEYS = frozenset(key for remote in (_CALLED, _CALLER) for keys in remote for key in keys)
+class ZipkinTransport:
+    """Zipkin v2 JSON, or protobuf, in compressed POSTs.
 
+    ``b3: 0`` asks an instrumented server not to trace the reporting of traces.
+    """
 
-class Endpoint(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """Who is at one end of a call."""
+    def __init__(
+        self,
+        client: HttpClient,
+        compression: Compression = "auto",
+        *,
+        encoder: _Encoder | None = None,
+        content_type: str = CONTENT_TYPE,
+        ledger: bool = True,
+    ) -> None:
+        self._client = client
+        self._encoder = encoder if encoder is not None else ZipkinEncoder()
+        self._content_type = content_type
+        self._compress = compressor(compression)
+        self._ledger = ledger
 
-    service_name: str | None = None
-    ipv4: str | None = None
-    ipv6: str | None = None
-    port: int = 0
+    def encode(self, records: Sequence[SpanRecord]) -> tuple[bytes, int]:
+        if not records and not self._ledger:
+            return b"", 0  # nothing to report
+        return self._encoder.encode(records), 0
 
+    def parcel(self, body: bytes) -> tuple[bytes, str, Mapping[str, str]]:
+        return self.packed(PATH, body, self._content_type)
 
-class Annotation(msgspec.Struct):
-    """An event; ``timestamp`` in microseconds since the epoch."""
+    def packed(
+        self, path: str, body: bytes, content_type: str
+    ) -> tuple[bytes, str, dict[str, str]]:
+        """Any body as it travels."""
+        encoding, compress = self._compress
+        headers = {"Content-Type": content_type, "b3": "0"}
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        return compress(body), path, headers
 
-    timestamp: int
-    value: str
+    def split(self, parcel: Parcel) -> Sequence[Parcel]:
+        if parcel.count < 2 or self._content_type != CONTENT_TYPE:
+            return ()
+        encoding = parcel.headers.get("Content-Encoding", "")
+        spans = msgspec.json.decode(decompress(encoding, parcel.body), type=list[msgspec.Raw])
+        middle = len(spans) // 2
+        return [self._part(parcel, spans[:middle]), self._part(parcel, spans[middle:])]
 
-
-class ZipkinSpan(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """One span of the v2 model; times in microseconds."""
-
-    trace_id: str
-    id: str
-    name: str | None = None
-    parent_id: str | None = None
-    kind: str | None = None
-    timestamp: int = 0
-    duration: int = 0
-    local_endpoint: Endpoint | None = None
-    remote_endpoint: Endpoint | None = None
-    annotations: list[Annotation] | None = None
-    tags: dict[str, str] | None = None
-    debug: bool = False
-    shared: bool = False
-
-
-class ZipkinEncoder:
-    """Turns span records into Zipkin v2 JSON arrays. Keeps one small cache; one per thread."""
-
-    def __init__(self) -> None:
-        self._json = msgspec.json.Encoder()
-        self._resources: dict[int, tuple[Resource, Endpoint, dict[str, str]]] = {}
-
-    def encode(self, records: Sequence[SpanRecord]) -> bytes:
-        """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
-        spans = [self.span(record) for record in records]
+    def deliver(self, parcel: Parcel, ledger: str, timeout_s: float) -> int:
+        headers = parcel.headers
+        if ledger and self._ledger:
+            headers = {**headers, LEDGER_HEADER: ledger}
         try:
-            return self._json.encode(spans)
-        except (UnicodeEncodeError, OverflowError, TypeError):
-            return self._json.encode(clean(msgspec.to_builtins(spans)))
+            self._client.post(parcel.path, parcel.body, headers, timeout_s)
+        except Refused as refusal:
+            if refusal.status != 415 or headers.get("Content-Encoding") != "zstd":
+                raise
+            self._fall_back_to_gzip(parcel)
+            return self.deliver(parcel, ledger, timeout_s)
+        return 0
 
-    def encode_each(self, records: Sequence[SpanRecord]) -> list[bytes]:
-        """One JSON object per record."""
-        return [self.encode((record,))[1:-1] for record in records]
+    def close(self) -> None:
+        self._client.close()
 
-    def span(self, record: SpanRecord) -> ZipkinSpan:
-        """The v2 model of one record."""
-        endpoint, shared_tags = self._resource(record.resource)
-        parent = record.parent_id
-        events = record.events
-        return ZipkinSpan(
-            f"{record.trace_id:032x}",
-            f"{record.span_id:016x}",
-            record.name,
-            f"{parent:016x}" if parent else None,
-            _KINDS[record.kind],
-            record.start_ns // 1000,
-            max(1, record.duration_ns // 1000),
-            endpoint,
-            _remote(record.kind, record.tags),
-            [_annotation(event) for event in events] if events else None,
-            _tags(record, shared_tags),
-            bool(record.flags & DEBUG),
-            bool(record.flags & SHARED),
+    def after_fork(self) -> None:
+        self._client.after_fork()
+
+    def _part(self, parcel: Parcel, spans: Sequence[msgspec.Raw]) -> Parcel:
+        body, path, headers = self.parcel(msgspec.json.encode(spans))
+        return replace(parcel, body=body, count=len(spans), path=path, headers=dict(headers))
+
+    def _fall_back_to_gzip(self, parcel: Parcel) -> None:
+        """The server does not know zstd: gzip from now on, this parcel included."""
+        self._compress = compressor("gzip")
+        parcel.body = self._compress[1](decompress("zstd", parcel.body))
+        parcel.headers["Content-Encoding"] = "gzip"
+
+
+class ZipkinDestination(Sender):
+    """Any Zipkin server: v2 JSON, or protobuf with the extra "otlp", to ``/api/v2/spans``.
+
+    Addresses may name that path. Raises ImportError for protobuf without its library.
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str] = "http://127.0.0.1:9411",
+        *,
+        name: str = "zipkin",
+        encoding: Literal["json", "protobuf"] = "json",
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        tls: Tls | None = None,
+        compression: Literal["gzip", "none"] = "gzip",
+        spill: str | os.PathLike[str] | None = None,
+        spill_bytes: int = 256_000_000,
+        limits: Limits | None = None,
+    ) -> None:
+        if encoding not in {"json", "protobuf"}:
+            raise ValueError(f"encoding must be json or protobuf, not {encoding!r}")
+        limits = limits if limits is not None else Limits()
+        listed = [urls] if isinstance(urls, str) else list(urls)
+        client = HttpClient(
+            [url.rstrip("/").removesuffix(PATH) for url in listed],
+            headers=headers,
+            token=token,
+            tls=tls,
+        )
+        super().__init__(
+            name,
+            _zipkin_transport(client, encoding, compression),
+            limits=limits,
+            backlog=Backlog(limits.memory_bytes, spill, spill_bytes),
         )
 
-    def _resource(self, resource: Resource) -> tuple[Endpoint, dict[str, str]]:
-        known = self._resources.get(id(resource))
-        if known is None or known[0] is not resource:
-            if len(self._resources) >= 64:
-                self._resources.clear()
-            known = (resource, _local(resource), _resource_tags(resource))
-            self._resources[id(resource)] = known
-        return known[1], known[2]
 
+def _zipkin_transport(
+    client: HttpClient, encoding: str, compression: Compression
+) -> ZipkinTransport:
+    if encoding == "json":
+        return ZipkinTransport(client, compression, ledger=False)
+    from .zipkin_proto3 import CONTENT_TYPE as PROTOBUF
+    from .zipkin_proto3 import ZipkinProtobufEncoder
 
-def _local(resource: Resource) -> Endpoint:
-    address = resource.attributes.get("host.ip")
-    ipv4 = address if isinstance(address, str) and _IPV4.match(address) else local_ipv4()
-    return Endpoint(resource.service_name or None, ipv4)
-
-
-def _resource_tags(resource: Resource) -> dict[str, str]:
-    return {
-        key: json_text(value)
-        for key, value in resource.attributes.items()
-        if not _NOT_TAGS.match(key)
-    }
-
-
-def _tags(record: SpanRecord, shared: dict[str, str]) -> dict[str, str] | None:
-    own = record.tags
-    tags = {k: v if type(v) is str else json_text(v) for k, v in own.items()} if own else {}
-    if shared:
-        tags = shared | tags
-    if record.status or record.links or record.scope or record.tracestate:
-        _add_the_rest(record, tags)
-    return tags or None
-
-
-def _add_the_rest(record: SpanRecord, tags: dict[str, str]) -> None:
-    if record.status == STATUS_ERROR:
-        tags["otel.status_code"] = "ERROR"
-        if record.status_text or tags.get("error", "false") == "false":
-            tags["error"] = record.status_text or "true"
-    elif record.status == STATUS_OK:
-        tags["otel.status_code"] = "OK"
-    if record.scope:
-        tags["otel.scope.name"] = record.scope
-    if record.tracestate:
-        tags["w3c.tracestate"] = record.tracestate
-    if record.links:
-        tags["otel.links"] = json_text([_link(link) for link in record.links])
-
-
-def _link(link: LinkRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "traceId": f"{link.trace_id:032x}",
-        "spanId": f"{link.span_id:016x}",
-    }
-    if link.tracestate:
-        fields["tracestate"] = link.tracestate
-    if link.attributes:
-        fields["attributes"] = dict(link.attributes)
-    return fields
-
-
-def _annotation(event: EventRecord) -> Annotation:
-    value = json_text({event.name: event.attributes}) if event.attributes else event.name
-    return Annotation(event.time_ns // 1000, value)
-
-
-def _remote(kind: int, tags: Mapping[str, Any] | None) -> Endpoint | None:
-    sources = _REMOTES[kind]
-    if sources is None or not tags or _REMOTE_KEYS.isdisjoint(tags):
-        return None
-    name = json_text(_first(tags, sources.names) or "")
-    address = json_text(_first(tags, sources.addresses) or "")
-    if not address and (_IPV4.match(name) or ":" in name):
-        name, address = "", name
-    return Endpoint(
-        name.lower() or None,
-        address if _IPV4.match(address) else None,
-        address if ":" in address else None,
-        _port(_first(tags, sources.ports)),
+    return ZipkinTransport(
+        client, compression, encoder=ZipkinProtobufEncoder(), content_type=PROTOBUF, ledger=False
     )
-
-
-def _first(tags: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    return next((tags[key] for key in keys if tags.get(key)), None)
-
-
-def _port(value: Any) -> int:
-    try:
-        port = int(value)
-    except (TypeError, ValueError):
-        return 0
-    return port if 0 < port < 65536 else 0

@@ -1,0 +1,229 @@
+"""Spans as Zipkin v2 JSON (https://zipkin.io/zipkin-api/#/default/post_spans).
+
+Zipkin's tags are strings: other values become their JSON text. Status, links, tracestate and
+instrumentation scope have no field of their own and travel as the tags OpenTelemetry's
+specification names for Zipkin (``error``, ``otel.status_code``, ``otel.scope.name``), and as
+``w3c.tracestate`` and ``otel.links`` (a JSON array).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ._host import local_ipv4
+from ._text import clean, json_text
+from .records import (
+    DEBUG,
+    KIND_NAMES,
+    SHARED,
+    STATUS_ERROR,
+    STATUS_OK,
+    EventRecord,
+    LinkRecord,
+    Resource,
+    SpanRecord,
+)
+
+CONTENT_TYPE = "application/json"
+PATH = "/api/v2/spans"
+
+_KINDS = (None, *KIND_NAMES[1:])  # Zipkin has no INTERNAL
+
+#: Resource attributes that say nothing of the service, or have a field of their own.
+_NOT_TAGS = re.compile(r"service\.name$|telemetry\.sdk\.|host\.ip$")
+
+_IPV4 = re.compile(r"(\d{1,3}\.){3}\d{1,3}\Z")
+
+
+class _Remote(NamedTuple):
+    """Which tags tell of the other side, the most telling first."""
+
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+    ports: tuple[str, ...]
+
+
+_CALLED = _Remote(
+    ("peer.service", "server.address", "net.peer.name", "peer.hostname", "peer.address"),
+    ("network.peer.address", "net.peer.ip", "net.sock.peer.addr", "peer.ipv4", "peer.ipv6"),
+    ("server.port", "network.peer.port", "net.peer.port", "peer.port"),
+)
+_CALLER = _Remote(
+    ("peer.service",),
+    ("client.address", *_CALLED.addresses),
+    ("client.port", "network.peer.port", "net.peer.port", "peer.port"),
+)
+_REMOTES = (None, _CALLER, _CALLED, _CALLED, _CALLED)
+_REMOTE_KEYS = frozenset(key for remote in (_CALLED, _CALLER) for keys in remote for key in keys)
+
+
+class Endpoint(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """Who is at one end of a call."""
+
+    service_name: str | None = None
+    ipv4: str | None = None
+    ipv6: str | None = None
+    port: int = 0
+
+
+class Annotation(msgspec.Struct):
+    """An event; ``timestamp`` in microseconds since the epoch."""
+
+    timestamp: int
+    value: str
+
+
+class ZipkinSpan(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """One span of the v2 model; times in microseconds."""
+
+    trace_id: str
+    id: str
+    name: str | None = None
+    parent_id: str | None = None
+    kind: str | None = None
+    timestamp: int = 0
+    duration: int = 0
+    local_endpoint: Endpoint | None = None
+    remote_endpoint: Endpoint | None = None
+    annotations: list[Annotation] | None = None
+    tags: dict[str, str] | None = None
+    debug: bool = False
+    shared: bool = False
+
+
+class ZipkinEncoder:
+    """Turns span records into Zipkin v2 JSON arrays. Keeps one small cache; one per thread."""
+
+    def __init__(self) -> None:
+        self._json = msgspec.json.Encoder()
+        self._resources: dict[int, tuple[Resource, Endpoint, dict[str, str]]] = {}
+
+    def encode(self, records: Sequence[SpanRecord]) -> bytes:
+        """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
+        spans = [self.span(record) for record in records]
+        try:
+            return self._json.encode(spans)
+        except (UnicodeEncodeError, OverflowError, TypeError):
+            return self._json.encode(clean(msgspec.to_builtins(spans)))
+
+    def encode_each(self, records: Sequence[SpanRecord]) -> list[bytes]:
+        """One JSON object per record."""
+        return [self.encode((record,))[1:-1] for record in records]
+
+    def span(self, record: SpanRecord) -> ZipkinSpan:
+        """The v2 model of one record."""
+        endpoint, shared_tags = self._resource(record.resource)
+        parent = record.parent_id
+        events = record.events
+        return ZipkinSpan(
+            f"{record.trace_id:032x}",
+            f"{record.span_id:016x}",
+            record.name,
+            f"{parent:016x}" if parent else None,
+            _KINDS[record.kind],
+            record.start_ns // 1000,
+            max(1, record.duration_ns // 1000),
+            endpoint,
+            _remote(record.kind, record.tags),
+            [_annotation(event) for event in events] if events else None,
+            _tags(record, shared_tags),
+            bool(record.flags & DEBUG),
+            bool(record.flags & SHARED),
+        )
+
+    def _resource(self, resource: Resource) -> tuple[Endpoint, dict[str, str]]:
+        known = self._resources.get(id(resource))
+        if known is None or known[0] is not resource:
+            if len(self._resources) >= 64:
+                self._resources.clear()
+            known = (resource, _local(resource), _resource_tags(resource))
+            self._resources[id(resource)] = known
+        return known[1], known[2]
+
+
+def _local(resource: Resource) -> Endpoint:
+    address = resource.attributes.get("host.ip")
+    ipv4 = address if isinstance(address, str) and _IPV4.match(address) else local_ipv4()
+    return Endpoint(resource.service_name or None, ipv4)
+
+
+def _resource_tags(resource: Resource) -> dict[str, str]:
+    return {
+        key: json_text(value)
+        for key, value in resource.attributes.items()
+        if not _NOT_TAGS.match(key)
+    }
+
+
+def _tags(record: SpanRecord, shared: dict[str, str]) -> dict[str, str] | None:
+    own = record.tags
+    tags = {k: v if type(v) is str else json_text(v) for k, v in own.items()} if own else {}
+    if shared:
+        tags = shared | tags
+    if record.status or record.links or record.scope or record.tracestate:
+        _add_the_rest(record, tags)
+    return tags or None
+
+
+def _add_the_rest(record: SpanRecord, tags: dict[str, str]) -> None:
+    if record.status == STATUS_ERROR:
+        tags["otel.status_code"] = "ERROR"
+        if record.status_text or tags.get("error", "false") == "false":
+            tags["error"] = record.status_text or "true"
+    elif record.status == STATUS_OK:
+        tags["otel.status_code"] = "OK"
+    if record.scope:
+        tags["otel.scope.name"] = record.scope
+    if record.tracestate:
+        tags["w3c.tracestate"] = record.tracestate
+    if record.links:
+        tags["otel.links"] = json_text([_link(link) for link in record.links])
+
+
+def _link(link: LinkRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "traceId": f"{link.trace_id:032x}",
+        "spanId": f"{link.span_id:016x}",
+    }
+    if link.tracestate:
+        fields["tracestate"] = link.tracestate
+    if link.attributes:
+        fields["attributes"] = dict(link.attributes)
+    return fields
+
+
+def _annotation(event: EventRecord) -> Annotation:
+    value = json_text({event.name: event.attributes}) if event.attributes else event.name
+    return Annotation(event.time_ns // 1000, value)
+
+
+def _remote(kind: int, tags: Mapping[str, Any] | None) -> Endpoint | None:
+    sources = _REMOTES[kind]
+    if sources is None or not tags or _REMOTE_KEYS.isdisjoint(tags):
+        return None
+    name = json_text(_first(tags, sources.names) or "")
+    address = json_text(_first(tags, sources.addresses) or "")
+    if not address and (_IPV4.match(name) or ":" in name):
+        name, address = "", name
+    return Endpoint(
+        name.lower() or None,
+        address if _IPV4.match(address) else None,
+        address if ":" in address else None,
+        _port(_first(tags, sources.ports)),
+    )
+
+
+def _first(tags: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((tags[key] for key in keys if tags.get(key)), None)
+
+
+def _port(value: Any) -> int:
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        return 0
+    return port if 0 < port < 65536 else 0

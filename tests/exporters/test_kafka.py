@@ -1,0 +1,166 @@
+"""Spans and metrics through a real Kafka broker: once, in the order of their key."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.backoff import Backoff
+from exporters.destination import Deadline
+from exporters.kafka import KafkaDestination
+from exporters.ledger import Ledger
+from exporters.sender import Limits
+
+aiokafka = pytest.importorskip("aiokafka")
+
+_spec = importlib.util.spec_from_file_location(
+    "kafka_broker", Path(__file__).with_name("kafka_broker.py")
+)
+assert _spec is not None and _spec.loader is not None
+kafka_broker = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(kafka_broker)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A running broker; skips where its parts are not there."""
+    if reason := kafka_broker.missing():
+        pytest.skip(reason)
+    started = kafka_broker.KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    started.start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def destination(broker: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    topic = request.node.name
+    made = KafkaDestination(
+        broker.address,
+        topic=topic,
+        limits=Limits(linger_s=0.01, batch_records=100, timeout_s=5.0),
+        request_timeout_ms=30_000,
+    )
+    made._backoff = Backoff(0.1, 0.5)
+    ledger = Ledger("shop")
+    made.open(ledger)
+    made.test_ledger = ledger  # type: ignore[attr-defined]
+    made.topic = topic  # type: ignore[attr-defined]
+    yield made
+    made.shutdown(Deadline(5))
+
+
+def send(destination: Any, records: list[Any]) -> None:
+    destination.test_ledger.create(len(records))
+    destination.accept(records)
+
+
+def consume(broker: Any, topic: str, count: int) -> list[Any]:
+    """Messages of a topic until ``count`` spans, or as many bodies, are there, and no more come."""
+
+    async def read() -> list[Any]:
+        consumer = aiokafka.AIOKafkaConsumer(
+            topic, bootstrap_servers=broker.address, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            messages: list[Any] = []
+            found = 0
+            quiet = 0
+            while quiet < 2:
+                batch = await consumer.getmany(timeout_ms=1_000 if found < count else 200)
+                for part in batch.values():
+                    messages += part
+                found = sum(size(message) for message in messages)
+                quiet = 0 if batch else quiet + 1
+            return messages
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(asyncio.wait_for(read(), 60))
+
+
+def size(message: Any) -> int:
+    body = json.loads(message.value)
+    return len(body) if isinstance(body, list) else 1
+
+
+def test_spans_arrive_once_in_the_order_of_their_key(
+    broker: Any, destination: Any, span: Any
+) -> None:
+    """The key is the trace id; the spans of a trace stay in order and come once."""
+    records = [span(trace_id=1 + n % 7, span_id=n) for n in range(1, 1001)]
+    send(destination, records)
+    assert destination.flush(Deadline(30))
+    messages = consume(broker, destination.topic, 1000)
+    by_trace: dict[str, list[int]] = {}
+    for message in sorted(messages, key=lambda m: (m.partition, m.offset)):
+        for each in json.loads(message.value):
+            assert each["traceId"] == message.key.decode()
+            by_trace.setdefault(each["traceId"], []).append(int(each["id"], 16))
+    assert sorted(n for ids in by_trace.values() for n in ids) == list(range(1, 1001))
+    assert all(ids == sorted(ids) for ids in by_trace.values())
+    headers = dict(messages[0].headers)
+    assert headers["content-type"] == b"application/json"
+    assert json.loads(headers["x-lookout-ledger"])["created"] == 1000
+    report = destination.test_ledger.report("kafka")
+    assert report.balanced
+    assert report.acknowledged == 1000
+
+
+def test_metrics_are_messages_as_they_are(broker: Any, destination: Any) -> None:
+    """A posted body is one message, with the key it was given."""
+    for number in range(3):
+        body = json.dumps({"n": number}).encode()
+        destination.post(destination.topic, body, "application/json", {"key": "shop"})
+    assert destination.flush(Deadline(30))
+    messages = consume(broker, destination.topic, 3)
+    assert [json.loads(message.value)["n"] for message in messages] == [0, 1, 2]
+    assert {message.key for message in messages} == {b"shop"}
+
+
+def test_too_large_messages_are_split(broker: Any, destination: Any, span: Any) -> None:
+    """A trace larger than a message is sent in parts; a span larger than one is counted."""
+    records = [span(span_id=n, tags={"blob": "x" * 300_000}) for n in range(1, 6)]
+    send(destination, records)
+    send(destination, [span(span_id=9, tags={"blob": "x" * 1_500_000})])
+    assert destination.flush(Deadline(30))
+    messages = consume(broker, destination.topic, 5)
+    ids = [int(each["id"], 16) for message in messages for each in json.loads(message.value)]
+    assert sorted(ids) == [1, 2, 3, 4, 5]
+    assert destination.test_ledger.report("kafka").dropped == {"too_large": 1}
+
+
+def test_nothing_is_lost_when_the_broker_is_killed(
+    broker: Any, destination: Any, span: Any, wait_until: Any
+) -> None:
+    """Broker killed and started again in the middle: every span is there, none twice."""
+    records = [span(trace_id=1 + n % 5, span_id=n) for n in range(1, 2001)]
+    send(destination, records[:1000])
+    wait_until(lambda: destination.account.acknowledged >= 100, 30)
+    broker.kill()
+    send(destination, records[1000:])
+    wait_until(lambda: destination.down, 30)
+    broker.start()
+    wait_until(lambda: destination.account.acknowledged == 2000, 60)
+    messages = consume(broker, destination.topic, 2000)
+    ids = [int(each["id"], 16) for message in messages for each in json.loads(message.value)]
+    assert sorted(ids) == list(range(1, 2001))
+    assert destination.test_ledger.report("kafka").balanced
+
+
+def test_a_broker_that_is_not_there_is_waited_for(span: Any, closed_port: int) -> None:
+    """Without a broker spans wait, and the exit keeps its deadline."""
+    made = KafkaDestination(f"127.0.0.1:{closed_port}", limits=Limits(timeout_s=1.0))
+    ledger = Ledger("shop")
+    made.open(ledger)
+    ledger.create(1)
+    made.accept([span()])
+    assert not made.shutdown(Deadline(1.0))
+    assert ledger.report("kafka").dropped == {"shutdown": 1}
