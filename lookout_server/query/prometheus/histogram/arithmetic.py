@@ -84,6 +84,8 @@ def reconcile(left: Histogram, right: Histogram) -> tuple[Histogram, Histogram]:
     if left.is_custom:
         bounds = common_bounds(left.custom_values, right.custom_values)
         return map_to_bounds(left, bounds), map_to_bounds(right, bounds)
+    if left.schema == right.schema and left.zero_threshold == right.zero_threshold:
+        return left, right
     while left.zero_threshold != right.zero_threshold:
         left = widen_zero(left, right.zero_threshold)
         right = widen_zero(right, left.zero_threshold)

@@ -34,11 +34,23 @@ def _fractions(schema: int) -> Counts:
 
 
 def exponential_bounds(schema: int, indices: Indices) -> Counts:
-    """The upper bounds of buckets of an exponential schema, as absolute values.
+    """The upper bounds of buckets of an exponential schema, as absolute values; not to be changed.
 
     The bound that would be 2**1024 is the largest finite number instead: the bucket behind it
     holds infinities.
     """
+    return _remembered_bounds(schema, indices.tobytes())
+
+
+# The histograms of a query share few layouts, and powers are dearer than a look-up.
+@lru_cache(maxsize=2048)
+def _remembered_bounds(schema: int, indices: bytes) -> Counts:
+    bounds = _exponential_bounds(schema, np.frombuffer(indices, dtype=np.int64))
+    bounds.setflags(write=False)
+    return bounds
+
+
+def _exponential_bounds(schema: int, indices: Indices) -> Counts:
     if schema < 0:
         exponents = indices << -schema
         bounds = _ldexp(np.ones(len(indices)), exponents)

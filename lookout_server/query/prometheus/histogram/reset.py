@@ -13,7 +13,6 @@ from .resolution import (
     map_to_bounds,
     reduce_resolution,
     widen_zero,
-    without_zero_bucket,
 )
 
 
@@ -36,9 +35,10 @@ def detect_reset(current: Histogram, previous: Histogram) -> bool:
     previous = widen_zero(previous, current.zero_threshold)
     if previous.zero_threshold != current.zero_threshold:
         return True
-    return current.zero_count < previous.zero_count or _decreased(
-        current, reduce_resolution(previous, current.schema)
-    )
+    if current.zero_count < previous.zero_count:
+        return True
+    previous = reduce_resolution(previous, current.schema)
+    return _decreased(current, previous)
 
 
 def stored_hints(series: Sequence[Histogram]) -> list[Histogram]:
@@ -86,13 +86,9 @@ def _custom_decreased(current: Histogram, previous: Histogram) -> bool:
 
 
 def _decreased(current: Histogram, previous: Histogram) -> bool:
-    """Whether any bucket of two histograms with the same layout has a lower count."""
-    return any(
-        _any_lower(without_zero_bucket(current, now), without_zero_bucket(previous, before))
-        for now, before in (
-            (current.positive, previous.positive),
-            (current.negative, previous.negative),
-        )
+    """Whether any bucket of two histograms with the same bounds has a lower count."""
+    return _any_lower(current.positive, previous.positive) or _any_lower(
+        current.negative, previous.negative
     )
 
 

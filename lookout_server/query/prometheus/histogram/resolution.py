@@ -108,6 +108,8 @@ def aligned(left: Buckets, right: Buckets) -> tuple[Indices, Counts, Counts]:
 
 def spread(buckets: Buckets, indices: Indices) -> Counts:
     """Counts at indices that include those of the buckets; 0 where there is no bucket."""
+    if buckets.indices is indices:
+        return buckets.counts
     counts = np.zeros(len(indices))
     counts[np.searchsorted(indices, buckets.indices)] = buckets.counts
     return counts
