@@ -57,6 +57,6 @@ def compile_pattern(pattern: str) -> Pattern:
     except UnicodeEncodeError:
         raise PatternError("error parsing regexp: invalid UTF-8") from None
     except re2.error as error:
-        reason, _, culprit = error.args[0].decode().partition(": ")
+        reason, _, culprit = error.args[0].decode("utf-8", "replace").partition(": ")
         named = _REASONS.get(reason, reason)
         raise PatternError(f"error parsing regexp: {named}: `{culprit}`") from None
