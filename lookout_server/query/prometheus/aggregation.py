@@ -13,7 +13,6 @@ from .errors import ExecutionError
 from .frame import Frame
 from .functions.over_time import row_quantiles
 from .histogram import describe
-from .histogram_aggregation import HistogramGroups
 from .numbers import format_float
 from .quoting import quote
 from .source import METRIC_NAME, BoolArray, Float64Array, Int64Array, Labels
@@ -36,18 +35,11 @@ class Groups:
     """The rows of a frame by group, groups in order of their first row."""
 
     def __init__(self, frame: Frame, key: Callable[[Labels], Labels]) -> None:
-        numbers: dict[Labels, int] = {}
-        known: dict[Labels, int] = {}
-        of = np.empty(len(frame), dtype=np.int64)
-        for row, labels in enumerate(frame.labels):
-            number = known.get(labels)
-            if number is None:
-                number = known[labels] = numbers.setdefault(key(labels), len(numbers))
-            of[row] = number
-        self.of = of
-        self.labels: list[Labels] = list(numbers)
-        self.order: Int64Array = np.argsort(of, kind="stable")
-        counts = np.bincount(of, minlength=len(self.labels))
+        numbering = Numbering(key)
+        self.of = numbering.of(frame)
+        self.labels = numbering.labels
+        self.order: Int64Array = np.argsort(self.of, kind="stable")
+        counts = np.bincount(self.of, minlength=len(self.labels))
         self.starts: Int64Array = np.cumsum(counts) - counts
 
     def __len__(self) -> int:
@@ -65,92 +57,66 @@ class Groups:
         return np.split(self.order, self.starts[1:])
 
 
-def aggregate(
+class Numbering:
+    """Numbers for the groups that turn up."""
+
+    def __init__(self, key: Callable[[Labels], Labels]) -> None:
+        self._key = key
+        self._numbers: dict[Labels, int] = {}
+        self._known: dict[Labels, int] = {}
+
+    @property
+    def labels(self) -> list[Labels]:
+        """The labels of all groups so far."""
+        return list(self._numbers)
+
+    def of(self, frame: Frame) -> Int64Array:
+        """The group of each row."""
+        found = np.empty(len(frame), dtype=np.int64)
+        for row, labels in enumerate(frame.labels):
+            number = self._known.get(labels)
+            if number is None:
+                number = self._numbers.setdefault(self._key(labels), len(self._numbers))
+                self._known[labels] = number
+            found[row] = number
+        return found
+
+
+def spread(
     node: Aggregate, frame: Frame, param: Float64Array | None, context: QueryContext
 ) -> Frame:
-    """One row per group for the operators that reduce a group to a number."""
+    """``stddev``, ``stdvar`` and ``quantile``: one row per group."""
     if not len(frame):
         return Frame.empty(frame.steps)
-    floats = _floats(node, frame, context)
+    floats = floats_of(node, frame, context)
     groups = Groups(floats, grouping(node))
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        values = _reduce(node.op, floats, groups, param)
+    if node.op is AggregateOp.QUANTILE:
+        assert param is not None
+        values = _quantile(floats, groups, param)
+    else:
+        values = _variance(floats, groups)
+        if node.op is AggregateOp.STDDEV:
+            values = np.sqrt(values)
     present = groups.reduce(np.logical_or, floats.present).astype(np.bool_)
     drop = groups.reduce(np.logical_or, floats.drop_name).astype(np.bool_)
-    result = Frame(groups.labels, values, present, drop)
-    if frame.histograms is not None and node.op in _TOTALS:
-        histograms = HistogramGroups(node, frame, context)
-        result = histograms.added_to(result, groups.members())
-    return result.pruned()
+    return Frame(groups.labels, values, present, drop).pruned()
 
 
-_TOTALS = frozenset({AggregateOp.SUM, AggregateOp.AVG})
-#: Operators for which a native histogram is a sample like any other.
-_ANY_SAMPLE = frozenset({AggregateOp.COUNT, AggregateOp.GROUP})
-
-
-def _floats(node: Aggregate, frame: Frame, context: QueryContext) -> Frame:
-    if frame.histograms is None or node.op in _ANY_SAMPLE:
+def floats_of(node: Aggregate, frame: Frame, context: QueryContext) -> Frame:
+    """The numbers of a frame, all rows kept; histograms are noted as ignored."""
+    if frame.histograms is None:
         return frame
-    if node.op not in _TOTALS and frame.is_histogram().any():
+    if frame.is_histogram().any():
         text = notes.histogram_ignored(node.op.value)
         context.annotations.info(text, node.expr.start)
     return Frame(frame.labels, frame.values, frame.is_float(), frame.drop_name)
 
 
-def _reduce(
-    op: AggregateOp, frame: Frame, groups: Groups, param: Float64Array | None
-) -> Float64Array:
-    present = frame.present
-    match op:
-        case AggregateOp.SUM:
-            return _row_sums(frame, groups).sums()
-        case AggregateOp.AVG:
-            return _means(frame, groups)
-        case AggregateOp.COUNT:
-            return groups.reduce(np.add, present.astype(np.float64))
-        case AggregateOp.GROUP:
-            return np.ones((len(groups), frame.steps))
-        case AggregateOp.MIN:
-            return groups.reduce(np.fmin, np.where(present, frame.values, np.nan))
-        case AggregateOp.MAX:
-            return groups.reduce(np.fmax, np.where(present, frame.values, np.nan))
-        case AggregateOp.STDVAR:
-            return _variance(frame, groups)
-        case AggregateOp.STDDEV:
-            return np.sqrt(_variance(frame, groups))
-        case AggregateOp.QUANTILE:
-            assert param is not None
-            return _quantile(frame, groups, param)
-        case _:
-            raise AssertionError(op)
-
-
-def _row_sums(frame: Frame, groups: Groups) -> RowSums:
-    values = frame.values if frame.present.all() else np.where(frame.present, frame.values, 0.0)
-    return RowSums(values, groups.of, len(groups))
-
-
-def _counts(frame: Frame, groups: Groups) -> Float64Array:
-    return groups.reduce(np.add, frame.present.astype(np.float64))
-
-
-def _means(frame: Frame, groups: Groups) -> Float64Array:
-    counts = _counts(frame, groups)
-    sums = _row_sums(frame, groups)
-    means = sums.means(counts)
-    overflown = np.isinf(sums.total)
-    if overflown.any():
-        # Dividing first cannot overflow, and leaves true infinities as they are.
-        share = np.where(frame.present, frame.values, 0.0) / counts[groups.of]
-        means = np.where(overflown, RowSums(share, groups.of, len(groups)).sums(), means)
-    return means
-
-
 def _variance(frame: Frame, groups: Groups) -> Float64Array:
-    counts = _counts(frame, groups)
-    means = _row_sums(frame, groups).means(counts)
-    away = np.where(frame.present, frame.values - means[groups.of], 0.0)
+    counts = groups.reduce(np.add, frame.present.astype(np.float64))
+    sums = RowSums(frame.steps)
+    sums.add(np.where(frame.present, frame.values, 0.0), groups.of, len(groups))
+    away = np.where(frame.present, frame.values - sums.means(counts)[groups.of], 0.0)
     return groups.reduce(np.add, away * away) / counts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from .annotations import Annotations
 from .errors import QueryCanceled, QueryTimeout, TooManySamples
 from .features import STABLE, Features
 from .matchers import Matcher
-from .source import Int64Array, SelectHints, SeriesBlock, SeriesSource
+from .source import Int64Array, PartedSource, SelectHints, SeriesBlock, SeriesSource
 
 
 class CancelToken:
@@ -39,6 +39,8 @@ class EngineOptions:
     timeout_s: float = 120.0
     #: Samples a query may hold at one moment.
     max_samples: int = 50_000_000
+    #: Samples a query asks its source for at once where it needs no more.
+    part_samples: int = 4_000_000
     #: Step of a subquery that names none.
     subquery_step_ms: int = 60_000
     #: Drop metric names at the end of a query rather than at each operation.
@@ -127,10 +129,30 @@ class QueryContext:
             self.check()
         return block
 
+    def select_parts(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hints: SelectHints
+    ) -> Iterator[SeriesBlock]:
+        """Ask the source for some series at a time, if it can answer so."""
+        key = (tuple(matchers), start_ms, end_ms, hints.skip_buckets)
+        if key in self._blocks or not isinstance(self.source, PartedSource):
+            yield self.select(matchers, start_ms, end_ms, hints)
+            return
+        parts = self.source.select_parts(matchers, start_ms, end_ms, hints)
+        block, following = next(parts, None), next(parts, None)
+        if block is not None and following is None:
+            self._blocks[key] = block  # all there is: the query may ask for it again
+        while block is not None:
+            self.check()
+            for warning in block.warnings:
+                self.annotations.plain_warning(warning)
+            yield block
+            block, following = following, next(parts, None)
+
     def hints(self, **parts: object) -> SelectHints:
         """Hints with what is left of the query's limits filled in."""
         return SelectHints(
             max_samples=self.options.max_samples,
+            part_samples=self.options.part_samples,
             timeout_s=max(0.0, self.deadline - time.monotonic()),
             **parts,  # type: ignore[arg-type]
         )

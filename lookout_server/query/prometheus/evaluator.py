@@ -12,7 +12,8 @@ from . import aggregation, matching, native, operators, ranges, ranking, selecto
 from .binary import Arithmetic
 from .context import QueryContext, Steps
 from .errors import ExecutionError
-from .frame import Frame
+from .fold import FOLDED, Fold
+from .frame import Frame, stacked
 from .functions import calls, extended
 from .ranges import RangeVector
 from .source import Float64Array
@@ -55,6 +56,23 @@ class Evaluator:
         assert isinstance(value, Frame)
         return value
 
+    def stream(self, expr: tree.Expr) -> Iterator[Frame]:
+        """The value of an expression of type instant vector, some series at a time.
+
+        Only where nothing needs to be known of all series together.
+        """
+        inner = tree.unwrap(expr)
+        if self._is_repeated(inner) or not self.context.options.delayed_name_removal:
+            yield self.vector(expr)
+            return
+        with self._inside(inner):
+            if isinstance(inner, tree.Call) and calls.is_ranged(inner):
+                yield from calls.ranged(self, inner)
+            elif isinstance(inner, tree.VectorSelector) and not inner.smoothed:
+                yield from self._selected(inner)
+            else:
+                yield self.vector(inner)
+
     def scalar(self, expr: tree.Expr) -> Float64Array:
         """The value of an expression of type scalar, one number per step."""
         value = self.evaluate(expr)
@@ -71,6 +89,15 @@ class Evaluator:
         assert isinstance(expr, tree.Subquery)
         with self._inside(expr):
             return self._subquery(expr)
+
+    def range_vectors(self, expr: tree.Expr) -> Iterator[RangeVector]:
+        """What :meth:`range_vector` gives, some series at a time."""
+        inner = tree.unwrap(expr)
+        if not isinstance(inner, tree.MatrixSelector):
+            yield self.range_vector(inner)
+            return
+        around = selectors.surroundings(self._path)
+        yield from selectors.range_parts(inner, self.steps, self.context, around)
 
     def instant(self, selector: tree.VectorSelector) -> selectors.Sampled:
         """The samples that an instant selector sees."""
@@ -129,7 +156,14 @@ class Evaluator:
         if selector.smoothed:
             around = selectors.surroundings(self._path)
             return extended.smooth(selector, self.steps, self.context, around)
-        return self.instant(selector).frame()
+        return stacked([Frame.empty(self.steps.count), *self._selected(selector)])
+
+    def _selected(self, selector: tree.VectorSelector) -> Iterator[Frame]:
+        around = selectors.surroundings(self._path)
+        for sampled in selectors.sample_parts(selector, self.steps, self.context, around):
+            frame = sampled.frame()
+            self.context.hold(int(frame.present.sum()))
+            yield frame
 
     def _subquery(self, node: tree.Subquery) -> RangeVector:
         ends = selectors.reference_times(node, self.steps, self.context)
@@ -187,6 +221,8 @@ class Evaluator:
             assert isinstance(label, str)
             aggregation.check_label_name(label)
             return aggregation.count_values(node, self.vector(node.expr), label)
+        if node.op in FOLDED:
+            return self._fold(node)
         param = None if node.param is None else self.scalar(node.param)
         frame = self.vector(node.expr)
         match node.op:
@@ -201,7 +237,15 @@ class Evaluator:
             case tree.AggregateOp.QUANTILE:
                 assert param is not None and node.param is not None
                 aggregation.check_quantile(param, node.param.start, self.context)
-        return aggregation.aggregate(node, frame, param, self.context)
+        return aggregation.spread(node, frame, param, self.context)
+
+    def _fold(self, node: tree.Aggregate) -> Frame:
+        fold = Fold(node, self.steps.count, self.context)
+        held = self.context.held
+        for frame in self.stream(node.expr):
+            fold.add(frame)
+            self.context.held = held
+        return fold.result()
 
 
 def is_step_invariant(expr: tree.Expr) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from . import annotations as notes
@@ -23,16 +25,15 @@ class HistogramGroups:
         self._context = context
         self._position = node.expr.start
         self._native = frame.is_histogram()
-        self._floats = frame.is_float()
 
-    def added_to(self, floats: Frame, members: list[Int64Array]) -> Frame:
-        """``floats`` (a row per group) with the histograms' totals in their cells.
+    def added_to(self, floats: Frame, members: Mapping[int, Int64Array]) -> Frame:
+        """``floats`` (a row per group) with the totals of each group's members in their cells.
 
         A cell to which both kinds contribute has no value, which is noted.
         """
         histograms: ObjectArray = np.full(floats.values.shape, None, dtype=object)
         present = floats.present.copy()
-        for group, rows in enumerate(members):
+        for group, rows in members.items():
             self._context.check()
             here = np.asarray(self._native[rows].any(axis=0))
             if here.any():
@@ -42,7 +43,7 @@ class HistogramGroups:
     def _group(
         self, rows: Int64Array, here: BoolArray, into: ObjectArray, present: BoolArray
     ) -> BoolArray:
-        mixed = here & self._floats[rows].any(axis=0)
+        mixed = here & present
         if mixed.any():
             self._context.annotations.warn(notes.MIXED_AGGREGATION, self._position)
         present = present & ~here

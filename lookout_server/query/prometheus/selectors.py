@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +95,17 @@ def sample_instant(
     return sample_at(selector.matchers, ends, steps, context, around)
 
 
+def sample_parts(
+    selector: tree.VectorSelector, steps: Steps, context: QueryContext, around: Surroundings
+) -> Iterator[Sampled]:
+    """What :func:`sample_instant` gives, some series at a time."""
+    ends = reference_times(selector, steps, context)
+    window = _instant_window(ends, context, around)
+    hints = _hints(context, steps, around, 0)
+    for block in context.select_parts(selector.matchers, *window, hints):
+        yield _sampled(block, ends, context, around)
+
+
 def sample_at(
     matchers: Sequence[Matcher],
     ends: Int64Array,
@@ -103,17 +114,26 @@ def sample_at(
     around: Surroundings,
 ) -> Sampled:
     """The newest samples within the lookback of given times."""
-    lookback = context.options.lookback_ms
-    block = context.select(
-        matchers,
-        int(ends.min()) - lookback - _more(context, around) + 1,
-        int(ends.max()),
-        _hints(context, steps, around, 0),
-    )
+    window = _instant_window(ends, context, around)
+    block = context.select(matchers, *window, _hints(context, steps, around, 0))
+    return _sampled(block, ends, context, around)
+
+
+def _instant_window(
+    ends: Int64Array, context: QueryContext, around: Surroundings
+) -> tuple[int, int]:
+    start = int(ends.min()) - context.options.lookback_ms - _more(context, around) + 1
+    return start, int(ends.max())
+
+
+def _sampled(
+    block: SeriesBlock, ends: Int64Array, context: QueryContext, around: Surroundings
+) -> Sampled:
     index = upper_bounds(block.timestamps, block.offsets, ends) - 1
     present = index >= block.offsets[:-1, None]
     if len(block.timestamps):
-        present &= block.timestamps.take(index, mode="clip") > ends - lookback
+        oldest = ends - context.options.lookback_ms
+        present &= block.timestamps.take(index, mode="clip") > oldest
         stale = is_stale(block.values)
         if stale.any():
             present &= ~stale.take(index, mode="clip")
@@ -127,24 +147,55 @@ def select_range(
     selector: tree.MatrixSelector, steps: Steps, context: QueryContext, around: Surroundings
 ) -> RangeVector:
     """The windows of a range selector, widened for the anchored and smoothed modifiers."""
-    inner = selector.selector
-    ends = reference_times(inner, steps, context)
-    lookback = context.options.lookback_ms
-    before = lookback if inner.anchored or inner.smoothed else 0
-    after = lookback if inner.smoothed else 0
-    block = context.select(
-        inner.matchers,
-        int(ends.min()) - selector.range_ms - before - _more(context, around) + 1,
-        int(ends.max()) + after,
-        _hints(context, steps, around, selector.range_ms),
-    )
-    context.total += len(block.timestamps)
-    if around.skip_buckets:
-        block = native.totals_only(block)
-    vector = ranges.from_block(
-        block, steps.times, ends, selector.range_ms, starts=context.options.start_timestamps
-    )
-    return replace(vector, before_ms=before, after_ms=after)
+    windows = _Windows(selector, steps, context, around)
+    block = context.select(selector.selector.matchers, *windows.span, windows.hints)
+    return windows.over(block)
+
+
+def range_parts(
+    selector: tree.MatrixSelector, steps: Steps, context: QueryContext, around: Surroundings
+) -> Iterator[RangeVector]:
+    """What :func:`select_range` gives, some series at a time."""
+    windows = _Windows(selector, steps, context, around)
+    matchers = selector.selector.matchers
+    for block in context.select_parts(matchers, *windows.span, windows.hints):
+        yield windows.over(block)
+
+
+class _Windows:
+    """The windows of a range selector, whatever series they are over."""
+
+    def __init__(
+        self,
+        selector: tree.MatrixSelector,
+        steps: Steps,
+        context: QueryContext,
+        around: Surroundings,
+    ) -> None:
+        inner, lookback = selector.selector, context.options.lookback_ms
+        self._steps, self._context, self._around = steps, context, around
+        self._range_ms = selector.range_ms
+        self._ends = reference_times(inner, steps, context)
+        self._before = lookback if inner.anchored or inner.smoothed else 0
+        self._after = lookback if inner.smoothed else 0
+        self.hints = _hints(context, steps, around, selector.range_ms)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last time of which samples are seen."""
+        more = self._range_ms + self._before + _more(self._context, self._around)
+        return int(self._ends.min()) - more + 1, int(self._ends.max()) + self._after
+
+    def over(self, block: SeriesBlock) -> RangeVector:
+        """The windows over some series."""
+        self._context.total += len(block.timestamps)
+        if self._around.skip_buckets:
+            block = native.totals_only(block)
+        starts = self._context.options.start_timestamps
+        vector = ranges.from_block(
+            block, self._steps.times, self._ends, self._range_ms, starts=starts
+        )
+        return replace(vector, before_ms=self._before, after_ms=self._after)
 
 
 def _more(context: QueryContext, around: Surroundings) -> int:

@@ -7,9 +7,9 @@ all series in flat arrays, cut into series by ``offsets``. Kernels work on the f
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class SelectHints:
     by: bool = False  # ``grouping`` is of ``by`` (else of ``without``)
     #: More samples than this fail the query: a source may stop early by raising TooManySamples.
     max_samples: int = 50_000_000
+    #: How many samples the engine would like to see at once.
+    part_samples: int = 4_000_000
     #: Seconds left of the query's timeout.
     timeout_s: float = 120.0
     #: Native histograms' buckets will not be looked at (``histogram_count`` and the like).
@@ -96,6 +98,24 @@ class SeriesSource(Protocol):
 
         Both ends belong to the range. Series without a sample in it may be left out.
         Raises ``errors.TooManySamples``, ``errors.QueryTimeout`` or ``errors.StorageError``.
+        """
+
+
+@runtime_checkable
+class PartedSource(SeriesSource, Protocol):
+    """A source that can answer in parts, so that no query need hold all its samples at once."""
+
+    def select_parts(
+        self,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        hints: SelectHints,
+    ) -> Iterator[SeriesBlock]:
+        """What :meth:`SeriesSource.select` answers, some series at a time.
+
+        Every series is in one part, with all its samples; a part holds about
+        ``hints.part_samples`` of them. The next part is read when it is asked for.
         """
 
 
@@ -148,8 +168,30 @@ class MemorySource:
         hints: SelectHints,
     ) -> SeriesBlock:
         """See :meth:`SeriesSource.select`."""
-        found = [s for s in self._series if _matches(matchers, dict(s.labels))]
-        return block_of([_cut(s, start_ms, end_ms) for s in found])
+        return block_of(self._found(matchers, start_ms, end_ms))
+
+    def select_parts(
+        self,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        hints: SelectHints,
+    ) -> Iterator[SeriesBlock]:
+        """See :meth:`PartedSource.select_parts`."""
+        part: list[MemorySeries] = []
+        samples = 0
+        for series in self._found(matchers, start_ms, end_ms):
+            part.append(series)
+            samples += len(series.timestamps)
+            if samples >= hints.part_samples:
+                yield block_of(part)
+                part, samples = [], 0
+        if part:
+            yield block_of(part)
+
+    def _found(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[MemorySeries]:
+        found = (s for s in self._series if _matches(matchers, dict(s.labels)))
+        return [_cut(series, start_ms, end_ms) for series in found]
 
 
 def block_of(series: Sequence[MemorySeries]) -> SeriesBlock:

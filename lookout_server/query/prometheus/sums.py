@@ -163,17 +163,25 @@ def window_means(
 
 
 class RowSums:
-    """Compensated sums of the rows of a matrix by group, kept as value and compensation."""
+    """Compensated sums of the rows of matrices by group, kept as value and compensation."""
 
-    def __init__(self, values: Float64Array, group_of: Int64Array, groups: int) -> None:
-        steps = values.shape[1]
-        self.total = np.zeros((groups, steps))
-        self.compensation = np.zeros((groups, steps))
-        with np.errstate(invalid="ignore", over="ignore"):
-            if steps >= 32 or len(values) <= 64:
-                self._row_by_row(values, group_of)
-            else:
-                self._by_halves(values, group_of)
+    def __init__(self, steps: int) -> None:
+        self.total = np.zeros((0, steps))
+        self.compensation = np.zeros((0, steps))
+
+    def add(self, values: Float64Array, group_of: Int64Array, groups: int) -> None:
+        """Add rows; ``groups`` is how many groups there are now."""
+        self.total = grown(self.total, groups, 0.0)
+        self.compensation = grown(self.compensation, groups, 0.0)
+        if values.shape[1] >= 32 or len(values) <= 64:
+            self._row_by_row(values, group_of)
+        else:
+            self._by_halves(values, group_of)
+
+    def scale(self, factor: float) -> None:
+        """Multiply what has been summed."""
+        self.total *= factor
+        self.compensation *= factor
 
     def _row_by_row(self, values: Float64Array, group_of: Int64Array) -> None:
         for row, group in enumerate(group_of.tolist()):
@@ -195,21 +203,27 @@ class RowSums:
             keep = np.ones(len(groups), dtype=np.bool_)
             keep[left + 1] = False
             groups, totals, errors = groups[keep], totals[keep], errors[keep]
-        self.total[groups] = totals
-        self.compensation[groups] = errors
+        total, error = two_sum(self.total[groups], totals)
+        self.total[groups] = total
+        self.compensation[groups] += error + errors
 
     def sums(self) -> Float64Array:
         """The sums."""
-        with np.errstate(invalid="ignore"):
-            total = self.total + self.compensation
+        total = self.total + self.compensation
         return np.where(np.isfinite(self.total), total, self.total)
 
     def means(self, counts: Float64Array) -> Float64Array:
         """The sums by ``counts``, dividing both parts as Prometheus does."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            exact = self.total / counts + self.compensation / counts
-            means: Float64Array = np.where(np.isfinite(self.total), exact, self.total / counts)
-        return means
+        exact = self.total / counts + self.compensation / counts
+        return np.where(np.isfinite(self.total), exact, self.total / counts)
+
+
+def grown(matrix: Float64Array, rows: int, fill: float) -> Float64Array:
+    """``matrix`` with so many rows, new ones filled."""
+    if len(matrix) == rows:
+        return matrix
+    new = np.full((rows - len(matrix), matrix.shape[1]), fill)
+    return np.concatenate([matrix, new])
 
 
 def _rank_within(groups: Int64Array) -> Int64Array:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lookout_server.query.prometheus.engine import Engine
 
 from . import scripts
 
@@ -22,8 +25,13 @@ def _engine(path: Path) -> Any:
     return scripts.type_and_unit_engine() if is_typed else scripts.engine()
 
 
+def _parted(path: Path) -> Any:
+    """An engine that sees one series at a time where it can."""
+    return Engine(replace(_engine(path).options, part_samples=1))
+
+
 def _failures(path: Path, ask: Any, wanted: Any = lambda _: True, **judging: Any) -> list[str]:
-    tools, engine = scripts.tools(), _engine(path)
+    tools, engine = scripts.tools(), judging.pop("engine", None) or _engine(path)
     loaded, source = None, None
     failures = []
     for case in tools.cases(path):
@@ -41,6 +49,12 @@ def _failures(path: Path, ask: Any, wanted: Any = lambda _: True, **judging: Any
 def test_answers_are_those_of_prometheus(path: Path) -> None:
     """Values, labels, errors, warnings and infos are what Prometheus' scripts demand."""
     assert _failures(path, scripts.ask) == []
+
+
+@pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
+def test_series_in_parts_make_no_difference(path: Path) -> None:
+    """A source that answers some series at a time gets the same answers."""
+    assert _failures(path, scripts.ask, engine=_parted(path)) == []
 
 
 @pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from .. import annotations as notes
 from .. import info, labelsets, tree
 from ..errors import ExecutionError
-from ..frame import Frame
+from ..frame import Frame, stacked
 from ..ranges import RangeVector
 from ..source import BoolArray, Float64Array
-from . import extended, histograms, labels, ranged
+from . import extended, histograms, labels
+from . import ranged as ranged_functions
 from .elementwise import CALENDAR, ELEMENTWISE
 from .rate import overlapping_starts
 
@@ -38,7 +39,7 @@ def call(evaluator: Evaluator, node: tree.Call) -> Value:
         return _elementwise(evaluator, node)
     if name in CALENDAR:
         return _calendar(evaluator, node)
-    if name in ranged.RANGED:
+    if is_ranged(node):
         return _ranged(evaluator, node)
     raise ExecutionError(f"unknown function with name {name}")
 
@@ -71,26 +72,50 @@ def _calendar(evaluator: Evaluator, node: tree.Call) -> Frame:
     return _unnamed(evaluator, frame.with_values(kernel(frame.values, ())))
 
 
-def _ranged(evaluator: Evaluator, node: tree.Call) -> Frame:
+def is_ranged(node: tree.Call) -> bool:
+    """Whether a call is of a function of range vectors that :func:`ranged` computes."""
+    return node.function.name in ranged_functions.RANGED
+
+
+def ranged(evaluator: Evaluator, node: tree.Call) -> Iterator[Frame]:
+    """A function of range vectors, some series at a time."""
     name = node.function.name
     at = next(i for i, arg in enumerate(node.args) if _is_range(arg))
     args = [evaluator.scalar(arg) for i, arg in enumerate(node.args) if i != at]
     source = tree.unwrap(node.args[at])
     _check_modifier(name, source)
-    vector = evaluator.range_vector(source)
     position = node.args[0].start
+    for vector in evaluator.range_vectors(source):
+        result = _ranged_part(evaluator, name, source, vector, args, position)
+        yield result.pruned().without_names(evaluator.context.options.delayed_name_removal)
+
+
+def _ranged(evaluator: Evaluator, node: tree.Call) -> Frame:
+    parts = [Frame.empty(evaluator.steps.count), *ranged(evaluator, node)]
+    result = stacked(parts)
+    return result if evaluator.context.options.delayed_name_removal else result.merged()
+
+
+def _ranged_part(
+    evaluator: Evaluator,
+    name: str,
+    source: tree.Expr,
+    vector: RangeVector,
+    args: list[Float64Array],
+    position: int,
+) -> Frame:
     context = evaluator.context
     if _is_extended(source) and name in _SMOOTHED:
         assert isinstance(source, tree.MatrixSelector)
         result = extended.rates(vector, name, source, position, context)
     else:
-        result = ranged.evaluate(name, vector, args, position, context)
+        result = ranged_functions.evaluate(name, vector, args, position, context)
     if name == "quantile_over_time" and len(result):
         _check_quantiles(evaluator, args[0], result, position)
     if name in ("rate", "increase"):
         _check_counters(evaluator, result, position)
         _check_starts(evaluator, vector, position)
-    return _unnamed(evaluator, result.pruned())
+    return result
 
 
 def _is_range(arg: tree.Expr) -> bool:
@@ -153,7 +178,7 @@ def _first_or_last(evaluator: Evaluator, node: tree.Call) -> Frame:
     _check_modifier(node.function.name, source)
     vector = evaluator.range_vector(source)
     last = node.function.name == "last_over_time"
-    return ranged.first_or_last(vector, last=last).pruned()
+    return ranged_functions.first_or_last(vector, last=last).pruned()
 
 
 def _absent(evaluator: Evaluator, node: tree.Call) -> Frame:
