@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
 
+from ..metric import Tags
 from ..registry import Registry
+from ..snapshot import Snapshot
 from .text import OpenMetricsRenderer, TextRenderer
 
 
@@ -29,13 +32,35 @@ class Answer(NamedTuple):
         return headers
 
 
-class Exposition:
-    """Answers scrapes of one registry in the format and encoding the client prefers."""
+FORMATS = ("text", "openmetrics", "protobuf")
 
-    def __init__(self, registry: Registry) -> None:
+
+class Renderer(Protocol):
+    """One exposition format."""
+
+    @property
+    def content_type(self) -> str:
+        """What the format is called in HTTP."""
+
+    def render(self, snapshots: Iterable[Snapshot], common_tags: Tags = ()) -> bytes:
+        """The exposition of ``snapshots``, every series with ``common_tags`` besides its own."""
+
+
+class Exposition:
+    """Answers scrapes of one registry in the format and encoding the client prefers.
+
+    ``formats`` are the formats to choose from: text, openmetrics, protobuf. What the client
+    asks for beyond them is answered in the first.
+    """
+
+    def __init__(self, registry: Registry, formats: Sequence[str] = FORMATS) -> None:
         self.registry = registry
-        self._text = TextRenderer()
-        self._openmetrics = OpenMetricsRenderer()
+        self._renderers: dict[str, Renderer] = {}
+        for name in formats:
+            media_type, make = _FORMATS[name]
+            renderer = make()
+            if renderer is not None:
+                self._renderers[media_type] = renderer
 
     def answer(self, accept: str = "", accept_encoding: str = "") -> Answer:
         """The current values, in the best format that ``accept`` allows."""
@@ -45,13 +70,38 @@ class Exposition:
             return Answer(gzip.compress(body, 1, mtime=0), renderer.content_type, "gzip")
         return Answer(body, renderer.content_type)
 
-    def _renderer(self, accept: str) -> TextRenderer:
-        best = max(
-            preferences(accept),
-            key=lambda choice: choice[1],
-            default=("text/plain", 1.0, {}),
-        )
-        return self._openmetrics if best[0] == "application/openmetrics-text" else self._text
+    def _renderer(self, accept: str) -> Renderer:
+        choices = [
+            choice
+            for choice in preferences(accept)
+            if choice[0] in self._renderers and _is_metric_family(choice[2])
+        ]
+        best = max(choices, key=lambda choice: choice[1], default=None)
+        return self._renderers[best[0]] if best else next(iter(self._renderers.values()))
+
+
+def _is_metric_family(parameters: dict[str, str]) -> bool:
+    """Whether protobuf, if asked for, is meant to be the message and the framing there is."""
+    return (
+        parameters.get("proto", "io.prometheus.client.MetricFamily")
+        == "io.prometheus.client.MetricFamily"
+        and parameters.get("encoding", "delimited") == "delimited"
+    )
+
+
+def _protobuf() -> Renderer | None:
+    try:
+        from .protobuf import ProtobufRenderer
+    except ImportError:
+        return None
+    return ProtobufRenderer()
+
+
+_FORMATS: dict[str, tuple[str, Callable[[], Renderer | None]]] = {
+    "text": ("text/plain", TextRenderer),
+    "openmetrics": ("application/openmetrics-text", OpenMetricsRenderer),
+    "protobuf": ("application/vnd.google.protobuf", _protobuf),
+}
 
 
 def preferences(accept: str) -> list[tuple[str, float, dict[str, str]]]:
