@@ -19,7 +19,16 @@ from typing import Any
 _log = logging.getLogger("lookout")
 
 SAMPLERS = ("always", "never", "ratio", "rate", "k_in_100", "rules")
-PROPAGATORS = ("tracecontext", "baggage", "b3", "b3multi", "jaeger", "sofa")
+PROPAGATORS = (
+    "tracecontext",
+    "baggage",
+    "b3",
+    "b3multi",
+    "jaeger",
+    "sofa",
+    "sofab3",
+    "sofatext",
+)
 _OTEL_SAMPLERS = {
     "always_on": "always",
     "always_off": "never",

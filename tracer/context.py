@@ -74,7 +74,9 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
         self._previous = previous = _get()
         value = self._value
         if isinstance(value, Span) and previous is not value and not hasattr(value, "_base"):
+            # Whatever is current has these two.
             value._base = base_of(previous)
+            value._prev = None
         _set(value)
         return value if isinstance(value, Span) else None
 
@@ -105,6 +107,6 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 def injectable() -> Span | SpanContext | None:
     """What an outgoing call should carry: the current span itself where that says it all."""
     value = _get()
-    if type(value) is Span and type(getattr(value, "_prev", None)) is not _Left:
+    if type(value) is Span and type(value._prev) is not _Left:
         return value
     return current_context()

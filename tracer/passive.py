@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _get = current.get
 _set = current.set
 _EMPTY = current.EMPTY
+_Context = type(_EMPTY)
 
 #: Two threads that ask an unsampled trace for its id at once must get the same one. Taken only
 #: where such an id is wanted, which is once per outgoing call.
@@ -162,8 +163,10 @@ class PassiveSpan(Span):
         previous = _get()
         if previous is not self:
             self._prev = previous
-            if previous is not _EMPTY:
-                self._base = base_of(previous)
+            if type(previous) is not _Context:
+                self._base = previous._base
+            else:
+                self._base = previous if previous is _EMPTY else base_of(previous)
             _set(self)
         return self
 
@@ -175,7 +178,7 @@ class PassiveSpan(Span):
     ) -> None:
         if _get() is self:
             previous = self._prev
-            if previous is not _EMPTY:
+            if type(previous) is not _Context and type(previous._prev) is _Left:
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None
@@ -264,7 +267,5 @@ def unsampled(
     span.name = name
     span._root = root
     span._carried = carried
-    note = tracer.pipeline.note_unsampled
-    if note is not None:
-        note()
+    tracer.pipeline.note_unsampled()
     return span

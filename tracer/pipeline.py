@@ -33,6 +33,7 @@ class Pipeline:
     __slots__ = (
         "bits",
         "clock",
+        "drop_all",
         "emit",
         "enabled",
         "ids",
@@ -80,7 +81,7 @@ class Pipeline:
         limits: SpanLimits | None = None,
         join: bool = False,
         record_unsampled: bool = False,
-        note_unsampled: Callable[[], Any] | None = None,
+        note_unsampled: Callable[[], Any] = int,
     ) -> None:
         """Set every part anew; what is not named takes its default.
 
@@ -103,6 +104,9 @@ class Pipeline:
     def set_sampler(self, sampler: Sampler) -> None:
         """Decide with ``sampler`` from now on."""
         self.sampler = sampler
+        self.drop_all = (
+            self.enabled and not self.record_unsampled and getattr(sampler, "keeps_no_root", False)
+        )
         self.keep_all = self.enabled and getattr(sampler, "keeps_every_root", False)
 
     def set_ids(self, ids: IdGenerator) -> None:

@@ -60,6 +60,8 @@ class AlwaysOn:
 class AlwaysOff:
     """Keeps no trace, whatever a caller decided."""
 
+    keeps_no_root = True
+
     def sample(
         self,
         trace_id: int,
@@ -93,6 +95,7 @@ class Ratio:
         self.ratio = ratio
         self._rejected_below = (1 << RANDOM_BITS) - round(ratio * (1 << RANDOM_BITS))
         self.keeps_every_root = ratio == 1.0
+        self.keeps_no_root = ratio == 0.0
 
     def sample(
         self,
@@ -114,6 +117,7 @@ class ParentBased:
     def __init__(self, root: Sampler) -> None:
         self.root = root
         self.keeps_every_root = getattr(root, "keeps_every_root", False)
+        self.keeps_no_root = getattr(root, "keeps_no_root", False)
 
     def sample(
         self,

@@ -31,6 +31,7 @@ MAX_RPC_ID = 255  # characters; SOFA stops at 100 levels
 _get = current.get
 _set = current.set
 _EMPTY = current.EMPTY
+_Context = type(_EMPTY)
 
 
 class _Closed(dict[Any, Any]):
@@ -302,10 +303,10 @@ class Span:
         previous = _get()
         if previous is not self:
             self._prev = previous
-            if previous is _EMPTY:
-                self._base = previous
+            if type(previous) is not _Context:
+                self._base = previous._base  # a span: whatever is current has one
             else:
-                self._base = base_of(previous)
+                self._base = previous if previous is _EMPTY else base_of(previous)
             _set(self)
         return self
 
@@ -321,7 +322,7 @@ class Span:
         # task then changes nothing there, and there is no token to be used in a wrong context.
         if _get() is self:
             previous = self._prev
-            if previous is not _EMPTY:
+            if type(previous) is not _Context and type(previous._prev) is _Left:
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None

@@ -142,3 +142,32 @@ class SpanContext:
             f"SpanContext(trace_id={format_trace_id(self.trace_id)}, "
             f"span_id={format_span_id(self.span_id)}, sampled={self.sampled})"
         )
+
+
+_new = object.__new__
+
+
+def remote(
+    trace_id: int,
+    span_id: int,
+    sampled: bool | None,
+    debug: bool = False,
+    parent_id: int = 0,
+) -> SpanContext:
+    """A context that arrived from another process; the usual result of reading headers.
+
+    Sets the slots itself: a call with eleven named arguments takes three times as long.
+    """
+    context: SpanContext = _new(SpanContext)
+    context.trace_id = trace_id
+    context.span_id = span_id
+    context.sampled = sampled
+    context.debug = debug
+    context.parent_id = parent_id
+    context.tracestate = ""
+    context.baggage = None
+    context.is_remote = True
+    context.random = False
+    context.rpc_id = ""
+    context.sofa_trace_id = ""
+    return context

@@ -13,7 +13,7 @@ from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, StatusCode, kind_of
 from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
 from .pipeline import Pipeline
-from .sampling import KEEP, Decision
+from .sampling import DROP, KEEP, Decision
 from .span import _CLOSED, INHERITED, Span, context_of, outlasting
 from .span_context import Carried, SpanContext
 from .values import text
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _get = current.get
 _EMPTY = current.EMPTY
 _INTERNAL = SpanKind.INTERNAL
+_ALL = ~0
 _UNSET = StatusCode.UNSET
 
 
@@ -91,6 +92,8 @@ class Tracer:
             span._rpc = "0"
         elif type(above) is PassiveSpan:
             return unsampled(self, name, above._root or above, above._carried)
+        elif pipeline.drop_all and (above is _EMPTY or above is None):
+            return unsampled(self, name, None, None)
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
         span._tracer = self
@@ -117,9 +120,21 @@ class Tracer:
         start_ns: int | None,
     ) -> Span:
         """Every start but that below a recorded span and that of a root that is always kept."""
-        if not self.pipeline.enabled:
+        pipeline = self.pipeline
+        if not pipeline.enabled:
             return NOOP
         try:
+            if above is _EMPTY and not pipeline.record_unsampled:
+                # A root whose sampler must be asked: mostly there is nothing more to do.
+                trace_id = pipeline.bits(128) or 1
+                decision = pipeline.sampler.sample(trace_id, name, kind, tags, None)
+                if decision is DROP:
+                    passive = unsampled(self, name, None, None)
+                    passive._known_trace_id = trace_id
+                    return passive
+                span = self._root(trace_id, decision, None, name, kind)
+                _complete(span, tags, links, start_ns)
+                return span
             parent, carried = _resolve(above)
             if isinstance(parent, Span):
                 return self._start_below(name, kind, parent, carried, tags, links, start_ns)
@@ -176,18 +191,31 @@ class Tracer:
             if known:
                 passive._known_span_id = pipeline.bits(64) or 1
             return passive
+        span = self._root(trace_id, decision, carried, name, kind)
+        if remote:
+            span.flags = _flags_of(pipeline, decision, remote, known)
+            if known:
+                self._place_below(span, remote, kind)
+        _complete(span, tags, links, start_ns)
+        return span
+
+    def _root(
+        self,
+        trace_id: int,
+        decision: Decision,
+        carried: Carried | None,
+        name: str,
+        kind: SpanKind,
+    ) -> Span:
         span = Span()
         span.trace_id = trace_id
         span._sid = 0
         span.parent_id = 0
-        span.flags = _flags_of(pipeline, decision, remote, known)
+        span.flags = self.pipeline.root_flags & (_ALL if decision.sampled else ~SAMPLED)
         span._carried = carried
         span._index = 0
         span._rpc = "0"
-        if remote and known:
-            self._place_below(span, remote, kind)
         _begin(span, self, name, kind)
-        _complete(span, tags, links, start_ns)
         if decision.tags:
             span.set_tags(decision.tags)
         return span

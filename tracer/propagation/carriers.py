@@ -9,11 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-#: Gives every value of a header, by lower-case name, in order.
-Getter = Callable[[str], list[str]]
-#: Puts a header, replacing one of that name.
-Setter = Callable[[str, str], None]
-
 
 def _text(value: Any) -> str | None:
     if type(value) is str:
@@ -30,35 +25,52 @@ def _texts(value: Any) -> list[str]:
     return [] if text is None else [text]
 
 
-def values(carrier: Any, name: str) -> list[str]:
-    """Every value of header ``name`` (lower case) in ``carrier``, in order; names in any case."""
+#: The headers of tracing by lower-case name; each a text, or a list of them where it is repeated.
+Headers = Mapping[str, Any]
+
+_NAMES = frozenset(
+    {
+        *("traceparent", "tracestate", "baggage", "uber-trace-id", "sftc_head", "b3"),
+        *("x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags"),
+        *("sofa-traceid", "sofatraceid", "sofa-rpcid", "sofarpcid"),
+        *("sofapenattrs", "syspenattrs", "samp"),
+    }
+)
+_PREFIXES = ("uberctx-", "baggage-")
+
+
+def headers(carrier: Any) -> Headers:
+    """The headers in ``carrier`` that concern tracing, names in any case. Never raises."""
+    if type(carrier) is dict and _is_lower(carrier):
+        return carrier
+    found: dict[str, Any] = {}
+    for name, value in items(carrier):
+        if name in _NAMES or name.startswith(_PREFIXES):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _is_lower(carrier: dict[Any, Any]) -> bool:
+    """Whether all names are in lower case already, as an ASGI or our own carrier's are."""
     try:
-        if isinstance(carrier, Mapping):
-            if name in carrier:
-                return _texts(carrier[name])
-            found: list[str] = []
-            for key in carrier:
-                if isinstance(key, (str, bytes)) and len(key) == len(name) and _name(key) == name:
-                    found += _texts(carrier[key])
-            return found
-        return [
-            text
-            for key, value in carrier or ()
-            if isinstance(key, (str, bytes)) and len(key) == len(name) and _name(key) == name
-            for text in _texts(value)
-        ]
-    except Exception:  # not a carrier at all
-        return []
+        return all(map(str.islower, carrier))
+    except TypeError:  # a name that is no text
+        return False
 
 
-def first(carrier: Any, name: str) -> str | None:
+def first(headers: Headers, name: str) -> str | None:
     """The first value of header ``name``, None without one."""
-    if type(carrier) is dict:  # the everyday case: a plain dict with the lower-case name
-        value = carrier.get(name)
-        if type(value) is str:
-            return value
-    found = values(carrier, name)
+    value = headers.get(name)
+    if value is None or type(value) is str:
+        return value
+    found = _texts(value)
     return found[0] if found else None
+
+
+def values(headers: Headers, name: str) -> list[str]:
+    """Every value of header ``name``, in order."""
+    value = headers.get(name)
+    return [] if value is None else _texts(value)
 
 
 def items(carrier: Any) -> Iterable[tuple[str, str]]:

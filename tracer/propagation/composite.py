@@ -10,6 +10,8 @@ from ..baggage import Baggage
 from ..span_context import SpanContext
 from . import carriers
 from .b3 import B3Multi, B3Single
+from .jaeger import Jaeger
+from .sofa import Sofa, SofaB3, SofaText
 from .source import Propagator, Put, Source
 from .w3c import TraceContext, W3CBaggage
 
@@ -17,13 +19,16 @@ from .w3c import TraceContext, W3CBaggage
 class Composite:
     """Reads with each of ``readers`` until one finds ids; writes with all of ``writers``.
 
-    Baggage is gathered from all readers. A decision without ids counts only when no reader found
-    ids.
+    A decision without ids counts only where no reader finds ids. Items of a ``baggage`` header
+    are added to those of the format that was found, whose own items win.
     """
 
     def __init__(self, readers: Iterable[Propagator], writers: Iterable[Propagator]) -> None:
         self.readers = tuple(readers)
         self.writers = tuple(writers)
+        self._baggage_only = [reader for reader in self.readers if type(reader) is W3CBaggage]
+        self._write = tuple(writer.write for writer in self.writers)
+        self._identity = [reader for reader in self.readers if type(reader) is not W3CBaggage]
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -32,26 +37,36 @@ class Composite:
 
     def extract(self, carrier: Any) -> SpanContext | None:
         """The context that arrived in ``carrier``; None where there is none. Never raises."""
+        headers = carriers.headers(carrier)
         found: SpanContext | None = None
-        baggage: Baggage | None = None
-        for reader in self.readers:
-            context = reader.extract(carrier)
+        for reader in self._identity:
+            context = reader.read(headers)
             if context is None:
                 continue
-            baggage = _merged(baggage, context.baggage)
-            if found is None or (not found.trace_id and context.trace_id):
-                found = context if found is None or context.sampled is not None else found
-                found = context if context.trace_id else found
-        if found is None or found.baggage is baggage:
-            return found
-        return found.with_baggage(baggage)
+            if context.trace_id:
+                found = context
+                break
+            found = found or context
+        for reader in self._baggage_only if "baggage" in headers else ():
+            items = reader.read(headers)
+            if items is not None:
+                merged = _merged(found.baggage if found else None, items.baggage)
+                found = (found or items).with_baggage(merged)
+        return found
 
     def inject(self, carrier: Any, source: Source, put: Put | None = None) -> None:
         """Write ``source`` into ``carrier``. Never raises."""
-        put = put or carriers.setter_for(carrier)
         try:
-            for writer in self.writers:
-                writer.inject(carrier, source, put)
+            if put is None:
+                if type(carrier) is dict:
+                    for write in self._write:
+                        for name, value in write(source):
+                            carrier[name] = value
+                    return
+                put = carriers.setter_for(carrier)
+            for write in self._write:
+                for name, value in write(source):
+                    put(carrier, name, value)
         except Exception:  # a carrier that cannot be written to
             return
 
@@ -72,6 +87,10 @@ BY_NAME: dict[str, type[Propagator]] = {
     "baggage": W3CBaggage,
     "b3": B3Single,
     "b3multi": B3Multi,
+    "jaeger": Jaeger,
+    "sofa": Sofa,
+    "sofab3": SofaB3,
+    "sofatext": SofaText,
 }
 
 

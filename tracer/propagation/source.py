@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..baggage import Baggage
 from ..span_context import SpanContext
+from .carriers import Headers
 
 Put = Callable[[Any, str, str], None]  # (carrier, header name, value)
 
@@ -40,10 +41,10 @@ class Propagator(Protocol):
         """Names of the headers it may write."""
         ...
 
-    def extract(self, carrier: Any) -> SpanContext | None:
+    def read(self, headers: Headers) -> SpanContext | None:
         """The context found; None where there is none or it is malformed. Never raises."""
         ...
 
-    def inject(self, carrier: Any, source: Source, put: Put) -> None:
-        """Write ``source`` into ``carrier`` with ``put``."""
+    def write(self, source: Source) -> Sequence[tuple[str, str]]:
+        """The headers, names and values, that say what ``source`` is."""
         ...

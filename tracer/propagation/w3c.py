@@ -3,20 +3,20 @@
 https://www.w3.org/TR/trace-context-2/ and https://www.w3.org/TR/baggage/
 """
 
-# ruff: noqa: UP031  ("%016x" takes 60 % of the time of an f-string here)
-
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from binascii import unhexlify
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
 from exporters.records import SAMPLED
 
 from ..baggage import MAX_BYTES, MAX_MEMBERS, Baggage
-from ..span_context import RANDOM, SpanContext
+from ..span_context import RANDOM, SpanContext, remote
 from . import carriers
+from .carriers import Headers
 from .source import Source
 
 TRACEPARENT = "traceparent"
@@ -25,36 +25,37 @@ BAGGAGE = "baggage"
 
 _MAX_STATE_MEMBERS = 32
 _OWS = " \t"
+_READ_FLAGS = {f"{flags:02x}": flags for flags in range(256)}
 
+_VERSION_00 = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 # A version above 00 may have more after another hyphen; ff is invalid.
-_LATER = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.DOTALL)
+_LATER = re.compile(
+    r"(?!00|ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL
+).fullmatch
 # Level 2 allows "@" anywhere after the first character and 256 characters in all.
 _STATE_MEMBER = re.compile(
     r"[a-z0-9][_0-9a-z\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
+_STATE = re.compile(rf"{_STATE_MEMBER.pattern}(?:,{_STATE_MEMBER.pattern}){{0,31}}")
 # RFC 7230 token; section 3.2.1 of W3C Baggage.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def parse_traceparent(value: str) -> tuple[int, int, int] | None:
     """(trace id, parent id, flags) of a traceparent, None when it is not valid."""
-    value = value.strip(_OWS)
-    if len(value) == 55 and value[:3] == "00-" and value[35] == "-" and value[52] == "-":
-        # bytes.fromhex refuses everything but hex digits and spaces; a space makes it too short.
-        try:
-            raw = bytes.fromhex(value[3:35] + value[36:52] + value[53:])
-        except ValueError:
+    if len(value) != 55 or value[:3] != "00-" or value[35] != "-" or value[52] != "-":
+        value = value.strip(_OWS)
+        if not _VERSION_00(value) and not _LATER(value):
             return None
-        if len(raw) != 25 or value != value.lower():
-            return None
-        trace_id = int.from_bytes(raw[:16], "big")
-        span_id = int.from_bytes(raw[16:24], "big")
-        return (trace_id, span_id, raw[24]) if trace_id and span_id else None
-    found = _LATER.fullmatch(value)
-    if found is None or found[1] in ("ff", "00"):
+    try:  # unhexlify refuses all but hex digits, of which upper-case ones are left to refuse
+        trace_id = int.from_bytes(unhexlify(value[3:35]), "big")
+        span_id = int.from_bytes(unhexlify(value[36:52]), "big")
+        flags = _READ_FLAGS[value[53:55]]
+    except (ValueError, KeyError):
         return None
-    trace_id, span_id = int(found[2], 16), int(found[3], 16)
-    return (trace_id, span_id, int(found[4], 16)) if trace_id and span_id else None
+    if not trace_id or not span_id or value != value.lower():
+        return None
+    return trace_id, span_id, flags
 
 
 def parse_tracestate(headers: list[str]) -> str:
@@ -116,52 +117,57 @@ def extract(carrier: Any) -> SpanContext | None:
 
     Exactly one traceparent counts: with two nothing is trusted.
     """
-    header = carriers.first(carrier, TRACEPARENT)
-    if header is None or (type(carrier) is not dict and _is_repeated(carrier, TRACEPARENT)):
+    return read(carriers.headers(carrier))
+
+
+def read(headers: Headers) -> SpanContext | None:
+    """:func:`extract` of headers that were sorted out already."""
+    header = headers.get(TRACEPARENT)
+    if header is None:
         return None
+    if type(header) is not str:
+        found = carriers.values(headers, TRACEPARENT)
+        if len(found) != 1:
+            return None
+        header = found[0]
     parsed = parse_traceparent(header)
     if parsed is None:
         return None
     trace_id, span_id, flags = parsed
-    states = carriers.values(carrier, TRACESTATE)
-    return SpanContext(
-        trace_id,
-        span_id,
-        sampled=flags & 1 == 1,
-        random=flags & 2 == 2,
-        tracestate=parse_tracestate(states) if states else "",
-        is_remote=True,
-    )
+    context = remote(trace_id, span_id, flags & 1 == 1)
+    context.random = flags & 2 == 2
+    state = headers.get(TRACESTATE)
+    if state is not None:
+        # Usually one header in canonical form: one match tells.
+        if type(state) is str and _STATE.fullmatch(state):
+            context.tracestate = state
+        else:
+            context.tracestate = parse_tracestate(carriers.values(headers, TRACESTATE))
+    return context
 
 
-def _is_repeated(carrier: Any, name: str) -> bool:
-    return len(carriers.values(carrier, name)) > 1
-
-
-def inject(carrier: Any, source: Source, put: Callable[[Any, str, str], None]) -> None:
-    """Write ``traceparent``, and ``tracestate`` where there is one."""
-    flags = source.flags
-    put(
-        carrier,
-        TRACEPARENT,
-        "00-%032x-%016x-0%d"
-        % (source.trace_id, source.span_id, flags & SAMPLED | (flags & RANDOM and 2)),
-    )
+def write(source: Source) -> Sequence[tuple[str, str]]:
+    """``traceparent``, and ``tracestate`` where there is one."""
+    # bytes.hex takes two thirds of the time of any number formatting.
+    trace = source.trace_id.to_bytes(16, "big").hex()
+    span = source.span_id.to_bytes(8, "big").hex()
+    parent = f"00-{trace}-{span}-{_FLAGS[source.flags & _WRITTEN]}"
     state = source.tracestate
     if state:
-        put(carrier, TRACESTATE, state)
+        return (TRACEPARENT, parent), (TRACESTATE, state)
+    return ((TRACEPARENT, parent),)
+
+
+_WRITTEN = SAMPLED | RANDOM
+_FLAGS = {0: "00", SAMPLED: "01", RANDOM: "02", SAMPLED | RANDOM: "03"}
 
 
 class TraceContext:
     """The propagator ``tracecontext``."""
 
     fields = (TRACEPARENT, TRACESTATE)
-
-    def extract(self, carrier: Any) -> SpanContext | None:
-        return extract(carrier)
-
-    def inject(self, carrier: Any, source: Source, put: Callable[[Any, str, str], None]) -> None:
-        inject(carrier, source, put)
+    read = staticmethod(read)
+    write = staticmethod(write)
 
 
 class W3CBaggage:
@@ -169,12 +175,13 @@ class W3CBaggage:
 
     fields = (BAGGAGE,)
 
-    def extract(self, carrier: Any) -> SpanContext | None:
-        headers = carriers.values(carrier, BAGGAGE)
-        baggage = parse_baggage(headers) if headers else None
+    def read(self, headers: Headers) -> SpanContext | None:
+        found = carriers.values(headers, BAGGAGE)
+        baggage = parse_baggage(found) if found else None
         return SpanContext(0, 0, sampled=None, baggage=baggage, is_remote=True) if baggage else None
 
-    def inject(self, carrier: Any, source: Source, put: Callable[[Any, str, str], None]) -> None:
+    def write(self, source: Source) -> Sequence[tuple[str, str]]:
         baggage = source.baggage
-        if baggage and (header := format_baggage(baggage)):
-            put(carrier, BAGGAGE, header)
+        if not baggage or not (header := format_baggage(baggage)):
+            return []
+        return [(BAGGAGE, header)]
