@@ -77,7 +77,7 @@ class PrefixSums:
     """Sums of stretches of series, each in constant time."""
 
     def __init__(self, values: Float64Array, offsets: Int64Array) -> None:
-        self._offsets = offsets
+        self._values = values
         odd = ~(np.abs(values) < _LARGE)
         self._odd = values if odd.any() else None
         calm = values if self._odd is None else np.where(odd, 0.0, values)
@@ -91,7 +91,8 @@ class PrefixSums:
         lost = self._errors[high] - self._errors[low]
         result = total + (error + lost)
         doubtful = np.abs(result) < _TRUSTED_SHARE * self._scale[:, None]
-        doubtful &= (total != 0) | (lost != 0)  # the sum of zeros is zero beyond doubt
+        if doubtful.any():  # the sum of zeros is zero beyond doubt
+            doubtful &= _counted(self._values != 0, low - shift, high - shift)
         if self._odd is not None:
             self._resolve_odd(result, doubtful, low - shift, high - shift)
         return result, doubtful
