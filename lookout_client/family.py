@@ -25,7 +25,8 @@ class Definition:
 
     ``keys`` are the tag keys that :meth:`~lookout_client.bound.Meter.tagged` takes values for;
     ``meta`` are tags that describe without being identity; ``bounds`` are upper bucket bounds;
-    ``group`` is the mixin that the metric is a component of.
+    ``group`` is the mixin that the metric is a component of. ``verbatim`` is for names that are
+    Prometheus' already.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Definition:
     bounds: tuple[float, ...] = ()
     priority: Priority = Priority.NORMAL
     group: str = ""
+    verbatim: bool = False
 
     def __str__(self) -> str:
         unit = f" in {self.unit}" if self.unit else ""

@@ -434,11 +434,12 @@ def _merge(snapshots: dict[str, Snapshot], other: Snapshot) -> None:
     known = snapshots.setdefault(name, other)
     if known is other:
         return
-    if known.definition.kind is other.definition.kind:
+    same = known.definition.kind is other.definition.kind
+    if same and known.definition.bounds == other.definition.bounds:
         tags = {point.tags for point in known.points}
         known.points.extend(point for point in other.points if point.tags not in tags)
     else:
-        snapshots[f"{name}\0{other.definition.kind.value}"] = other
+        snapshots[f"{name}\0{other.definition}{other.definition.bounds}"] = other
 
 
 def _compatible(existing: Definition, wanted: Definition) -> bool:

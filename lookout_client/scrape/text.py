@@ -61,6 +61,8 @@ def _has_no_buckets(definition: Definition) -> bool:
 
 def family_name(definition: Definition) -> str:
     """The Prometheus name of the metric, as the text format 0.0.4 announces it."""
+    if definition.verbatim:
+        return definition.name
     kind = prometheus_type(definition)
     mtype = definition.mtype if kind == "gauge" else kind
     return prometheus_name(definition.name, definition.unit, mtype)
