@@ -352,6 +352,10 @@ WITH_FEATURES = [
         "1:1: parse error: anchored modifier is not supported for subqueries",
     ),
     ("1 smoothed", "1:1: parse error: smoothed modifier not implemented"),
+    (
+        "a[step()::5m]",
+        "1:11: parse error: unexpected repeated colon in duration expression",
+    ),
     ("a[5m/0]", "1:5: parse error: division by zero"),
     ("a[5m%0s]", "1:5: parse error: modulo by zero"),
     (
