@@ -40,7 +40,7 @@ def format_float(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    return _without_exponent(repr(value))
+    return _without_exponent(repr(float(value)))  # NumPy's floats have a repr of their own
 
 
 def _without_exponent(text: str) -> str:
@@ -70,5 +70,5 @@ def format_go(value: float) -> str:
 
 def _digits(value: float) -> int:
     """How many significant digits the shortest text for a number has."""
-    mantissa = repr(abs(value)).partition("e")[0]
+    mantissa = repr(abs(float(value))).partition("e")[0]
     return len(mantissa.replace(".", "").strip("0"))

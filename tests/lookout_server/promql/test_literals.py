@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,7 @@ def test_printed_numbers_read_back(value: float) -> None:
         (math.inf, "+Inf", "+Inf"),
         (-math.inf, "-Inf", "-Inf"),
         (math.nan, "NaN", "NaN"),
+        (np.float64(2.5), "2.5", "2.5"),
     ],
 )
 def test_numbers_print_as_in_go(value: float, fixed: str, short: str) -> None:
