@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from .self_metrics import Reading, age_seconds
 
 if TYPE_CHECKING:
-    from .app import Collector
+    from .collector import Collector
 
 
 def routes(server: Collector) -> list[BaseRoute]:

@@ -7,12 +7,14 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 
-from .app import Collector
+from .app import application, services
+from .collector import Collector
 from .protocol import TimedProtocol
+from .server import Service
 
 log = logging.getLogger("lookout")
 
@@ -20,11 +22,21 @@ log = logging.getLogger("lookout")
 class _Server(uvicorn.Server):
     """Says when it is ready, and exits 0 after SIGTERM instead of dying of it."""
 
-    address = ""
+    def __init__(self, config: uvicorn.Config, address: str, services: Sequence[Service]) -> None:
+        super().__init__(config)
+        self._address = address
+        self._services = services
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        for service in self._services:
+            await service.start()
         await super().startup(sockets)
-        print(f"lookout is ready on {self.address}", flush=True)
+        print(f"lookout is ready on {self._address}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for service in self._services:
+            await service.stop()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -48,12 +60,13 @@ def run(collector: Collector, listening: socket.socket) -> None:
         head_timeout = config.body_timeout
 
     options = uvicorn.Config(
-        collector.asgi(),
+        application(collector),
         http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
         ssl_certfile=config.tls_cert,
@@ -63,8 +76,8 @@ def run(collector: Collector, listening: socket.socket) -> None:
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     options.load()  # reads the certificate
-    server = _Server(options)
-    server.address = _address(listening, "https" if config.tls_cert else "http")
+    address = _address(listening, "https" if config.tls_cert else "http")
+    server = _Server(options, address, services(collector))
     collector.start()
     try:
         server.run(sockets=[listening])

@@ -11,14 +11,14 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .http import Refused
+from .server import Right
 
-Right = Literal["read", "write", "admin"]
 RIGHTS = ("read", "write", "admin")
 DEFAULT_TENANT = "default"
 TENANT_HEADER = "x-scope-orgid"
@@ -93,46 +93,67 @@ def _digest(where: str, table: Mapping[str, Any]) -> bytes:
     raise TokensInvalid(f"{where}: either token or sha256 (64 lower-case hex digits) is needed")
 
 
-class Security:
-    """ASGI middleware: finds the tenant and refuses what the token does not allow."""
+class Gate:
+    """Finds the tenant of a request and refuses what its token does not allow."""
 
-    def __init__(self, app: ASGIApp, multitenancy: bool, tokens: Sequence[Token] | None) -> None:
-        self._app = app
+    def __init__(self, multitenancy: bool, tokens: Sequence[Token] | None) -> None:
         self._multitenancy = multitenancy
         self._tokens = tokens
+
+    def authorize(self, headers: Mapping[str, str], right: Right) -> str:
+        """The tenant. Raises Refused (400 its name, 401 no tenant or token, 403 no right)."""
+        token = self._authenticated(headers)
+        tenant = tenant_of(headers) if self._multitenancy else DEFAULT_TENANT
+        _check(token, tenant, right)
+        return tenant
+
+    def authorize_without_tenant(self, headers: Mapping[str, str], right: Right) -> None:
+        """The same for what is no tenant's."""
+        _check(self._authenticated(headers), None, right)
+
+    def _authenticated(self, headers: Mapping[str, str]) -> Token | None:
+        """The token presented; None where none is needed."""
+        if self._tokens is None:
+            return None
+        presented = _presented(headers.get("authorization", ""))
+        digest = hashlib.sha256(presented.encode()).digest()
+        for token in self._tokens:
+            if presented and hmac.compare_digest(token.digest, digest):
+                return token
+        raise Refused(401, "a valid token is needed: Authorization: Bearer TOKEN")
+
+
+def _check(token: Token | None, tenant: str | None, right: Right) -> None:
+    if token is not None and not token.allows(tenant, right):
+        where = f" for tenant {tenant}" if tenant else ""
+        raise Refused(403, f"the token {token.name!r} has no right to {right}{where}")
+
+
+class Security:
+    """ASGI middleware around a :class:`Gate`."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                self._check(scope)
+                self._admit(scope)
             except Refused as refused:
                 await refused.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
-        path = scope["path"]
-        if _OPEN.fullmatch(path) or scope["method"] == "OPTIONS":
+    def _admit(self, scope: Scope) -> None:
+        path, method = scope["path"], scope["method"]
+        if _OPEN.fullmatch(path) or method == "OPTIONS":
             return
-        headers = Headers(scope=scope)
-        right = right_for(scope["method"], path)
-        token = self._authenticated(headers) if self._tokens is not None else None
-        if _NO_TENANT_NEEDED.fullmatch(path) or right == "admin":
-            tenant = None
+        headers, right = Headers(scope=scope), right_for(method, path)
+        if _NO_TENANT_NEEDED.fullmatch(path) and right == "read":
+            self._gate.authorize_without_tenant(headers, right)
         else:
-            tenant = tenant_of(headers) if self._multitenancy else DEFAULT_TENANT
-            scope.setdefault("state", {})["tenant"] = tenant
-        if token is not None and not token.allows(tenant, right):
-            where = f" for tenant {tenant}" if tenant else ""
-            raise Refused(403, f"the token {token.name!r} has no right to {right}{where}")
-
-    def _authenticated(self, headers: Headers) -> Token:
-        presented = _presented(headers.get("authorization", ""))
-        digest = hashlib.sha256(presented.encode()).digest()
-        for token in self._tokens or ():
-            if presented and hmac.compare_digest(token.digest, digest):
-                return token
-        raise Refused(401, "a valid token is needed: Authorization: Bearer TOKEN")
+            scope.setdefault("state", {})["tenant"] = self._gate.authorize(headers, right)
 
 
 def right_for(method: str, path: str) -> Right:
@@ -144,7 +165,7 @@ def right_for(method: str, path: str) -> Right:
     return "write"
 
 
-def tenant_of(headers: Headers) -> str:
+def tenant_of(headers: Mapping[str, str]) -> str:
     """The tenant named by the request. Raises Refused (401 none, 400 no valid name)."""
     tenant = headers.get(TENANT_HEADER)
     if not tenant:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 if TYPE_CHECKING:
-    from .app import Collector
+    from .collector import Collector
 
 #: A gauge that is read when scraped: (name, help, label names, () -> (label values, value)).
 Reading = Iterable[tuple[tuple[str, ...], float]]

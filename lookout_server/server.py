@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 from starlette.requests import Request
@@ -11,6 +11,9 @@ from starlette.requests import Request
 from .config import ServerConfig
 from .signal import Receipt, Rows
 from .store.port import Limits, Store
+
+#: What a bearer token may allow.
+Right = Literal["read", "write", "admin"]
 
 
 class Intake(Protocol):
@@ -23,6 +26,19 @@ class Intake(Protocol):
         """
 
 
+class Service(Protocol):
+    """Something that runs beside the HTTP API: a gRPC port, a Kafka consumer, a scraper.
+
+    A module of the collector's table may export ``services(server) -> list[Service]``.
+    """
+
+    async def start(self) -> None:
+        """Begin, on the event loop. OSError or ValueError ends the collector with their text."""
+
+    async def stop(self) -> None:
+        """End: take nothing more, have what was taken accepted or given back."""
+
+
 class Server(Protocol):
     """What a module with routes may use: ``routes(server) -> list[BaseRoute]``."""
 
@@ -32,6 +48,12 @@ class Server(Protocol):
 
     def tenant(self, request: Request) -> str:
         """The request's tenant, already checked by the middleware."""
+
+    def authorize(self, headers: Mapping[str, str], right: Right) -> str:
+        """The tenant of a request that did not come over HTTP (header names in lower case).
+
+        Raises Refused (400, 401 or 403) as the middleware would.
+        """
 
     async def fetch(
         self,

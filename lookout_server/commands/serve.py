@@ -8,7 +8,6 @@ import logging
 import os
 import resource
 import socket
-import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def _bind(config: ServerConfig) -> socket.socket:
 
 def _serve(config: ServerConfig, listening: socket.socket) -> None:
     # Here, not above: `lookout serve --help` and a bad flag need none of the database.
-    from ..app import Collector
+    from ..collector import Collector
     from ..journal import JournalError
     from ..runner import run
     from ..security import TokensInvalid
@@ -93,8 +92,8 @@ def _serve(config: ServerConfig, listening: socket.socket) -> None:
         fail(error)
     try:
         run(collector, listening)
-    except ssl.SSLError as error:
-        fail(f"cannot use the certificate {config.tls_cert}: {error}")
+    except (OSError, ValueError) as error:  # a certificate, or a service's port
+        fail(error)
     sys.stdout.flush()
 
 

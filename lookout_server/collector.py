@@ -1,0 +1,132 @@
+"""The collector: its parts put together, opened in order and closed in the other one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from starlette.requests import Request
+
+from . import health
+from .config import ServerConfig
+from .intake import JournalIntake
+from .janitor import Janitor
+from .journal import Journal
+from .metrics import MetricSignal
+from .reconcile import Reconciliation
+from .security import Gate, load_tokens
+from .self_metrics import SelfMetrics
+from .server import Right
+from .spans import SpanSignal
+from .stages import staged
+from .store.migrations import migrate
+from .store.opening import dialect, open_store
+from .store.port import Limits
+from .store.split import time_columns
+from .writer import Bounds, Pace, Writer
+
+_SETTLE_SECONDS = 3.0
+_MARKS = itertools.count(1)
+
+
+class Collector:
+    """The parts, put together. See :class:`.server.Server`."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Open everything. Raises StoreError, JournalError, TokensInvalid or StageError."""
+        self.config = config
+        self.metrics = SelfMetrics()
+        self.reconciliation = Reconciliation()
+        tokens = load_tokens(config.tokens_file) if config.tokens_file else None
+        self.gate = Gate(config.multitenancy, tokens)
+        signals = (SpanSignal(config), MetricSignal(config))
+        decoders = {signal.name: staged(signal, config.stages) for signal in signals}
+        self.journal = Journal(
+            config.data_dir / "journal.sqlite", config.journal_sync, config.journal_max
+        )
+        self.journal.drop_accounts(self.reconciliation.restore(self.journal.accounts()))
+        self.store = open_store(config)
+        schema = dialect(config, self.store)
+        migrate(self.store, schema)
+        self.writers = {
+            signal.name: Writer(
+                signal,
+                decoders[signal.name],
+                self.journal,
+                self.store,
+                self.metrics,
+                pace=Pace(config.batch_rows, config.batch_seconds, config.pending_rows),
+                bounds=_bounds(config, signal.name),
+                time_columns=time_columns(),
+                stored=self.reconciliation.stored,
+            )
+            for signal in signals
+        }
+        self.intake = JournalIntake(
+            config, self.journal, self.writers, decoders, self.metrics, self.reconciliation
+        )
+        self.janitor = Janitor(config, self.store, schema, self.journal)
+        self._readers = ThreadPoolExecutor(config.readers, "lookout-reader")
+        health.observe(self)
+
+    def start(self) -> None:
+        """Begin to write, with what the journal holds from before."""
+        for writer in self.writers.values():
+            writer.start(self.journal.last)
+        self.janitor.start()
+
+    def stop(self) -> bool:
+        """Write what waits and close; True when nothing had to stay in the journal."""
+        self.intake.draining = True
+        self.janitor.stop()
+        written = [writer.stop() for writer in self.writers.values()]
+        self._readers.shutdown(cancel_futures=True)
+        self.journal.close()
+        self.store.close()
+        return all(written)
+
+    def tenant(self, request: Request) -> str:
+        """The request's tenant, already checked by the middleware."""
+        return str(request.state.tenant)
+
+    def authorize(self, headers: Mapping[str, str], right: Right) -> str:
+        """The tenant of a request that did not come over HTTP. Raises Refused."""
+        return self.gate.authorize(headers, right)
+
+    async def fetch(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> pa.Table:
+        """:meth:`Store.fetch` on a reader thread; cancelled with the request."""
+        mark = f"lookout-{next(_MARKS)}"
+        loop = asyncio.get_running_loop()
+        fetch = partial(self.store.fetch, sql, parameters, limits, mark)
+        try:
+            return await loop.run_in_executor(self._readers, contextvars.copy_context().run, fetch)
+        except asyncio.CancelledError:
+            loop.run_in_executor(None, self.store.cancel, mark)
+            raise
+
+    async def settle(self, signal: str) -> None:
+        """Read your writes; see :class:`.server.Server`."""
+        waiting = self.writers[signal].settle()
+        if waiting is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(waiting), _SETTLE_SECONDS)
+
+
+def _bounds(config: ServerConfig, signal: str) -> Bounds:
+    """A day of grace beyond retention: partitions are days."""
+    retention = [config.retention_of(signal), *config.tenant_retention(signal).values()]
+    if 0 in retention:
+        return Bounds()
+    return Bounds(past=max(retention) + 86_400, future=config.future_limit + 86_400)
