@@ -326,6 +326,10 @@ class Distribution(Meter[B]):
     def _note(self, value: float) -> None:
         self.family.note_bucket(self, value, bisect_left(self._bounds, value))
 
+    def bucket_of(self, value: float) -> int:
+        """The index of the bucket that counts ``value``."""
+        return bisect_left(self._bounds, value)
+
     @property
     def count(self) -> int:
         """How many values were recorded."""

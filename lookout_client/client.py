@@ -12,6 +12,7 @@ from tracer.instrumentation import instrument as instrument_libraries
 from .config import MetricsConfig, load
 from .default import REGISTRY
 from .metrics import Metrics
+from .red import SpanMetrics
 from .resource import metric_resource
 
 _log = logging.getLogger("lookout")
@@ -39,9 +40,10 @@ def init(
     _stop_metrics()
     mine = MetricsConfig.names()
     config = load({name: value for name, value in settings.items() if name in mine})
-    sdk = setup.init(
-        service_name, **{name: value for name, value in settings.items() if name not in mine}
-    )
+    theirs = {name: value for name, value in settings.items() if name not in mine}
+    if config.span_metrics:
+        theirs.setdefault("count_unsampled", True)
+    sdk = setup.init(service_name, **theirs)
     if instrument:
         instrument_libraries(*instrument)
     _start_metrics(sdk, config)
@@ -61,6 +63,8 @@ def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
     if not sdk.config.enabled:
         return
     _State.metrics = metrics = Metrics(REGISTRY, config)
+    if config.span_metrics:
+        sdk.add_destination(SpanMetrics(REGISTRY), sampled_only=False)
     post = sdk.collector.post if sdk.collector is not None else None
     metrics.start(sdk.flusher.schedule, post, metric_resource(sdk.pipeline.resource))
 

@@ -92,6 +92,18 @@ class MetricsConfig:
         "LOOKOUT_EXEMPLARS",
         ("OTEL_METRICS_EXEMPLAR_FILTER", _exemplars),
     )
+    span_metrics: bool = _setting(
+        False,
+        _boolean,
+        "count and time every span by name, kind and status, before sampling",
+        "LOOKOUT_SPAN_METRICS",
+    )
+    metrics_idle_s: float = _setting(
+        3_600.0,
+        _at_least(1, float),
+        "seconds after which an idle series gives way where a limit comes near",
+        "LOOKOUT_METRICS_IDLE",
+    )
     max_series: int = _setting(
         20_000, _at_least(1, int), "series of all metrics together", "LOOKOUT_MAX_SERIES"
     )

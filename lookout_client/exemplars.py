@@ -68,3 +68,9 @@ class Exemplars:
             if meter.exemplars is None:
                 meter.exemplars = {}
             meter.exemplars[bucket] = exemplar
+
+    def keep(self, meter: Any, value: float, exemplar: Exemplar) -> None:
+        """Give a distribution an exemplar whose trace is known, once per collection."""
+        if meter._armed > 0:
+            meter._armed = 0
+            meter.exemplars = {**(meter.exemplars or {}), meter.bucket_of(value): exemplar}

@@ -8,6 +8,7 @@ from typing import Any
 
 from .config import MetricsConfig
 from .exemplars import no_trace
+from .expiry import Expiry
 from .importers.http import watch_http
 from .push.pusher import OtlpPusher, Post, Schedule
 from .registry import Registry
@@ -15,6 +16,10 @@ from .scrape.server import ScrapeServer, start_server
 from .tracing import sampled_trace
 
 _log = logging.getLogger("lookout")
+
+
+#: How often idle series are looked for.
+EXPIRY_INTERVAL_S = 60.0
 
 
 class Metrics:
@@ -41,6 +46,8 @@ class Metrics:
         if post is not None and self.config.metrics_push:
             self._pusher = OtlpPusher(self.registry, resource, post)
             self._undo.append(schedule(self.config.metrics_interval_s, self._pusher))
+        expiry = Expiry(self.registry, self.config.metrics_idle_s)
+        self._undo.append(schedule(EXPIRY_INTERVAL_S, expiry.sweep))
         if self.config.metrics_port is not None:
             self._serve(self.config.metrics_port)
 
