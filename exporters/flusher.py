@@ -102,15 +102,19 @@ class Flusher:
         for period_s, task in getattr(destination, "periodic_tasks", ()):
             self._schedule(period_s, task)
 
-    def schedule(self, period_s: float, task: Callable[[], object]) -> Callable[[], None]:
+    def schedule(
+        self, period_s: float, task: Callable[[], object], *, eager: bool = True
+    ) -> Callable[[], None]:
         """Run ``task`` every ``period_s`` seconds on the flusher's thread, and once at shutdown.
 
         The answer cancels it. A task that raises is logged once and keeps its turn. Starts the
         thread, also in children forked later: periodic work does not wait for a first span.
+        Work that is needed only while there are spans says ``eager=False``.
         """
         cancel = self._schedule(period_s, task)
-        self._eager = True
-        self.wake()
+        if eager:
+            self._eager = True
+            self.wake()
         return cancel
 
     def _schedule(self, period_s: float, task: Callable[[], object]) -> Callable[[], None]:

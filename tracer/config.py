@@ -243,10 +243,10 @@ class Config:
         "keep this process's part of an unsampled trace that took longer",
         "LOOKOUT_KEEP_SLOWER_THAN",
     )
-    count_unsampled: bool = _setting(
-        False,
-        _boolean,
-        "record unsampled spans too, for statistics only",
+    count_unsampled: bool | None = _setting(
+        None,
+        _optional(_boolean),
+        "record unsampled spans too, for statistics only; nothing: where there are logs",
         "LOOKOUT_COUNT_UNSAMPLED",
     )
     propagators: tuple[str, ...] = _setting(

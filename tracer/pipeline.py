@@ -101,6 +101,21 @@ class Pipeline:
         self.note_unsampled = note_unsampled
         self.set_sampler(sampler or ParentBased(AlwaysOn()))
 
+    def disable(self) -> None:
+        """Start no more spans. What is finished already can still be read as it was."""
+        self.emit = discard
+        self.enabled = self.keep_all = self.drop_all = False
+        self.note_unsampled = int
+
+    def saved(self) -> dict[str, Any]:
+        """All parts as they are, for :meth:`restore`."""
+        return {part: getattr(self, part) for part in Pipeline.__slots__}
+
+    def restore(self, parts: dict[str, Any]) -> None:
+        """Put back what :meth:`saved` gave."""
+        for part, value in parts.items():
+            setattr(self, part, value)
+
     def set_sampler(self, sampler: Sampler) -> None:
         """Decide with ``sampler`` from now on."""
         self.sampler = sampler

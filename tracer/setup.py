@@ -23,9 +23,8 @@ from . import api, config
 from .clock import Clock
 from .config import Config
 from .identity import IdGenerator, RandomIds
-from .kept import SampledOnly
 from .limits import SpanLimits
-from .pipeline import Pipeline, discard
+from .pipeline import Pipeline
 from .propagation.composite import BY_NAME, composite, set_global
 from .sampling import AlwaysOff, AlwaysOn, ParentBased, Ratio, Sampler
 from .sampling_rate import KInHundred, RateLimited
@@ -67,24 +66,16 @@ class Sdk:
             interval_s=settings.flush_interval_s,
             exit_timeout_s=settings.exit_timeout_s,
         )
-        self._started = False
         self._wire(ids, clock)
         if self.collector is not None:
             self.add_destination(self.collector)
         if settings.log_dir:
-            # Its statistics count what the sampler turned down; its digests do not show it.
-            self.add_destination(_logs(settings), sampled_only=False)
+            self.add_destination(_logs(settings))
         for destination in destinations:
             self.add_destination(destination)
 
-    def add_destination(self, destination: Destination, *, sampled_only: bool = True) -> None:
-        """Send finished spans to ``destination`` too.
-
-        One that counts rather than keeps says ``sampled_only=False`` and also gets the unsampled
-        spans recorded under ``count_unsampled``; their flag SAMPLED is not set.
-        """
-        if sampled_only and self.pipeline.record_unsampled:
-            destination = SampledOnly(destination)
+    def add_destination(self, destination: Destination) -> None:
+        """Send finished spans to ``destination`` too."""
         self.flusher.add_destination(destination)
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -93,15 +84,17 @@ class Sdk:
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Flush and stop. Spans started later record nothing. False when the time was too short."""
-        # Spans still in the ring read the resource while they are encoded.
-        self.pipeline.configure(discard, enabled=False, resource=self.pipeline.resource)
+        self.pipeline.disable()
         return self.flusher.shutdown(self.config.exit_timeout_s if timeout is None else timeout)
 
     def _wire(self, ids: IdGenerator | None, clock: Clock | None) -> None:
         settings = self.config
         tail = settings.keep_errors or settings.keep_slower_than_s is not None
+        counted = settings.count_unsampled
+        if counted is None:
+            counted = settings.log_dir is not None  # the statistics logs count all traffic
         self.pipeline.configure(
-            self._emit(tail),
+            self._emit(tail, counted),
             enabled=settings.enabled,
             resource=Resource(settings.service_name, resource_attributes(settings)),
             sampler=sampler_of(settings),
@@ -109,33 +102,22 @@ class Sdk:
             clock=clock,
             limits=_limits(settings),
             join=settings.join_spans,
-            record_unsampled=settings.count_unsampled or tail,
+            record_unsampled=counted or tail,
             note_unsampled=self.ledger.sample_out,
         )
+        self.flusher.schedule(_CLOCK_CHECK_S, self.pipeline.clock.anchor_again, eager=False)
 
-    def _emit(self, tail: bool) -> Any:
-        """Where finished spans go: the ring itself, but for the very first one."""
+    def _emit(self, tail: bool, counted: bool) -> Any:
+        """Where finished spans go: straight into the ring, or there by way of a tail buffer."""
         offer: Any = self.ring.offer
-        if tail:
-            settings = self.config
-            give_up = offer if settings.count_unsampled else lambda span: self.ledger.sample_out()
-            offer = TailBuffer(
-                offer,
-                give_up,
-                errors=settings.keep_errors,
-                slower_than_s=settings.keep_slower_than_s,
-            ).emit
-
-        def first(span: Span) -> None:
-            # Scheduling starts the thread, so it waits for the first span; then it is out of
-            # the way for good.
-            self.pipeline.emit = offer
-            offer(span)
-            if not self._started:
-                self._started = True
-                self.flusher.schedule(_CLOCK_CHECK_S, self.pipeline.clock.anchor_again)
-
-        return first
+        if not tail:
+            return offer
+        return TailBuffer(
+            offer,
+            offer if counted else lambda span: self.ledger.sample_out(),
+            errors=self.config.keep_errors,
+            slower_than_s=self.config.keep_slower_than_s,
+        ).emit
 
 
 def init(
