@@ -21,12 +21,15 @@ from .explain import Explanation
 from .names import read_names
 from .render import trace_bytes, traces_bytes
 from .request import BadQuery, optional_long, parse_request
+from .search import Page, TraceSearch
 from .traces import TraceReader
 
 _CACHE = {"Cache-Control": "max-age=300, must-revalidate"}
 #: Lists of more than this many names are worth caching by browsers.
 _FEW_NAMES = 3
 _TRACES_MOST = 1000
+#: Of an answer of traces that has more behind it: what to send as ``cursor`` for them.
+CURSOR_HEADER = "X-Lookout-Next-Cursor"
 
 _Handler = Callable[["_Query"], Awaitable[Response]]
 
@@ -128,9 +131,23 @@ class ZipkinApi:
             now_ms=time.time_ns() // 1_000_000,
             default_lookback=self._config.query_lookback,
         )
+        sort = query.parameters.get("sort", "timestamp")
+        if sort not in ("timestamp", "duration"):
+            raise BadQuery(f"sort is {sort!r}, expected timestamp or duration")
+        cursor = query.parameters.get("cursor")
+        after = Page.parse(cursor) if cursor else None
         if not self._config.search_enabled:
             return _json(b"[]")
-        return _json(traces_bytes(await self._reader(query).search(request)))
+        search = TraceSearch(
+            self._reader(query),
+            request,
+            int(self._config.search_slack * 1_000_000),
+            strict=self._config.strict_trace_id,
+        )
+        ordered = search.longest if sort == "duration" else search.most_recent
+        traces, following = await ordered(after)
+        headers = {CURSOR_HEADER: following.cursor()} if following else None
+        return _json(traces_bytes(traces), headers)
 
     async def trace(self, query: _Query) -> Response:
         trace_id = normalize_trace_id(query.path["trace_id"].strip())

@@ -1,4 +1,4 @@
-"""What Zipkin's own core does with thousands of steps, replayed over HTTP against `lookout serve`."""
+"""What Zipkin's own core does with thousands of steps, replayed against `lookout serve`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def replay(base_url: str, *options: str) -> str:
 
 
 def test_all_cases_hold(tmp_path: Path) -> None:
-    """Storage kit, codecs, malformed input, search and links behave as Zipkin's, quirks included."""
+    """Storage kit, codecs, bad input, search and links behave as in Zipkin, quirks included."""
     with serving(tmp_path) as base_url:
         output = replay(base_url)
     assert output.endswith(" passed, 0 failed\n"), output

@@ -1,0 +1,214 @@
+"""Search for traces: candidates step by step, whole traces, the exact test, order and pages."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...spans.model import Span
+from ...spans.tables import duration_steps
+from .candidates import Candidates, plan_drivers, service_driver
+from .request import BadQuery, QueryRequest, trace_timestamp
+from .traces import TraceReader, by_strict_id
+
+#: How far back the first step looks and how much wider each further one: over the narrow table,
+#: and over the wide one. A busy service answers from the first step, a rare tag needs three a day.
+_NARROW_STEP_US, _NARROW_WIDER = 900_000_000, 8
+_WIDE_STEP_US, _WIDE_WIDER = 300_000_000, 16
+_SECOND_US = 1_000_000
+#: Candidates asked for at once, and traces read at once beyond the limit: most candidates match.
+_MOST_FACTOR, _MOST_LEAST = 4, 200
+_CHUNK_EXTRA = 4
+
+_Trace = list[Span]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where an earlier answer ended: the sort value and id of its last trace."""
+
+    value: int
+    trace_id: str
+
+    @classmethod
+    def parse(cls, cursor: str) -> Page:
+        """The page of a cursor. Raises BadQuery."""
+        try:
+            value, _, trace_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
+            return cls(int(value), trace_id)
+        except ValueError:
+            raise BadQuery(f"cursor {cursor!r} is none that this API gave out") from None
+
+    def cursor(self) -> str:
+        """The page as the API gives it out."""
+        return base64.urlsafe_b64encode(f"{self.value}|{self.trace_id}".encode()).decode()
+
+
+class Order:
+    """How traces are sorted: by a value, the highest first, and by id where it is equal."""
+
+    def __init__(self, value: Callable[[Sequence[Span]], int], after: Page | None) -> None:
+        self.value = value
+        self._after = (after.value, after.trace_id) if after else None
+
+    def key(self, trace: Sequence[Span]) -> tuple[int, str]:
+        return self.value(trace), trace[0].trace_id
+
+    def follows(self, trace: Sequence[Span]) -> bool:
+        """Whether a trace belongs behind the page that was given out before."""
+        return self._after is None or self.key(trace) < self._after
+
+    def page(self, trace: Sequence[Span]) -> Page:
+        return Page(*self.key(trace))
+
+
+class TraceSearch:
+    """One search of one tenant."""
+
+    def __init__(
+        self, reader: TraceReader, request: QueryRequest, slack_us: int, *, strict: bool
+    ) -> None:
+        self._reader = reader
+        self._request = request
+        self._slack_us = slack_us
+        self._strict = strict
+        self._seen: set[int] = set()
+        self._matched: list[_Trace] = []
+
+    async def most_recent(self, after: Page | None = None) -> tuple[list[_Trace], Page | None]:
+        """Traces that match, most recent first, and where the next page begins if there is one."""
+        request = self._request
+        order = Order(trace_timestamp, after)
+        drivers = plan_drivers(request)
+        if drivers is None:
+            return [], None
+        latest = min(request.end_us, after.value) if after else request.end_us
+        begin = max(request.begin_us, 0)
+        candidates = Candidates(self._reader.tenant, drivers, latest, begin, self._slack_us)
+        await self._step_back(candidates, order)
+        return self._answer(order)
+
+    async def longest(self, after: Page | None = None) -> tuple[list[_Trace], Page | None]:
+        """Traces that match, by the longest span (of the service asked for), and the next page."""
+        request = self._request
+        order = Order(self._longest_span, after)
+        drivers = plan_drivers(request)
+        if drivers is None:
+            return [], None
+        by_duration = service_driver(request)
+        by_duration = type(by_duration)(
+            "span_search", by_duration.conditions, parameters=by_duration.parameters
+        )
+        others = [d for d in drivers if d.table == "spans" and (d.conditions or d.alternatives)]
+        others += [d for d in drivers if d.table != "spans" and d.conditions]
+        candidates = Candidates(
+            self._reader.tenant,
+            [by_duration, *others],
+            request.end_us,
+            max(request.begin_us, 0),
+            self._slack_us,
+        )
+        await self._by_duration(candidates, order)
+        return self._answer(order)
+
+    def _answer(self, order: Order) -> tuple[list[_Trace], Page | None]:
+        limit = self._request.limit
+        self._matched.sort(key=order.key, reverse=True)
+        answer = self._matched[:limit]
+        return answer, order.page(answer[-1]) if len(answer) == limit else None
+
+    async def _step_back(self, candidates: Candidates, order: Order) -> None:
+        most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
+        step, wider = (
+            (_WIDE_STEP_US, _WIDE_WIDER) if candidates.by_tags else (_NARROW_STEP_US, _NARROW_WIDER)
+        )
+        until = candidates.last
+        since = max(candidates.latest - step, candidates.earliest)
+        while until >= candidates.earliest:
+            rows = await self._reader.candidates(*candidates.step(since, until, most))
+            full = len(rows) == most
+            if full and until > candidates.latest:
+                # Too many to take them all: of those after the window only what reaches into it.
+                later = await self._reader.candidates(*candidates.after())
+                await self._take([fold for fold, _ in later], order)
+                until = candidates.latest
+                continue
+            # Of what was not read, all is before the oldest row, or before this step.
+            rest = rows[-1][1] if full else since - 1
+            if await self._take_until_complete(rows, rest, order):
+                return
+            if not full:
+                step *= wider
+                until, since = since - 1, max(since - step, candidates.earliest)
+            elif rest + _SECOND_US > until:
+                most *= 4  # one moment alone has more
+            else:
+                until = rest + _SECOND_US
+
+    async def _by_duration(self, candidates: Candidates, order: Order) -> None:
+        most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
+        while True:
+            asked = candidates.longest(candidates.earliest, candidates.last, most)
+            rows = await self._reader.candidates(*asked)
+            # A step of durations holds unequal ones: what was not read may reach the next step.
+            bounded = [(fold, _longest_of_step(step)) for fold, step in rows]
+            full = len(rows) == most
+            rest = bounded[-1][1] if full else -1
+            if await self._take_until_complete(bounded, rest, order) or not full:
+                return
+            most *= 4
+
+    async def _take_until_complete(
+        self, rows: Sequence[tuple[int, int]], rest: int, order: Order
+    ) -> bool:
+        """Read candidates in order; True as soon as no other can be among the first."""
+        size = self._request.limit + _CHUNK_EXTRA
+        at = 0
+        while at < len(rows):
+            await self._take([fold for fold, _ in rows[at : at + size]], order)
+            at += size
+            size *= 2
+            bound = rows[at][1] if at < len(rows) else rest
+            if self._complete(bound, order):
+                return True
+        return self._complete(rest, order)
+
+    def _complete(self, bound: int, order: Order) -> bool:
+        """Whether as many traces as asked for lie above the bound of all that was not read.
+
+        A trace not found yet has its matching spans before the bound, so it began before it.
+        """
+        limit = self._request.limit
+        if len(self._matched) < limit:
+            return False
+        return sorted(map(order.value, self._matched), reverse=True)[limit - 1] > bound
+
+    async def _take(self, folds: Sequence[int], order: Order) -> None:
+        new = [fold for fold in folds if fold not in self._seen]
+        self._seen.update(new)
+        request = self._request
+        # As in Zipkin a trace must match as its low 64 bits group it and, if ids are strict, alone.
+        for spans in (await self._reader.fetch(set(new))).values():
+            if not request.matches(spans):
+                continue
+            traces = by_strict_id(spans) if self._strict else [spans]
+            self._matched += [t for t in traces if request.matches(t) and order.follows(t)]
+
+    def _longest_span(self, trace: Sequence[Span]) -> int:
+        service = self._request.service
+        return max(
+            (s.duration for s in trace if not service or s.local.service == service), default=0
+        )
+
+
+def _longest_of_step(step: int) -> int:
+    """The longest duration that falls into a step."""
+    if step >= 255:
+        return 2**63 - 1
+    guess = int(2 ** ((step + 1) / 8)) + 1
+    while guess > 0 and int(duration_steps(np.array([guess], np.int64))[0]) > step:
+        guess -= 1
+    return guess
