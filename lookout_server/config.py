@@ -134,6 +134,13 @@ class ServerConfig(BaseSettings):
     clickhouse_cluster: str | None = Field(
         default=None, description="Cluster name for ON CLUSTER and Distributed tables."
     )
+    clickhouse_on_cluster: bool = Field(
+        default=True,
+        description=(
+            "Let ClickHouse spread DDL over the cluster (needs a Keeper); "
+            "off: every host of the cluster is told by itself."
+        ),
+    )
     clickhouse_replicated: bool = Field(
         default=False, description="Replicated* tables; needs a Keeper on the cluster."
     )

@@ -26,7 +26,10 @@ def open_store(config: ServerConfig) -> Store:
     from .server import ServerStore
 
     return ServerStore(
-        config.clickhouse_url.get_secret_value(), readers=config.readers, limits=limits
+        config.clickhouse_url.get_secret_value(),
+        readers=config.readers,
+        limits=limits,
+        each_host_of=None if config.clickhouse_on_cluster else config.clickhouse_cluster,
     )
 
 
@@ -39,5 +42,6 @@ def dialect(config: ServerConfig, store: Store) -> Dialect:
         },
         cluster=config.clickhouse_cluster,
         replicated=config.clickhouse_replicated,
+        on_cluster=config.clickhouse_on_cluster,
         database=getattr(store, "database", "default"),
     )

@@ -10,7 +10,7 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -36,10 +36,19 @@ _IN_QUOTES = str.maketrans({"\\": "\\\\", "'": "\\'"})
 class ServerStore:
     """See :class:`.port.Store`."""
 
-    def __init__(self, url: str, *, readers: int = 4, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        readers: int = 4,
+        limits: Limits | None = None,
+        each_host_of: str | None = None,
+    ) -> None:
         """Connect to ``clickhouse://user:password@host:9000,other:9000/database?secure=1``.
 
-        Raises StoreUnavailable when no host answers.
+        With ``each_host_of`` (a cluster's name) :meth:`execute` runs on every host of it: the
+        way to create tables on a cluster without a Keeper. Raises StoreUnavailable when no host
+        answers.
         """
         self._url = url
         self._limits = limits or Limits()
@@ -48,6 +57,7 @@ class ServerStore:
         self._types: dict[str, dict[str, str]] = {}
         self.database = urlsplit(url).path.strip("/") or "default"
         self.fetch("SELECT 1")
+        self._hosts = self._cluster_urls(each_host_of) if each_host_of else ()
 
     def insert(self, table: str, rows: pa.Table, token: str) -> None:
         types = self._column_types(table)
@@ -91,8 +101,13 @@ class ServerStore:
         self.execute(f"KILL QUERY WHERE query_id = '{mark}' ASYNC")
 
     def execute(self, sql: str) -> None:
-        with self._client() as client:
-            client.execute(sql, settings={"session_timezone": "UTC"})
+        settings = {"session_timezone": "UTC"}
+        for url in self._hosts:
+            with _translated(), Client.from_url(driver_url(url)) as client:
+                client.execute(sql, settings=settings)
+        if not self._hosts:
+            with self._client() as client:
+                client.execute(sql, settings=settings)
 
     def close(self) -> None:
         while not self._idle.empty():
@@ -118,6 +133,19 @@ class ServerStore:
             self._types[table] = dict(found)
         return self._types[table]
 
+    def _cluster_urls(self, cluster: str) -> Sequence[str]:
+        """Our URL for every host of a cluster."""
+        rows = self.fetch(
+            "SELECT host_name AS host, port FROM system.clusters WHERE cluster = {name:String}",
+            {"name": cluster},
+        ).to_pylist()
+        if not rows:
+            raise StoreError(f"ClickHouse knows no cluster {cluster!r} (remote_servers)")
+        parts = urlsplit(self._url)
+        credentials, at, _ = parts.netloc.rpartition("@")
+        places = [f"{credentials}{at}{row['host']}:{row['port']}" for row in rows]
+        return [urlunsplit(parts._replace(netloc=place)) for place in places]
+
     @contextmanager
     def _client(self) -> Iterator[Client]:
         with self._spare:
@@ -126,18 +154,33 @@ class ServerStore:
             except queue.Empty:
                 client = Client.from_url(driver_url(self._url))
             try:
-                yield client
-            except ServerException as error:
+                with _translated():
+                    yield client
+            except StoreUnavailable as error:
+                if error.code == 0:  # the connection is broken; with a code the server answered
+                    client.disconnect()
+                else:
+                    self._idle.put(client)
+                raise
+            except StoreError:
                 self._idle.put(client)
-                raise _from_server(error) from error
-            except (Error, NetworkError, OSError, EOFError) as error:
-                client.disconnect()
-                raise StoreUnavailable(f"ClickHouse does not answer: {error}") from error
+                raise
             except BaseException:
                 client.disconnect()
                 raise
             else:
                 self._idle.put(client)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The driver's errors as the port's."""
+    try:
+        yield
+    except ServerException as error:
+        raise _from_server(error) from error
+    except (Error, NetworkError, OSError, EOFError) as error:
+        raise StoreUnavailable(f"ClickHouse does not answer: {error}") from error
 
 
 class _Encoded:

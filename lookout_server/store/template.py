@@ -49,6 +49,8 @@ class Dialect:
     keep: Mapping[str, Keep] = field(default_factory=dict)  # by signal
     cluster: str | None = None
     replicated: bool = False
+    #: Whether ClickHouse spreads DDL itself (needs a Keeper); else each host is told.
+    on_cluster: bool = True
     database: str = "default"
 
     def render(self, text: str) -> Iterator[str]:
@@ -71,7 +73,7 @@ class Dialect:
         return self.keep.get(signal, Keep())
 
     def _on_cluster(self) -> str:
-        return f"ON CLUSTER '{self.cluster}'" if self.cluster else ""
+        return f"ON CLUSTER '{self.cluster}'" if self.cluster and self.on_cluster else ""
 
     def _replace(self, match: re.Match[str]) -> str:
         name, arguments = match[1], match[2]
@@ -105,7 +107,7 @@ class Dialect:
         if not self.cluster:
             return ""
         return (
-            f"CREATE TABLE IF NOT EXISTS {table} ON CLUSTER '{self.cluster}' AS {table}_local "
+            f"CREATE TABLE IF NOT EXISTS {table} {self._on_cluster()} AS {table}_local "
             f"ENGINE = Distributed('{self.cluster}', '{self.database}', '{table}_local', {key})"
         )
 

@@ -68,6 +68,24 @@ class ClickHouseServer:
             self.process = None
 
 
+_SHARD = """<shard><internal_replication>true</internal_replication><replica>
+<host>127.0.0.1</host><port>{port}</port></replica></shard>"""
+
+
+def shards(folder: Path, count: int) -> list[ClickHouseServer]:
+    """Started servers that are the shards of a cluster named ``main``."""
+    ports = [free_port() for _ in range(count)]
+    config = folder / "cluster.xml"
+    parts = "".join(_SHARD.format(port=port) for port in ports)
+    config.write_text(
+        f"<clickhouse><remote_servers><main>{parts}</main></remote_servers></clickhouse>"
+    )
+    servers = [ClickHouseServer(folder / f"shard-{port}", port, config) for port in ports]
+    for server in servers:
+        server.start()
+    return servers
+
+
 def _main(library: str, path: str, port: str, config: str | None = None) -> None:
     if sys.platform == "linux":  # end with the test process, however that ends
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
