@@ -64,7 +64,7 @@ def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
         return
     _State.metrics = metrics = Metrics(REGISTRY, config)
     if config.span_metrics:
-        sdk.add_destination(SpanMetrics(REGISTRY), sampled_only=False)
+        sdk.add_destination(SpanMetrics(REGISTRY))
     post = sdk.collector.post if sdk.collector is not None else None
     metrics.start(sdk.flusher.schedule, post, metric_resource(sdk.pipeline.resource))
 

@@ -29,12 +29,13 @@ class _Meters(NamedTuple):
 
 
 class SpanMetrics:
-    """Counts and times spans. Give it all of them: ``add_destination(..., sampled_only=False)``.
+    """Counts and times spans, those the sampler turned down too where they are recorded.
 
     Names beyond the registry's limit of series are counted together in the overflow series.
     """
 
     name = "span metrics"
+    counts_unsampled = True  # the flusher then gives us the others too
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
