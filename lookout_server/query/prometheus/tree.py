@@ -10,7 +10,7 @@ the number; the number is 0 until `duration.resolve` has evaluated it for a conc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -380,11 +380,6 @@ def walk(expr: Expr) -> Iterator[Expr]:
     yield expr
     for child in children(expr):
         yield from walk(child)
-
-
-def find(expr: Expr, predicate: Callable[[Expr], bool]) -> Iterator[Expr]:
-    """The nodes of a tree that fulfil a condition, in the order of `walk`."""
-    return (node for node in walk(expr) if predicate(node))
 
 
 def selectors(expr: Expr) -> Iterator[VectorSelector]:

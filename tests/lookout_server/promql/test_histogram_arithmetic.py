@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lookout_server.query.prometheus.histogram import (
     Histogram,
-    HistogramMean,
     HistogramSum,
     IncompatibleHistograms,
     ResetHint,
@@ -209,22 +207,3 @@ def test_a_long_sum_agrees_with_single_sums(histograms: list[Histogram]) -> None
         plain = add(plain, histogram).histogram
     assert contents(running.total()) == contents(plain)
     assert running.total().count == plain.count
-
-
-def test_a_mean_survives_an_overflowing_sum() -> None:
-    """The mean of huge counts is finite although their sum is not."""
-    mean = HistogramMean(native({1: 1.5e308}, sum=1.0))
-    for _ in range(3):
-        mean.add(native({1: 1.5e308}, sum=3.0))
-    result = mean.mean()
-    assert np.isclose(result.count, 1.5e308)
-    assert np.isclose(result.sum, 2.5)
-
-
-def test_a_mean_is_the_sum_divided() -> None:
-    """And remembers what a user should know."""
-    mean = HistogramMean(custom({0: 1}, 1, 2, hint=ResetHint.RESET))
-    mean.add(custom({0: 3}, 1, hint=ResetHint.NOT_RESET))
-    assert contents(mean.mean()) == {(-math.inf, 1): 2}
-    assert mean.conflicting_resets
-    assert mean.reconciled_bounds

@@ -17,12 +17,10 @@ from lookout_server.query.prometheus.histogram import (
     convert_classic,
     describe,
     detect_reset,
-    detected_hints,
     from_remote_write,
     from_spans,
     json_buckets,
     spans_of,
-    stored_hints,
 )
 
 from .native_histograms import contents, custom, exponential, native, with_custom_buckets
@@ -212,38 +210,6 @@ def test_a_known_hint_needs_no_detection() -> None:
     assert detect_reset(more.with_hint(ResetHint.RESET), less)
     assert not detect_reset(less.with_hint(ResetHint.NOT_RESET), more)
     assert detect_reset(less.with_hint(ResetHint.GAUGE), more)
-
-
-def test_hints_can_be_found_out() -> None:
-    """All but the first of a series; gauges have none."""
-    series = [native({1: 5}), native({1: 6}), native({1: 2}), native({1: 3}, hint=ResetHint.GAUGE)]
-    hints = [h.hint for h in detected_hints(series)]
-    assert hints == [ResetHint.UNKNOWN, ResetHint.NOT_RESET, ResetHint.RESET, ResetHint.GAUGE]
-
-
-def test_a_storage_never_remembers_a_reset() -> None:
-    """It knows only that a histogram follows without one."""
-    series = [
-        native({1: 5}, hint=ResetHint.NOT_RESET),
-        native({1: 6}),
-        native({1: 2}),
-        native({1: 3}, hint=ResetHint.RESET),
-        native({1: 4}, zero_threshold=1.0),
-        native({1: 4}, zero_threshold=1.0),
-        native({1: 3}, hint=ResetHint.GAUGE),
-        native({1: 4}),
-    ]
-    hints = [h.hint for h in stored_hints(series)]
-    assert hints == [
-        ResetHint.UNKNOWN,
-        ResetHint.NOT_RESET,
-        ResetHint.UNKNOWN,
-        ResetHint.UNKNOWN,
-        ResetHint.UNKNOWN,
-        ResetHint.NOT_RESET,
-        ResetHint.GAUGE,
-        ResetHint.UNKNOWN,
-    ]
 
 
 def test_a_classic_histogram_becomes_a_native_one() -> None:

@@ -10,10 +10,10 @@ from .classic import convert_classic
 from .errors import IncompatibleHistograms, InvalidHistogram
 from .ingest import Side, Span, from_remote_write, from_spans, spans_of
 from .model import NO_BUCKETS, Bucket, Buckets, Histogram, ResetHint
-from .reset import detect_reset, detected_hints, stored_hints
+from .reset import detect_reset
 from .resolution import reduce_resolution
 from .statistics import NanEffect, fraction, mean, quantile, variance
-from .summation import HistogramMean, HistogramSum
+from .summation import HistogramSum
 from .text import describe, json_buckets
 from .trim import trim_lower, trim_upper
 
@@ -26,7 +26,6 @@ __all__ = [
     "Buckets",
     "Combined",
     "Histogram",
-    "HistogramMean",
     "HistogramSum",
     "IncompatibleHistograms",
     "InvalidHistogram",
@@ -38,7 +37,6 @@ __all__ = [
     "convert_classic",
     "describe",
     "detect_reset",
-    "detected_hints",
     "fraction",
     "from_remote_write",
     "from_spans",
@@ -47,7 +45,6 @@ __all__ = [
     "quantile",
     "reduce_resolution",
     "spans_of",
-    "stored_hints",
     "subtract",
     "trim_lower",
     "trim_upper",

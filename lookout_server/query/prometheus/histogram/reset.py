@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from .model import Buckets, Histogram, ResetHint
@@ -39,45 +37,6 @@ def detect_reset(current: Histogram, previous: Histogram) -> bool:
         return True
     previous = reduce_resolution(previous, current.schema)
     return _decreased(current, previous)
-
-
-def stored_hints(series: Sequence[Histogram]) -> list[Histogram]:
-    """A series, in order of time, with the reset hints a Prometheus storage would give it.
-
-    A gauge stays one. Of the others a histogram is known to follow without a reset if it has the
-    layout of the one before and counts no less; a reset as such is never remembered, because what
-    was before it may be gone or may yet be added.
-    """
-    hinted = []
-    for previous, current in zip([None, *series], series, strict=False):
-        hint = ResetHint.GAUGE if current.hint is ResetHint.GAUGE else _stored(current, previous)
-        hinted.append(current.with_hint(hint))
-    return hinted
-
-
-def _stored(current: Histogram, previous: Histogram | None) -> ResetHint:
-    if previous is None or previous.hint is ResetHint.GAUGE or current.hint is ResetHint.RESET:
-        return ResetHint.UNKNOWN
-    same_layout = (
-        current.schema == previous.schema
-        and current.zero_threshold == previous.zero_threshold
-        and current.custom_values == previous.custom_values
-    )
-    if not same_layout or detect_reset(current.with_hint(ResetHint.UNKNOWN), previous):
-        return ResetHint.UNKNOWN
-    return ResetHint.NOT_RESET
-
-
-def detected_hints(series: Sequence[Histogram]) -> list[Histogram]:
-    """A series, in order of time, in which unknown reset hints but the first are found out."""
-    hinted = []
-    for previous, current in zip([None, *series], series, strict=False):
-        hint = current.hint
-        if hint is ResetHint.UNKNOWN and previous is not None:
-            reset = detect_reset(current, previous)
-            hint = ResetHint.RESET if reset else ResetHint.NOT_RESET
-        hinted.append(current.with_hint(hint))
-    return hinted
 
 
 def _custom_decreased(current: Histogram, previous: Histogram) -> bool:

@@ -1,4 +1,4 @@
-"""Sums and means of many histograms that keep their rounding errors (Neumaier's algorithm)."""
+"""Sums of many histograms that keep their rounding errors (Neumaier's algorithm)."""
 
 from __future__ import annotations
 
@@ -44,65 +44,6 @@ class HistogramSum:
     def total(self) -> Histogram:
         """The sum so far, empty buckets included."""
         return _plus(self._sum, self._error)
-
-    def overflows(self) -> bool:
-        """Whether any number of the sum has become infinite."""
-        return self._sum.overflows()
-
-    def copy(self) -> HistogramSum:
-        """A sum that can be continued independently."""
-        twin = HistogramSum(self._sum)
-        twin._error = self._error
-        twin.conflicting_resets = self.conflicting_resets
-        twin.reconciled_bounds = self.reconciled_bounds
-        return twin
-
-    def scale(self, factor: float) -> None:
-        """Multiply the sum so far, which must be finite."""
-        hint = self._sum.hint
-        self._sum = (self._sum * factor).with_hint(hint)
-        self._error = self._error * factor
-
-
-class HistogramMean:
-    """A running mean: sum and division at the end, or step by step where the sum overflows."""
-
-    def __init__(self, first: Histogram) -> None:
-        self._sum = HistogramSum(first)
-        self._count = 1
-        self._incremental = False
-
-    @property
-    def conflicting_resets(self) -> bool:
-        """Whether some of the histograms knew of a counter reset, others of its absence."""
-        return self._sum.conflicting_resets
-
-    @property
-    def reconciled_bounds(self) -> bool:
-        """Whether the histograms had different custom bounds."""
-        return self._sum.reconciled_bounds
-
-    def add(self, histogram: Histogram) -> None:
-        """Take another histogram into account.
-
-        Raises:
-            IncompatibleHistograms: it has custom buckets and the others have not, or vice versa.
-        """
-        self._count += 1
-        if not self._incremental:
-            before = self._sum.copy()
-            self._sum.add(histogram)
-            if not self._sum.overflows():
-                return
-            self._sum, self._incremental = before, True
-            self._sum.scale(1 / (self._count - 1))
-        self._sum.scale((self._count - 1) / self._count)
-        self._sum.add(histogram / self._count)
-
-    def mean(self) -> Histogram:
-        """The mean so far, empty buckets included."""
-        total = self._sum.total()
-        return total if self._incremental else total / self._count
 
 
 def _zeroed(histogram: Histogram) -> Histogram:
