@@ -101,14 +101,13 @@ def _either(
     name: str, vector: RangeVector, args: Sequence[Float64Array], told: windowed.Notes
 ) -> Frame:
     kernel = RANGED[name].kernel
-    function, last_two = windowed.WINDOWED[name]
     mixed = vector.has_histograms()
     with_histograms = [row for row, flag in enumerate(mixed) if flag]
     plain = [row for row, flag in enumerate(mixed) if not flag]
     parts: list[Frame] = []
     if with_histograms:
         part = vector.take(with_histograms)
-        parts.append(windowed.run(part, kernel, function, told, last_two=last_two))
+        parts.append(windowed.run(part, name, kernel, told))
     if plain:
         floats = vector.take(plain).floats_only()
         parts.append(_frame(floats, kernel(floats, args)))

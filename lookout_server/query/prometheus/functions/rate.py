@@ -110,17 +110,12 @@ def _extrapolate(
     if counter and (lost := _lost_in_resets(window, low, high)) is not None:
         result += lost
     first_time, last_time = at(window.timestamps, low), at(window.timestamps, high - 1)
-    to_start = (first_time - (window.ends - window.range_ms)) / 1000
-    to_end = (window.ends - last_time) / 1000
-    sampled = (last_time - first_time) / 1000
-    between = sampled / gaps
-    threshold = between * 1.1
-    to_start = np.where(to_start >= threshold, between / 2, to_start)
+    to_zero = None
     if counter:
-        to_zero = sampled * (first / result)
-        sooner = (result > 0) & (first >= 0) & (to_zero < to_start)
-        to_start = np.where(sooner, to_zero, to_start)
-    to_end = np.where(to_end >= threshold, between / 2, to_end)
+        elapsed = (last_time - first_time) / 1000
+        to_zero = np.where((result > 0) & (first >= 0), elapsed * (first / result), np.inf)
+    begin = window.ends - window.range_ms
+    to_start, to_end, sampled = reach(first_time, last_time, gaps, begin, window.ends, to_zero)
     present = gaps >= 1
     if counter and window.starts is not None:
         started = _started_inside(window, low, high)
@@ -135,6 +130,29 @@ def _extrapolate(
     if per_second:
         factor /= window.range_s
     return result * factor, present
+
+
+def reach(
+    first: Float64Array | Int64Array,
+    last: Float64Array | Int64Array,
+    gaps: Int64Array,
+    begin: Int64Array,
+    end: Int64Array,
+    to_zero: Float64Array | None,
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """How far (s) to extend what was sampled to both borders of a window, and its own length.
+
+    All times in ms. ``to_zero`` are the seconds after which a counter would have been zero.
+    """
+    to_start, to_end = (first - begin) / 1000, (end - last) / 1000
+    sampled = (last - first) / 1000
+    between = sampled / gaps
+    threshold = between * 1.1
+    to_start = np.where(to_start >= threshold, between / 2, to_start)
+    if to_zero is not None:
+        to_start = np.where(to_zero < to_start, to_zero, to_start)
+    to_end = np.where(to_end >= threshold, between / 2, to_end)
+    return to_start, to_end, sampled
 
 
 def _started_inside(window: RangeVector, low: Int64Array, high: Int64Array) -> BoolArray:

@@ -1,12 +1,13 @@
-"""Functions of windows that hold native histograms, one window at a time.
+"""Functions of windows that hold native histograms.
 
-Series without histograms never come here. Windows of numbers alone still go through the
-vectorised kernels.
+Series without histograms never come here, and windows of numbers alone still go through the
+kernels of numbers. A series whose histograms all have the same layout is evaluated at once
+(:mod:`.histogram_windows`), any other one window at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,7 +26,8 @@ from ..histogram import (
 )
 from ..native import HistogramTotal, Recorder
 from ..ranges import RangeVector
-from ..source import BoolArray, Int64Array, ObjectArray
+from ..source import BoolArray, Float64Array, Int64Array, ObjectArray
+from .histogram_windows import MATRIX_FUNCTIONS, SeriesMatrix, Windows
 from .over_time import Kernel
 from .rate import started_anew
 
@@ -65,16 +67,14 @@ class Notes:
 WindowFunction: TypeAlias = Callable[[Window, Notes], Histogram | None]
 
 
-def run(
-    vector: RangeVector, kernel: Kernel, function: WindowFunction, told: Notes, *, last_two: bool
-) -> Frame:
-    """Numbers through ``kernel``, histograms through ``function``, windows of both are noted.
+def run(vector: RangeVector, name: str, kernel: Kernel, told: Notes) -> Frame:
+    """Numbers through ``kernel``, histograms through what has the same name here.
 
-    ``last_two``: only the last two samples of a window matter.
+    Windows that hold both have no value, which is noted.
     """
     values, present = kernel(vector.floats_only(), ())
     low, high = vector.bounds()
-    if last_two:
+    if name in _LAST_TWO:
         low = np.maximum(low, high - 2)
     assert vector.histograms is not None
     kind = filled(vector.histograms)
@@ -83,50 +83,92 @@ def run(
     number = count[high] - count[low]
     all_histograms = (number > 0) & (number == high - low)
     mixed = (number > 0) & ~all_histograms
-    result = Frame(
-        list(vector.labels), values, present & (number == 0), vector.drop_name, _none(low.shape)
-    )
     for row in np.flatnonzero(mixed.any(axis=1)).tolist():
         metric = labelsets.metric_name(vector.labels[row])
         told.warn(notes.mixed_floats_histograms(metric))
-    _fill(result, vector, all_histograms, (low, high), function, told)
-    return result
-
-
-def _none(shape: tuple[int, ...]) -> ObjectArray:
-    return np.full(shape, None, dtype=object)
-
-
-def _fill(
-    result: Frame,
-    vector: RangeVector,
-    wanted: BoolArray,
-    bounds: tuple[Int64Array, Int64Array],
-    function: WindowFunction,
-    told: Notes,
-) -> None:
-    assert vector.histograms is not None and result.histograms is not None
-    low, high = bounds
-    resets = _resets(vector)
-    result.present = result.present.copy()
-    for row in np.flatnonzero(wanted.any(axis=1)).tolist():
+    filling = _Filling(name, vector, values, present & (number == 0), told)
+    for row in np.flatnonzero(all_histograms.any(axis=1)).tolist():
         told.context.check()
+        filling.row(row, np.flatnonzero(all_histograms[row]), low[row], high[row])
+    return filling.result
+
+
+class _Filling:
+    """The cells of a result that come from histograms."""
+
+    def __init__(
+        self, name: str, vector: RangeVector, values: Float64Array, present: BoolArray, told: Notes
+    ) -> None:
+        self._name = name
+        self._vector = vector
+        self._told = told
+        nothing: ObjectArray = np.full(values.shape, None, dtype=object)
+        self.result = Frame(list(vector.labels), values, present, vector.drop_name, nothing)
+
+    def row(self, row: int, steps: Int64Array, low: Int64Array, high: Int64Array) -> None:
+        """Evaluate the windows of some steps, at once if the series allows it."""
+        series = self._vector.rows(row, row + 1)
+        assert series.histograms is not None
+        start = int(self._vector.offsets[row])
+        low, high = low[steps] - start, high[steps] - start
+        items = series.histograms.tolist()
+        if series.starts is None or not series.starts.any():
+            matrix = SeriesMatrix.of(items, series.timestamps)
+            if matrix is not None:
+                self._at_once(row, steps, matrix, low, high)
+                return
+        self._one_by_one(row, steps, series, low, high)
+
+    def _at_once(
+        self,
+        row: int,
+        steps: Int64Array,
+        series: SeriesMatrix,
+        low: Int64Array,
+        high: Int64Array,
+    ) -> None:
+        function, least = MATRIX_FUNCTIONS[self._name]
+        enough = high - low >= least
+        if not enough.any():
+            return
+        vector, steps = self._vector, steps[enough]
+        windows = Windows(low[enough], high[enough], vector.ends[steps], vector.range_ms)
         metric = labelsets.metric_name(vector.labels[row])
-        for step in np.flatnonzero(wanted[row]).tolist():
-            cut = slice(int(low[row, step]), int(high[row, step]))
+        cells, hints = function(series, windows, metric, self._told.warn)
+        self._put(row, steps.tolist(), series.layout.histograms(cells, hints))
+
+    def _one_by_one(
+        self,
+        row: int,
+        steps: Int64Array,
+        series: RangeVector,
+        low: Int64Array,
+        high: Int64Array,
+    ) -> None:
+        function, vector = WINDOWED[self._name], self._vector
+        metric = labelsets.metric_name(vector.labels[row])
+        resets = _resets(series)
+        assert series.histograms is not None
+        values: list[Histogram | None] = []
+        for step, begin, end in zip(steps.tolist(), low.tolist(), high.tolist(), strict=True):
+            cut = slice(begin, end)
             window = Window(
                 metric,
-                vector.timestamps[cut],
-                vector.histograms[cut].tolist(),
+                series.timestamps[cut],
+                series.histograms[cut].tolist(),
                 resets[cut],
-                None if vector.starts is None else vector.starts[cut],
+                None if series.starts is None else series.starts[cut],
                 int(vector.ends[step]),
                 vector.range_ms,
             )
-            value = function(window, told)
-            if value is not None:
-                result.histograms[row, step] = value
-                result.present[row, step] = True
+            values.append(function(window, self._told))
+        self._put(row, steps.tolist(), values)
+
+    def _put(self, row: int, steps: list[int], values: Sequence[Histogram | None]) -> None:
+        assert self.result.histograms is not None
+        for step, value in zip(steps, values, strict=True):
+            self.result.histograms[row, step] = value
+            self.result.present[row, step] = value is not None
 
 
 def _resets(vector: RangeVector) -> list[bool]:
@@ -293,13 +335,14 @@ def _instant(window: Window, told: Notes, *, counter: bool) -> Histogram | None:
     return result / ((int(window.times[1]) - int(window.times[0])) / 1000)
 
 
-#: By name; the flag says that only the last two samples matter.
-WINDOWED: dict[str, tuple[WindowFunction, bool]] = {
-    "avg_over_time": (avg_over_time, False),
-    "delta": (delta, False),
-    "idelta": (idelta, True),
-    "increase": (increase, False),
-    "irate": (irate, True),
-    "rate": (rate, False),
-    "sum_over_time": (sum_over_time, False),
+#: Functions for which only the last two samples of a window matter.
+_LAST_TWO = frozenset({"idelta", "irate"})
+WINDOWED: dict[str, WindowFunction] = {
+    "avg_over_time": avg_over_time,
+    "delta": delta,
+    "idelta": idelta,
+    "increase": increase,
+    "irate": irate,
+    "rate": rate,
+    "sum_over_time": sum_over_time,
 }
