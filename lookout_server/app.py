@@ -37,7 +37,8 @@ def application(collector: Collector) -> Starlette:
     ]
     for module in _modules():
         routes += module.routes(collector)
-    middleware = [
+    middleware = [Middleware(collector.self_tracing.middleware)] if config.self_tracing_rate else []
+    middleware += [
         Middleware(QueryCors, origins=config.cors_origins),
         Middleware(Security, gate=collector.gate),
         Middleware(Admission, limit=config.inflight_max),
@@ -50,6 +51,8 @@ def application(collector: Collector) -> Starlette:
 def services(collector: Collector) -> list[Service]:
     """What runs beside the HTTP API, as configured."""
     found: list[Service] = []
+    if collector.config.self_tracing_rate:
+        found.append(collector.self_tracing)
     for module in _modules():
         if hasattr(module, "services"):
             found += module.services(collector)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from .metrics import MetricSignal
 from .reconcile import Reconciliation
 from .security import Gate, load_tokens
 from .self_metrics import SelfMetrics
+from .self_tracing import SelfTracing, step
 from .server import Right
 from .spans import SpanSignal
 from .stages import staged
@@ -72,6 +72,9 @@ class Collector:
         self.intake = JournalIntake(
             config, self.journal, self.writers, decoders, self.metrics, self.reconciliation
         )
+        self.self_tracing = SelfTracing(
+            self.intake, config.self_tracing_rate, config.self_tracing_tenant
+        )
         self.janitor = Janitor(config, self.store, schema, self.journal)
         self._readers = ThreadPoolExecutor(config.readers, "lookout-reader")
         health.observe(self)
@@ -111,7 +114,8 @@ class Collector:
         loop = asyncio.get_running_loop()
         fetch = partial(self.store.fetch, sql, parameters, limits, mark)
         try:
-            return await loop.run_in_executor(self._readers, contextvars.copy_context().run, fetch)
+            with step("clickhouse"):
+                return await loop.run_in_executor(self._readers, fetch)
         except asyncio.CancelledError:
             loop.run_in_executor(None, self.store.cancel, mark)
             raise
@@ -120,7 +124,7 @@ class Collector:
         """Read your writes; see :class:`.server.Server`."""
         waiting = self.writers[signal].settle()
         if waiting is not None:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError), step("settle"):
                 await asyncio.wait_for(asyncio.wrap_future(waiting), _SETTLE_SECONDS)
 
 

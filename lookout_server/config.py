@@ -314,6 +314,14 @@ class ServerConfig(BaseSettings):
         default=False, description="Serve the API that deletes series (/api/v1/admin/tsdb/)."
     )
 
+    # -- the collector's own traces --------------------------------------------------------
+    self_tracing_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the collector's own requests to trace."
+    )
+    self_tracing_tenant: str = Field(
+        default="default", description="Tenant the collector's own traces belong to."
+    )
+
     # -- stages --------------------------------------------------------------------------
     stages: Words = Field(
         default=[],

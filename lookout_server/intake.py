@@ -15,6 +15,7 @@ from .journal import Entry, Journal, JournalError
 from .limits import TenantLimits
 from .reconcile import Reconciliation
 from .self_metrics import SelfMetrics
+from .self_tracing import step
 from .signal import Malformed, Receipt, Rows
 from .writer import Decode, Piece, Writer
 
@@ -50,14 +51,16 @@ class JournalIntake:
         """
         self._admit(receipt.tenant, len(body))
         try:
-            rows = await self._decode(signal, fmt, body, receipt)
+            with step("decode"):
+                rows = await self._decode(signal, fmt, body, receipt)
         except Malformed:
             self._metrics.refused.labels("malformed").inc()
             raise
         if len(rows):
             # A client's ledger counts its spans; metrics come with the same header.
             process = CLIENT_PROCESS.get() if signal == "spans" else ""
-            await self._keep(Entry(signal, fmt, body, receipt, process), rows)
+            with step("journal"):
+                await self._keep(Entry(signal, fmt, body, receipt, process), rows)
             self._reconciliation.accepted(process, len(rows))
         self._metrics.bodies.labels(signal, fmt).inc()
         self._metrics.bytes.labels(signal, fmt).inc(len(body))

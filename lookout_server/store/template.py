@@ -85,7 +85,7 @@ class Dialect:
             "KEEP": lambda a: f"keep UInt32 DEFAULT {self.keep_of(a[0]).seconds()} CODEC(ZSTD(1))",
             "PARTITION": lambda a: f"PARTITION BY (toDate({a[0]}), keep)",
             "TTL": lambda a: f"TTL {self.keep_of(a[0]).expiry(a[1])}",
-            "SETTINGS": lambda _: f"SETTINGS {self._settings()}, ttl_only_drop_parts = 1",
+            "SETTINGS": lambda _: f"SETTINGS {self._settings()}",
             "DISTRIBUTED": lambda a: self._distributed(*a),
         }
         if name not in known:
@@ -95,7 +95,11 @@ class Dialect:
     def _settings(self) -> str:
         # A replicated table deduplicates through the Keeper, a plain one through its own log.
         name = "replicated" if self.replicated else "non_replicated"
-        return f"{name}_deduplication_window = 10000"
+        # The journal forgets what an insert has answered: it has to be on disk by then.
+        return (
+            f"{name}_deduplication_window = 10000, ttl_only_drop_parts = 1, "
+            "fsync_after_insert = 1, fsync_part_directory = 1"
+        )
 
     def _engine(self, name: str, arguments: str) -> str:
         if not self.replicated:

@@ -1,0 +1,66 @@
+"""The collector about itself: metrics that add up, traces of its own requests."""
+
+from __future__ import annotations
+
+import json
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from .serving import Serve
+from .test_serve import JSON, span
+
+
+def test_metrics_add_up(serve: Serve) -> None:
+    """Valid exposition; accepted, stored, refused and missing rows are counted."""
+    serving = serve()
+    ledger = {"process": "p1", "service": "shop", "seq": 1, "created": 4, "sampled_out": 1}
+    headers = {**JSON, "X-Lookout-Ledger": json.dumps(ledger)}
+    assert serving.request("/api/v2/spans", span(), headers)[0] == 202
+    assert serving.request("/api/v2/spans", b"[{}]", JSON)[0] == 400
+    serving.request("/api/v2/services")
+    _, answered, text = serving.request("/metrics")
+    assert answered["content-type"].startswith("text/plain; version=")
+    assert len(list(text_string_to_metric_families(text))) > 30
+    prefix = "lookout_collector_"
+    assert serving.metric(prefix + 'rows_total{format="zipkin.v2.json",signal="spans"}') == 1
+    assert serving.metric(prefix + 'stored_rows_total{signal="spans"}') == 1
+    assert serving.metric(prefix + 'refused_total{reason="malformed"}') == 1
+    assert serving.metric(prefix + 'client_spans_missing{service="shop"}') == 2
+    assert serving.metric(prefix + 'retention_seconds{signal="spans"}') == 604800
+    accounts = json.loads(serving.request("/api/v1/lookout/ledger")[2])
+    assert accounts == {
+        "processes": [
+            {
+                "process": "p1",
+                "service": "shop",
+                "created": 4,
+                "sampled_out": 1,
+                "dropped": {},
+                "sent": 0,
+                "accepted": 1,
+                "stored": 1,
+            }
+        ]
+    }
+
+
+def test_own_traces(serve: Serve) -> None:
+    """With a rate the collector's requests are traces of the service lookout, steps below."""
+    serving = serve(env={"LOOKOUT_SELF_TRACING_RATE": "1"})
+    assert serving.request("/api/v2/spans", span(), JSON)[0] == 202
+
+    def found() -> list[list[dict[str, object]]]:
+        text = serving.request("/api/v2/traces?serviceName=lookout&spanName=post+/api/v2/spans")[2]
+        traces: list[list[dict[str, object]]] = json.loads(text)
+        return traces
+
+    serving.eventually(lambda: bool(found()))
+    names = {one["name"]: one.get("kind") for one in found()[0]}
+    assert names == {"post /api/v2/spans": "SERVER", "decode": None, "journal": None}
+
+
+def test_no_own_traces_by_default(serve: Serve) -> None:
+    """Nobody's service list gets an entry he did not send."""
+    serving = serve()
+    serving.request("/api/v2/traces")
+    assert json.loads(serving.request("/api/v2/services")[2]) == []
