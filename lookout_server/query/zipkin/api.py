@@ -22,7 +22,9 @@ from .names import read_names
 from .render import trace_bytes, traces_bytes
 from .request import BadQuery, optional_long, parse_request
 from .search import Page, TraceSearch
+from .status import status_routes
 from .traces import TraceReader
+from .ui import ui_routes
 
 _CACHE = {"Cache-Control": "max-age=300, must-revalidate"}
 #: Lists of more than this many names are worth caching by browsers.
@@ -35,9 +37,9 @@ _Handler = Callable[["_Query"], Awaitable[Response]]
 
 
 def routes(server: Server) -> list[BaseRoute]:
-    """Routes of the query API."""
+    """Routes of the query API, of Zipkin's UI and of its status pages."""
     if not server.config.query_enabled:
-        return []
+        return status_routes(server)
     api = ZipkinApi(server)
     endpoints: dict[str, _Handler] = {
         "services": api.services,
@@ -50,11 +52,12 @@ def routes(server: Server) -> list[BaseRoute]:
         "autocompleteKeys": api.autocomplete_keys,
         "autocompleteValues": api.autocomplete_values,
     }
-    return [
+    queries = [
         Route(f"{mount}/api/v2/{path}", _endpoint(server, handler), methods=["GET"])
         for mount in ("", "/zipkin")
         for path, handler in endpoints.items()
     ]
+    return [*queries, *status_routes(server), *ui_routes(server)]
 
 
 class _Query:

@@ -1,0 +1,104 @@
+"""What the commands that ask a running collector share: where it is, asking, durations."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import click
+import urllib3
+
+from ..config import parse_duration
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_TIMEOUT_S = 60
+
+
+class Collector:
+    """A running collector, asked over HTTP."""
+
+    def __init__(self, url: str, tenant: str | None, token: str | None) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"X-Scope-OrgID": tenant} if tenant else {}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S)
+
+    def get(self, path: str, **parameters: object) -> Any:
+        """The JSON answer. Raises ClickException with the collector's own words."""
+        given = {name: value for name, value in parameters.items() if value not in (None, "")}
+        url = f"{self._url}{path}" + (f"?{urlencode(given)}" if given else "")
+        try:
+            answer = self._pool.request("GET", url, headers=self._headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise click.ClickException(f"no answer from {self._url}: {error}") from None
+        if answer.status != 200:
+            raise click.ClickException(answer.data.decode("utf-8", "replace").strip())
+        return json.loads(answer.data)
+
+
+def collector_options(command: _Command) -> _Command:
+    """Options --url, --tenant, --token and --json."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="The API's answer as it is."),
+        click.option("--token", envvar="LOOKOUT_TOKEN", help="Bearer token."),
+        click.option("--tenant", envvar="LOOKOUT_TENANT", help="Tenant (X-Scope-OrgID)."),
+        click.option(
+            "--url",
+            envvar="LOOKOUT_COLLECTOR",
+            default="http://127.0.0.1:9411",
+            show_default=True,
+            help="The collector.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def milliseconds(text: str) -> int:
+    """A duration such as 15m or 24h, in ms. Raises BadParameter."""
+    try:
+        return int(parse_duration(text) * 1000)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def microseconds(text: str | None) -> int | None:
+    """A duration such as 250ms, in us, or None. Plain numbers and ``us`` are microseconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(us)?", text)
+    return int(match[1]) if match else milliseconds(text) * 1000
+
+
+def moment(text: str | None) -> int:
+    """A time in ms: ``now``, Unix ms, or ISO 8601. Raises BadParameter."""
+    if text is None or text == "now":
+        return time.time_ns() // 1_000_000
+    if text.isdecimal():
+        return int(text)
+    from datetime import datetime
+
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time; expected now, Unix milliseconds or ISO 8601"
+        ) from None
+
+
+def duration_text(microseconds: int) -> str:
+    """A duration with about three significant digits."""
+    if microseconds < 1000:
+        return f"{microseconds}us"
+    if microseconds < 10_000_000:
+        return (
+            f"{microseconds / 1000:.3g}ms"
+            if microseconds < 1_000_000
+            else (f"{microseconds / 1_000_000:.3g}s")
+        )
+    return f"{microseconds / 1_000_000:.0f}s"

@@ -1,0 +1,48 @@
+"""``lookout deps``: which service calls which."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ._query import Collector, collector_options, milliseconds, moment
+
+
+@click.command("deps")
+@click.option("--since", default="1h", show_default=True, help="How far to look back.")
+@click.option("--end", help="End of the window: now, Unix ms or ISO 8601.  [default: now]")
+@collector_options
+def command(
+    since: str,
+    end: str | None,
+    url: str,
+    tenant: str | None,
+    token: str | None,
+    as_json: bool,
+) -> None:
+    """List the links between services, the busiest first."""
+    links = Collector(url, tenant, token).get(
+        "/api/v2/dependencies", endTs=moment(end), lookback=milliseconds(since)
+    )
+    if as_json:
+        click.echo(json.dumps(links))
+        return
+    if not links:
+        click.echo("no links")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("PARENT", "CHILD", "CALLS", "ERRORS"):
+        table.add_column(heading, justify="right" if heading in ("CALLS", "ERRORS") else "left")
+    for link in sorted(links, key=lambda link: -link["callCount"]):
+        errors = link.get("errorCount", 0)
+        table.add_row(
+            link["parent"],
+            link["child"],
+            str(link["callCount"]),
+            str(errors),
+            style="red" if errors else None,
+        )
+    Console().print(table)

@@ -1,0 +1,97 @@
+"""``lookout traces``: search the collector for traces."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..ingest.zipkin_json import read_spans
+from ..query.zipkin.request import trace_timestamp
+from ..spans.model import Span
+from ._query import (
+    Collector,
+    collector_options,
+    duration_text,
+    microseconds,
+    milliseconds,
+    moment,
+)
+
+
+@click.command("traces")
+@click.option("--service", help="Local service name; constrains the other conditions.")
+@click.option("--remote-service", help="Remote service name.")
+@click.option("--name", help="Span name.")
+@click.option("--query", help="Tags and annotations: 'error and http.method=GET'.")
+@click.option("--min-duration", help="Of a span, such as 250ms; a plain number is microseconds.")
+@click.option("--max-duration", help="Of a span; only with --min-duration.")
+@click.option("--since", default="1h", show_default=True, help="How far to look back.")
+@click.option("--end", help="End of the window: now, Unix ms or ISO 8601.  [default: now]")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--longest", is_flag=True, help="Longest first instead of most recent first.")
+@collector_options
+def command(url: str, tenant: str | None, token: str | None, as_json: bool, **options: Any) -> None:
+    """Find traces and list them, most recent first."""
+    found = Collector(url, tenant, token).get(
+        "/api/v2/traces",
+        serviceName=options["service"],
+        remoteServiceName=options["remote_service"],
+        spanName=options["name"],
+        annotationQuery=options["query"],
+        minDuration=microseconds(options["min_duration"]),
+        maxDuration=microseconds(options["max_duration"]),
+        lookback=milliseconds(options["since"]),
+        endTs=moment(options["end"]),
+        limit=options["limit"],
+        sort="duration" if options["longest"] else None,
+    )
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    traces = [read_spans(json.dumps(trace).encode()) for trace in found]
+    if not traces:
+        click.echo("no traces")
+        return
+    Console().print(table_of(traces))
+
+
+def table_of(traces: Sequence[Sequence[Span]]) -> Table:
+    """A row a trace: when, how long, what, by whom, in error or not."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("START", "DURATION", "SPANS", "ROOT", "SERVICES", "TRACE ID"):
+        table.add_column(heading, no_wrap=heading == "TRACE ID")
+    for trace in traces:
+        root = next((span for span in trace if not span.parent_id), trace[0])
+        services = dict.fromkeys(s.local.service for s in trace if s.local.service)
+        failed = any("error" in span.tags for span in trace)
+        table.add_row(
+            _time(trace_timestamp(trace)),
+            duration_text(extent(trace)[1]),
+            str(len(trace)),
+            f"{root.local.service or '?'}: {root.name or '?'}",
+            ", ".join([*services][:4]) + (" ..." if len(services) > 4 else ""),
+            trace[0].trace_id,
+            style="red" if failed else None,
+        )
+    return table
+
+
+def extent(trace: Sequence[Span]) -> tuple[int, int]:
+    """Start and length of a trace in microseconds."""
+    timed = [span for span in trace if span.timestamp]
+    if not timed:
+        return 0, max((span.duration for span in trace), default=0)
+    start = min(span.timestamp for span in timed)
+    return start, max(span.timestamp + span.duration for span in timed) - start
+
+
+def _time(microseconds: int) -> str:
+    if not microseconds:
+        return "?"
+    return datetime.fromtimestamp(microseconds / 1_000_000).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
