@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from .config import ServerConfig
@@ -14,6 +15,7 @@ from .http import INLINE_BYTES, Overloaded
 from .journal import Entry, Journal, JournalError
 from .limits import TenantLimits
 from .reconcile import Reconciliation
+from .repeats import MAX_REMEMBERED, Repeats, digest
 from .self_metrics import SelfMetrics
 from .self_tracing import step
 from .signal import Malformed, Receipt, Rows
@@ -42,6 +44,7 @@ class JournalIntake:
         self._decoders = decoders
         self._metrics = metrics
         self._reconciliation = reconciliation
+        self._repeats = Repeats(journal.kept(MAX_REMEMBERED))
         self._limits = TenantLimits(config.max_tenants, config.tenant_rate)
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
@@ -60,8 +63,7 @@ class JournalIntake:
             # A client's ledger counts its spans; metrics come with the same header.
             process = CLIENT_PROCESS.get() if signal == "spans" else ""
             with step("journal"):
-                await self._keep(Entry(signal, fmt, body, receipt, process), rows)
-            self._reconciliation.accepted(process, len(rows))
+                await self._keep_once(Entry(signal, fmt, body, receipt, process), rows)
         self._metrics.bodies.labels(signal, fmt).inc()
         self._metrics.bytes.labels(signal, fmt).inc(len(body))
         self._metrics.rows.labels(signal, fmt).inc(len(rows))
@@ -88,6 +90,16 @@ class JournalIntake:
         if len(body) <= INLINE_BYTES:
             return decode(fmt, body, receipt)
         return await asyncio.to_thread(decode, fmt, body, receipt)
+
+    async def _keep_once(self, entry: Entry, rows: Rows) -> None:
+        if not entry.process:
+            await self._keep(entry, rows)
+            return
+        key = digest(entry.process, entry.body)
+        if await self._repeats.once(key, lambda: self._keep(replace(entry, digest=key), rows)):
+            self._reconciliation.accepted(entry.process, len(rows))
+        else:
+            self._metrics.repeats.labels(entry.signal).inc()
 
     async def _keep(self, entry: Entry, rows: Rows) -> None:
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from .config import ServerConfig
 from .journal import Journal
+from .repeats import MAX_REMEMBERED
 from .store import retention
 from .store.port import Store, StoreError
 from .store.template import Dialect
@@ -81,6 +82,7 @@ class Janitor:
             days_dropped=self.found.days_dropped + dropped,
             at=time.time(),
         )
+        self._journal.drop_kept(MAX_REMEMBERED)
         self._journal.shrink()
 
     def _keep_budget(self) -> int:

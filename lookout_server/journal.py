@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS set_aside (
     seq INTEGER PRIMARY KEY, signal TEXT, format TEXT, tenant TEXT, received_ms INTEGER,
     hints TEXT, process TEXT, compressed INTEGER, body BLOB, reason TEXT
 );
+CREATE TABLE IF NOT EXISTS kept (digest BLOB NOT NULL, received_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS identity (journal TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS accounts (process TEXT PRIMARY KEY, account TEXT NOT NULL);
 """
@@ -78,6 +79,7 @@ class Entry:
     body: bytes
     receipt: Receipt
     process: str = ""  # uid of the sending process where it told one
+    digest: bytes = b""  # what a repeat of it would be recognised by
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,19 @@ class Journal:
         with closing(self._reader()) as reading:
             return dict(reading.execute("SELECT process, account FROM accounts ORDER BY rowid"))
 
+    def kept(self, limit: int) -> list[bytes]:
+        """Digests of the entries kept last, oldest first, whether they are stored by now or not."""
+        with closing(self._reader()) as reading:
+            rows = reading.execute(
+                "SELECT digest FROM kept ORDER BY rowid DESC LIMIT ?", (limit,)
+            ).fetchall()
+            return [row[0] for row in reversed(rows)]
+
+    def drop_kept(self, limit: int) -> None:
+        """Forget all digests but the last ``limit``; done with the next commit."""
+        last = "SELECT ifnull(max(rowid), 0) FROM kept"
+        self._queue.put(_Change([(f"DELETE FROM kept WHERE rowid <= ({last}) - ?", (limit,))]))
+
     def drop_accounts(self, processes: Iterable[str]) -> None:
         """Forget processes; done with the next commit."""
         sql: list[_Sql] = [("DELETE FROM accounts WHERE process = ?", (key,)) for key in processes]
@@ -288,7 +303,7 @@ class Journal:
         rows = [_row(first + i, item.entry) for i, item in enumerate(appends)]
         started = time.perf_counter()
         try:
-            freed = self._transact(rows, changes)
+            freed = self._transact(rows, _digests(appends), changes)
             self._seq += len(rows)
             self.bytes += sum(len(row.body) for row in rows) - freed
             error = None
@@ -305,7 +320,9 @@ class Journal:
         for number, item in enumerate(appends, first):
             item.done(number, error)
 
-    def _transact(self, rows: list[_Row], changes: list[_Change]) -> int:
+    def _transact(
+        self, rows: list[_Row], digests: list[tuple[bytes, int]], changes: list[_Change]
+    ) -> int:
         """One transaction; the bytes it freed. Raises sqlite3.Error with nothing changed."""
         freed = 0
         owed = self._owed
@@ -314,6 +331,7 @@ class Journal:
             self._writing.executemany(
                 f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
+            self._writing.executemany("INSERT INTO kept VALUES (?, ?)", digests)
             for sql, values in [*owed, *(s for change in changes for s in change.sql)]:
                 returned = self._writing.execute(sql, values).fetchall()
                 freed += sum(row[0] for row in returned if row)
@@ -364,6 +382,12 @@ def _forgetting(batch: Batch) -> list[_Sql]:
             (batch.first, batch.last, batch.signal),
         ),
         ("DELETE FROM batches WHERE token = ?", (batch.token,)),
+    ]
+
+
+def _digests(appends: list[_Append]) -> list[tuple[bytes, int]]:
+    return [
+        (item.entry.digest, item.entry.receipt.received_ms) for item in appends if item.entry.digest
     ]
 
 

@@ -41,6 +41,11 @@ class SelfMetrics:
             "dropped_rows", "Rows accepted and then not stored, by reason.", "signal", "reason"
         )
         self.refused = self._counter("refused", "Requests refused, by reason.", "reason")
+        self.repeats = self._counter(
+            "repeated_bodies",
+            "Bodies sent again, and not kept twice.",
+            "signal",
+        )
         self.retries = self._counter(
             "insert_retries", "Inserts that failed and were repeated.", "signal"
         )

@@ -286,6 +286,9 @@ class Writer:
                 pieces, refused = [], 0
             else:
                 return self._insert_singly(batch, pieces, error)
+        stored = getattr(self.signal, "stored", None)
+        if stored:  # its tables can be read now
+            stored()
         self._journal.forget(batch, self._stored(pieces))
         count = sum(piece.count for piece in pieces)
         with self._changed:

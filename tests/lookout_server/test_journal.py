@@ -7,6 +7,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,16 @@ def test_unusable_place(tmp_path: Path) -> None:
     place.write_bytes(b"this is no database, and longer than a header of one hundred bytes" * 9)
     with pytest.raises(JournalError, match=r"journal\.sqlite.*not a database"):
         Journal(place)
+
+
+def test_digests_outlive_their_entries(journal: Journal, path: Path) -> None:
+    """What was kept lately is known after it was stored, and by the next process."""
+    digests = [bytes([n]) * 16 for n in range(5)]
+    keep(journal, *(replace(entry(), digest=digest) for digest in digests))
+    journal.forget(journal.plan("spans", 1, 5))
+    journal.drop_kept(3)
+    keep(journal, entry())
+    second = Journal(path)
+    assert second.kept(10) == digests[2:]
+    assert second.kept(2) == digests[3:]
+    second.close()

@@ -1,0 +1,58 @@
+"""Recognises a body that a client sends again because it never saw the answer.
+
+The collector may die, or the connection, between the journal's commit and the 202. A client of
+ours that sends a ledger along then repeats the very same bytes, and spans have ids, so the same
+bytes of the same process are the same spans. What was journalled is remembered with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+
+#: A client gives up, or sends from its spill, long before so many other bodies have come.
+MAX_REMEMBERED = 50_000
+
+
+def digest(process: str, body: bytes) -> bytes:
+    """What a body is remembered by."""
+    return hashlib.blake2b(body, digest_size=16, person=_person(process)).digest()
+
+
+def _person(process: str) -> bytes:
+    return hashlib.blake2b(process.encode(), digest_size=16).digest()
+
+
+class Repeats:
+    """Bodies kept lately, and those being kept (event loop only)."""
+
+    def __init__(self, known: Iterable[bytes] = (), limit: int = MAX_REMEMBERED) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[bytes, asyncio.Future[None] | None] = OrderedDict.fromkeys(known)
+
+    async def once(self, key: bytes, keep: Callable[[], Awaitable[None]]) -> bool:
+        """Keep a body unless it was kept before; whether it was kept now.
+
+        A repeat of a body that is just being kept waits for that. Raises what ``keep`` raises;
+        the body then counts as never seen.
+        """
+        if key in self._kept:
+            pending = self._kept[key]
+            if pending is not None:
+                await asyncio.shield(pending)
+            return False
+        pending = self._kept[key] = asyncio.get_running_loop().create_future()
+        try:
+            await keep()
+        except BaseException as error:
+            del self._kept[key]
+            pending.set_exception(error if isinstance(error, Exception) else ConnectionError())
+            pending.exception()  # nobody may be waiting for it
+            raise
+        pending.set_result(None)
+        self._kept[key] = None
+        if len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        return True
