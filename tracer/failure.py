@@ -70,7 +70,7 @@ def failure_of(
     escaped: bool = False,
 ) -> Failure:
     """What is kept of ``exception``."""
-    frames, skipped = frames_of(exception.__traceback__, max_frames)
+    frames, skipped = frames_of(getattr(exception, "__traceback__", None), max_frames)
     return Failure(
         time_ns,
         type_name(type(exception)),

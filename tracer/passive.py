@@ -182,8 +182,8 @@ class PassiveSpan(Span):
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None
-        else:
-            self._prev = _Left(self._prev)
+        elif (previous := getattr(self, "_prev", None)) is not None:
+            self._prev = _Left(previous)
 
 
 class RemoteSpan(PassiveSpan):

@@ -326,8 +326,8 @@ class Span:
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None
-        else:
-            self._prev = _Left(self._prev)
+        elif (previous := getattr(self, "_prev", None)) is not None:
+            self._prev = _Left(previous)
         tags = self._tags
         if tags is not _CLOSED:
             self._tags = _CLOSED

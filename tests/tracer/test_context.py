@@ -1,0 +1,322 @@
+"""Which span is current: in blocks, tasks, generators, threads, and as OpenTelemetry sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import opentelemetry.baggage
+import opentelemetry.context as otel_context
+import opentelemetry.trace as otel
+import pytest
+
+import tracer
+from tracer import AlwaysOff, SpanContext, current_span, start_span, use_span
+from tracer.testing import Recorder, recording
+
+
+def test_what_was_current_before_is_current_again(traces: Recorder) -> None:
+    """A block restores, also when it is left by an exception; without a span nothing is current."""
+    assert not current_span().is_recording()
+    with start_span("a") as a:
+        with pytest.raises(ValueError), start_span("b"):
+            raise ValueError
+        assert current_span() is a
+    assert tracer.current_context() is None
+
+
+def test_a_detached_span_is_never_current(traces: Recorder) -> None:
+    """start_span without ``with`` changes nothing but the list of spans, once it is finished."""
+    span = start_span("detached")
+    assert current_span() is not span
+    with use_span(span):
+        assert current_span() is span
+        start_span("below").finish()
+    span.finish()
+    assert traces.tree() == [("detached", [("below", [])])]
+
+
+def test_parent_none_begins_a_new_trace(traces: Recorder) -> None:
+    """A root may be started inside another trace."""
+    with start_span("a"), start_span("b", parent=None) as root:
+        pass
+    assert root.parent_id == 0
+    assert traces.tree() == [("a", []), ("b", [])]
+
+
+def test_tasks_inherit_and_do_not_disturb_each_other(traces: Recorder) -> None:
+    """Each asyncio task goes on below the span that was current where it was created."""
+
+    async def work(name: str) -> None:
+        with start_span(name):
+            await asyncio.sleep(0)
+            with start_span(f"{name}.1"):
+                await asyncio.sleep(0)
+
+    async def main() -> None:
+        with start_span("main"):
+            await asyncio.gather(*(work(str(number)) for number in range(3)))
+
+    asyncio.run(main())
+    assert traces.tree() == [("main", [(str(n), [(f"{n}.1", [])]) for n in range(3)])]
+
+
+def test_a_task_that_outlives_its_parent_stays_below_it(traces: Recorder) -> None:
+    """Work handed to the background belongs to the request that started it."""
+
+    async def background() -> None:
+        await asyncio.sleep(0.001)
+        with start_span("first"):
+            pass
+        with start_span("second"):
+            pass
+
+    async def main() -> None:
+        with start_span("request"):
+            task = asyncio.create_task(background())
+        await task
+
+    asyncio.run(main())
+    assert traces.tree() == [("request", [("first", []), ("second", [])])]
+
+
+def test_cancellation_ends_the_span_and_restores(
+    traces: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cancelled task finishes its spans; nobody hears of contexts that do not match."""
+
+    async def slow() -> None:
+        with start_span("slow"):
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        with start_span("main") as span:
+            task = asyncio.create_task(slow())
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert current_span() is span
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(main())
+    assert traces.tree() == [("main", [("slow", [])])]
+    assert traces.one("slow").status == tracer.StatusCode.UNSET
+    assert [event.name for event in traces.one("slow").events or ()] == ["cancelled"]
+    assert "ontext" not in caplog.text.replace("asyncio", "")
+
+
+def test_an_async_generator_closed_by_another_task_disturbs_nobody(
+    traces: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The block of an abandoned generator is left in a context that never entered it: no error,
+    and what is current there stays."""
+
+    async def numbers() -> AsyncIterator[int]:
+        with start_span("generator"):
+            yield 1
+            yield 2
+
+    async def close(generator: AsyncIterator[int]) -> None:
+        with start_span("closer") as closer:
+            await generator.aclose()  # type: ignore[attr-defined]
+            assert current_span() is closer
+
+    async def main() -> None:
+        with start_span("main") as span:
+            generator = numbers()
+            await anext(generator)
+            await asyncio.create_task(close(generator))
+            # The generator left its span behind here; it is over, so nobody is put below it.
+            assert current_span() is span
+            start_span("after").finish()
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(main())
+    assert traces.one("after").parent_id == traces.one("main").span_id
+    assert [r for r in caplog.records if r.name != "asyncio"] == []
+    assert tracer.current_context() is None
+
+
+def test_blocks_left_out_of_order_leave_nothing_finished_current(traces: Recorder) -> None:
+    """Two generators whose blocks overlap: afterwards what was current before is current again."""
+
+    def block(name: str) -> Iterator[None]:
+        with start_span(name):
+            yield
+
+    with start_span("outer") as outer:
+        first, second = block("first"), block("second")
+        next(first)
+        next(second)
+        assert list(first) == []
+        assert current_span().name == "second"
+        assert list(second) == []
+        assert current_span() is outer
+        start_span("after").finish()
+    assert traces.one("after").parent_id == outer.span_id
+    assert tracer.current_context() is None
+
+
+def test_entering_a_span_twice_restores_what_was_before(traces: Recorder) -> None:
+    """Nested blocks of one span end it once and leave nothing behind."""
+    with start_span("twice") as span, span:
+        pass
+    assert traces.names == ["twice"]
+    assert tracer.current_context() is None
+
+
+def test_many_deep_blocks_unwind(traces: Recorder) -> None:
+    """A thousand nested spans end in order."""
+
+    def nest(depth: int) -> None:
+        if depth:
+            with start_span("level"):
+                nest(depth - 1)
+
+    nest(300)
+    assert len(traces) == 300
+    assert tracer.current_context() is None
+
+
+def test_wrap_takes_the_context_along(traces: Recorder) -> None:
+    """A wrapped function runs below the span that was current when it was wrapped, many times
+    at once, and leaves nothing in the thread."""
+
+    def work() -> None:
+        start_span("work").finish()
+
+    with ThreadPoolExecutor(4) as pool:
+        with start_span("caller"):
+            wrapped = tracer.wrap(work)
+        for future in [pool.submit(wrapped) for _ in range(8)]:
+            future.result()
+        assert pool.submit(tracer.current_context).result() is None
+    assert traces.tree() == [("caller", [("work", [])] * 8)]
+
+
+def test_a_context_that_arrived_can_be_current(traces: Recorder) -> None:
+    """Spans below a remote context continue its trace."""
+    remote = SpanContext(0xABC, 0xDEF, is_remote=True, tracestate="v=1")
+    with use_span(remote), start_span("server") as span:
+        pass
+    assert (span.trace_id, span.parent_id, span.tracestate) == (0xABC, 0xDEF, "v=1")
+    with use_span(remote), use_span(None):
+        assert start_span("root").parent_id == 0
+
+
+# -- OpenTelemetry -----------------------------------------------------------------------------------
+
+
+def test_opentelemetry_sees_our_current_span(traces: Recorder) -> None:
+    """trace.get_current_span() is our span, with a valid identity, and takes attributes."""
+    with start_span("ours") as span:
+        seen = otel.get_current_span()
+        assert seen is span
+        seen.set_attribute("k", "v")
+        context = seen.get_span_context()
+        assert (context.trace_id, context.span_id) == (span.trace_id, span.span_id)
+        assert context.is_valid
+        assert context.trace_flags.sampled
+    assert otel.get_current_span() is otel.INVALID_SPAN
+    assert traces.one("ours").tags == {"k": "v"}
+
+
+def test_we_see_opentelemetrys_current_span(traces: Recorder) -> None:
+    """A span attached through OpenTelemetry's API is the parent of ours."""
+    theirs = otel.NonRecordingSpan(otel.SpanContext(5, 6, True, otel.TraceFlags(1)))
+    with otel.use_span(theirs), start_span("ours") as span:
+        assert (span.trace_id, span.parent_id) == (5, 6)
+        with otel.use_span(span):
+            start_span("below").finish()
+        assert current_span() is span
+    assert traces.one("below").parent_id == traces.one("ours").span_id
+    assert otel_context.get_current() == {}
+
+
+def test_values_of_opentelemetrys_context_stay_visible(traces: Recorder) -> None:
+    """What was attached outside is there inside our spans and gone afterwards."""
+    token = otel_context.attach(otel_context.set_value("key", "value"))
+    with start_span("a"), start_span("b"):
+        assert otel_context.get_value("key") == "value"
+        inner = otel_context.attach(otel_context.set_value("inner", 1))
+        assert (otel_context.get_value("key"), otel_context.get_value("inner")) == ("value", 1)
+        assert current_span().name == "b"
+        start_span("c").finish()
+        otel_context.detach(inner)
+        assert otel_context.get_value("inner") is None
+    otel_context.detach(token)
+    assert otel_context.get_value("key") is None
+    assert traces.tree() == [("a", [("b", [("c", [])])])]
+
+
+def test_baggage_is_one_for_both_apis(traces: Recorder) -> None:
+    """Items set through either API are seen by the other and travel."""
+    with start_span("a") as a:
+        a.set_baggage_item("ours", "1")
+        assert opentelemetry.baggage.get_baggage("ours") == "1"
+        token = otel_context.attach(opentelemetry.baggage.set_baggage("theirs", "2"))
+        headers: dict[str, str] = {}
+        tracer.inject(headers)
+        assert headers["baggage"] == "ours=1,theirs=2"
+        with start_span("b") as b:
+            assert b.get_baggage_item("theirs") == "2"
+        otel_context.detach(token)
+
+
+def test_detaching_in_another_context_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """OpenTelemetry's detach with a token from elsewhere neither raises nor logs an error."""
+    token = contextvars.copy_context().run(otel_context.attach, otel_context.get_current())
+    otel_context.detach(token)
+    assert caplog.records == []
+
+
+def test_unsampled_spans_are_current_too() -> None:
+    """OpenTelemetry sees an unsampled span of ours with one stable identity, and children stay
+    unsampled."""
+    with recording(sampler=AlwaysOff()) as traces:
+        with start_span("a") as a:
+            seen = otel.get_current_span().get_span_context()
+            assert seen == a.get_span_context()
+            assert seen.is_valid
+            assert not seen.trace_flags.sampled
+            with start_span("b", tags={"k": 1}) as b:
+                assert b.context.trace_id == a.context.trace_id
+                assert b.context.span_id != a.context.span_id
+                assert not b.is_recording()
+            assert current_span() is a
+        assert tracer.current_context() is None
+        assert traces.spans == []
+
+
+def test_every_attribute_of_a_passive_span_can_be_read() -> None:
+    """Code that reads past the API finds defaults on unsampled spans and when tracing is off."""
+    from exporters.records import SpanRecord
+
+    names = [name for name in vars(SpanRecord) if not name.startswith("_")]
+    with recording(sampler=AlwaysOff()), start_span("unsampled") as span:
+        remote = use_span(SpanContext(1, 2, is_remote=True)).__enter__()
+        for some in (span, remote, tracer.passive.NOOP):
+            assert some is not None
+            for name in names:
+                getattr(some, name)
+            some.set_tag("a", 1).set_tags({}).set_name("x")
+            some.add_event("e")
+            some.finish()
+
+
+def test_off_is_one_span_that_does_nothing() -> None:
+    """With tracing off every span is the same object, never current, and nothing is injected."""
+    with recording(enabled=False) as traces:
+        first, second = start_span("a"), start_span("b")
+        assert first is second
+        with first as span:
+            assert span is first
+            assert tracer.current_context() is None
+            headers: dict[str, str] = {}
+            tracer.inject(headers)
+            assert headers == {}
+        assert traces.spans == []
