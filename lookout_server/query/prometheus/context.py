@@ -15,6 +15,8 @@ from .features import STABLE, Features
 from .matchers import Matcher
 from .source import Int64Array, PartedSource, SelectHints, SeriesBlock, SeriesSource
 
+_CELL_BYTES = 9  # a value and whether it is there
+
 
 class CancelToken:
     """Lets another thread end a query: the engine looks at it between kernels."""
@@ -41,6 +43,8 @@ class EngineOptions:
     max_samples: int = 50_000_000
     #: Samples a query asks its source for at once where it needs no more.
     part_samples: int = 4_000_000
+    #: What a query may take, roughly; a single matrix may take half of it.
+    memory_bytes: int = 500_000_000
     #: Step of a subquery that names none.
     subquery_step_ms: int = 60_000
     #: Drop metric names at the end of a query rather than at each operation.
@@ -114,12 +118,17 @@ class QueryContext:
         if self.held > self.options.max_samples:
             raise TooManySamples
 
+    def check_cells(self, cells: int) -> None:
+        """Raises TooManySamples where a matrix of so many cells takes too much memory."""
+        if cells * _CELL_BYTES > self.options.memory_bytes // 2:
+            raise TooManySamples
+
     def select(
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hints: SelectHints
     ) -> SeriesBlock:
         """Ask the source; the same question is asked once per query."""
         self.check()
-        key = (tuple(matchers), start_ms, end_ms, hints.skip_buckets)
+        key = (tuple(matchers), start_ms, end_ms, hints.skip_buckets, _grid(hints))
         block = self._blocks.get(key)
         if block is None:
             block = self.source.select(matchers, start_ms, end_ms, hints)
@@ -133,7 +142,7 @@ class QueryContext:
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hints: SelectHints
     ) -> Iterator[SeriesBlock]:
         """Ask the source for some series at a time, if it can answer so."""
-        key = (tuple(matchers), start_ms, end_ms, hints.skip_buckets)
+        key = (tuple(matchers), start_ms, end_ms, hints.skip_buckets, _grid(hints))
         if key in self._blocks or not isinstance(self.source, PartedSource):
             yield self.select(matchers, start_ms, end_ms, hints)
             return
@@ -156,3 +165,8 @@ class QueryContext:
             timeout_s=max(0.0, self.deadline - time.monotonic()),
             **parts,  # type: ignore[arg-type]
         )
+
+
+def _grid(hints: SelectHints) -> int:
+    """The step a block may have been thinned to, -1 where it has all samples."""
+    return hints.step_ms if hints.newest_per_step else -1

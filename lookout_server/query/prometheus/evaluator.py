@@ -156,7 +156,16 @@ class Evaluator:
         if selector.smoothed:
             around = selectors.surroundings(self._path)
             return extended.smooth(selector, self.steps, self.context, around)
-        return stacked([Frame.empty(self.steps.count), *self._selected(selector)])
+        return self.collected(self._selected(selector))
+
+    def collected(self, parts: Iterator[Frame]) -> Frame:
+        """All parts as one, within what memory allows."""
+        frames, cells = [Frame.empty(self.steps.count)], 0
+        for part in parts:
+            cells += part.present.size
+            self.context.check_cells(cells)
+            frames.append(part)
+        return stacked(frames)
 
     def _selected(self, selector: tree.VectorSelector) -> Iterator[Frame]:
         around = selectors.surroundings(self._path)

@@ -131,6 +131,7 @@ def filled(histograms: ObjectArray) -> BoolArray:
 
 def stacked(frames: Sequence[Frame]) -> Frame:
     """The rows of all frames below each other."""
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
     if len(frames) == 1:
         return frames[0]
     return Frame(

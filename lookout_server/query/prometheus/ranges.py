@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from .source import (
     SeriesBlock,
     is_stale,
 )
-from .windows import window_bounds
+from .windows import upper_bounds, window_bounds
 
 #: Windows evaluated at once: keeps a kernel's temporaries near the caches.
 _CHUNK_WINDOWS = 262_144
@@ -44,6 +44,7 @@ class RangeVector:
     range_ms: int
     before_ms: int = 0
     after_ms: int = 0
+    _bounds: tuple[Int64Array, Int64Array] | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,12 +55,23 @@ class RangeVector:
 
     def bounds(self) -> tuple[Int64Array, Int64Array]:
         """Flat indices: the window holds samples ``low`` to ``high``, ``high`` excluded."""
-        return window_bounds(
-            self.timestamps,
-            self.offsets,
-            self.ends + self.after_ms,
-            self.range_ms + self.before_ms + self.after_ms,
-        )
+        if self._bounds is None:
+            self._bounds = window_bounds(
+                self.timestamps,
+                self.offsets,
+                self.ends + self.after_ms,
+                self.range_ms + self.before_ms + self.after_ms,
+            )
+        return self._bounds
+
+    def indices_after(self, times: Int64Array) -> Int64Array:
+        """Flat index of the first sample later than each time (a time per step)."""
+        return upper_bounds(self.timestamps, self.offsets, times)
+
+    def seen(self) -> int:
+        """How many samples all windows hold together."""
+        low, high = self.bounds()
+        return int((high - low).sum())
 
     def rows(self, start: int, stop: int) -> RangeVector:
         """Some neighbouring series, as views."""

@@ -15,6 +15,9 @@ from .ranges import RangeVector
 from .source import BoolArray, Float64Array, Int64Array, SelectHints, SeriesBlock, is_stale
 from .windows import upper_bounds
 
+#: Cells sampled at once: bounds what series with few samples each take in between.
+_CHUNK_CELLS = 4_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -101,9 +104,12 @@ def sample_parts(
     """What :func:`sample_instant` gives, some series at a time."""
     ends = reference_times(selector, steps, context)
     window = _instant_window(ends, context, around)
-    hints = _hints(context, steps, around, 0)
+    hints = _hints(context, steps, around, 0, newest=not around.skip_buckets)
+    rows = max(1, _CHUNK_CELLS // len(ends))
     for block in context.select_parts(selector.matchers, *window, hints):
-        yield _sampled(block, ends, context, around)
+        for start in range(0, len(block), rows):
+            part = block.rows(start, min(start + rows, len(block)))
+            yield _sampled(part, ends, context, around)
 
 
 def sample_at(
@@ -115,7 +121,8 @@ def sample_at(
 ) -> Sampled:
     """The newest samples within the lookback of given times."""
     window = _instant_window(ends, context, around)
-    block = context.select(matchers, *window, _hints(context, steps, around, 0))
+    hints = _hints(context, steps, around, 0, newest=not around.skip_buckets)
+    block = context.select(matchers, *window, hints)
     return _sampled(block, ends, context, around)
 
 
@@ -188,7 +195,6 @@ class _Windows:
 
     def over(self, block: SeriesBlock) -> RangeVector:
         """The windows over some series."""
-        self._context.total += len(block.timestamps)
         if self._around.skip_buckets:
             block = native.totals_only(block)
         starts = self._context.options.start_timestamps
@@ -203,7 +209,14 @@ def _more(context: QueryContext, around: Surroundings) -> int:
     return context.options.lookback_ms if around.skip_buckets else 0
 
 
-def _hints(context: QueryContext, steps: Steps, around: Surroundings, range_ms: int) -> SelectHints:
+def _hints(
+    context: QueryContext,
+    steps: Steps,
+    around: Surroundings,
+    range_ms: int,
+    *,
+    newest: bool = False,
+) -> SelectHints:
     return context.hints(
         step_ms=steps.step_ms if steps.count > 1 else 0,
         range_ms=range_ms,
@@ -211,6 +224,7 @@ def _hints(context: QueryContext, steps: Steps, around: Surroundings, range_ms: 
         grouping=around.grouping,
         by=around.by,
         skip_buckets=around.skip_buckets,
+        newest_per_step=newest,
     )
 
 

@@ -57,6 +57,9 @@ class SelectHints:
     timeout_s: float = 120.0
     #: Native histograms' buckets will not be looked at (``histogram_count`` and the like).
     skip_buckets: bool = False
+    #: Of each window of ``step_ms`` that ends at the end asked for, or a whole number of steps
+    #: before it, only the newest sample will be looked at (``step_ms`` 0: one window).
+    newest_per_step: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,19 @@ class SeriesBlock:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def rows(self, start: int, stop: int) -> SeriesBlock:
+        """Some neighbouring series, as views."""
+        low, high = int(self.offsets[start]), int(self.offsets[stop])
+        cut = slice(low, high)
+        return SeriesBlock(
+            self.labels[start:stop],
+            self.offsets[start : stop + 1] - low,
+            self.timestamps[cut],
+            self.values[cut],
+            None if self.histograms is None else self.histograms[cut],
+            None if self.start_timestamps is None else self.start_timestamps[cut],
+        )
 
 
 class SeriesSource(Protocol):

@@ -18,7 +18,8 @@ _SAMPLES = 60
 _QUERIES = [
     *(f"{name}(h[3m])" for name in ("rate", "increase", "delta", "irate", "idelta")),
     *(f"{name}(h[3m])" for name in ("sum_over_time", "avg_over_time")),
-    *("sum by (x) (h)", "avg without (i) (h)", "sum(rate(h[2m]))", "sum without (x) (h) - on (i) h"),
+    *("sum by (x) (h)", "avg without (i) (h)", "sum(rate(h[2m]))"),
+    "sum without (x) (h) - on (i) h",
 ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .. import annotations as notes
 from .. import info, labelsets, tree
 from ..errors import ExecutionError
-from ..frame import Frame, stacked
+from ..frame import Frame
 from ..ranges import RangeVector
 from ..source import BoolArray, Float64Array
 from . import extended, histograms, labels
@@ -91,8 +91,7 @@ def ranged(evaluator: Evaluator, node: tree.Call) -> Iterator[Frame]:
 
 
 def _ranged(evaluator: Evaluator, node: tree.Call) -> Frame:
-    parts = [Frame.empty(evaluator.steps.count), *ranged(evaluator, node)]
-    result = stacked(parts)
+    result = evaluator.collected(ranged(evaluator, node))
     return result if evaluator.context.options.delayed_name_removal else result.merged()
 
 

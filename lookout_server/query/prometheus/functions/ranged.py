@@ -74,10 +74,14 @@ def evaluate(
 ) -> Frame:
     """The function's results, a row per series of the range vector (rows may be empty)."""
     parts: list[Frame] = []
+    cells = 0
     for chunk in vector.chunks():
         context.check()
+        context.total += chunk.seen()
         parts.append(_chunk(name, chunk, args, position, context))
         context.hold(int(parts[-1].present.sum()))
+        cells += parts[-1].present.size
+        context.check_cells(cells)
     return stacked(parts) if parts else Frame.empty(len(vector.times))
 
 
