@@ -13,7 +13,7 @@ from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, StatusCode, kind_of
 from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
 from .pipeline import Pipeline
-from .sampling import DROP, KEEP, Decision
+from .sampling import KEEP, Decision
 from .span import _CLOSED, INHERITED, Span, context_of, outlasting
 from .span_context import Carried, SpanContext
 from .values import text
@@ -128,11 +128,13 @@ class Tracer:
                 # A root whose sampler must be asked: mostly there is nothing more to do.
                 trace_id = pipeline.bits(128) or 1
                 decision = pipeline.sampler.sample(trace_id, name, kind, tags, None)
-                if decision is DROP:
-                    passive = unsampled(self, name, None, None)
+                state = decision.tracestate
+                carried = Carried(tracestate=state) if state else None
+                if not decision.sampled:
+                    passive = unsampled(self, name, None, carried)
                     passive._known_trace_id = trace_id
                     return passive
-                span = self._root(trace_id, decision, None, name, kind)
+                span = self._root(trace_id, decision, carried, name, kind)
                 _complete(span, tags, links, start_ns)
                 return span
             parent, carried = _resolve(above)

@@ -73,5 +73,5 @@ def test_w3c_headers_are_read_as_the_standard_says(
     reader.inject(sent, context)
     assert sent["traceparent"].split("-")[1] == expect["trace_id"]
     out = [m.partition("=") for m in sent.get("tracestate", "").split(",") if m]
-    members = dict((key, value) for key, _, value in out)
+    members = {key: value for key, _, value in out}
     assert members == dict(map(tuple, expect["tracestate_out"]))

@@ -208,7 +208,7 @@ def test_a_context_that_arrived_can_be_current(traces: Recorder) -> None:
         assert start_span("root").parent_id == 0
 
 
-# -- OpenTelemetry -----------------------------------------------------------------------------------
+# -- OpenTelemetry ---
 
 
 def test_opentelemetry_sees_our_current_span(traces: Recorder) -> None:
