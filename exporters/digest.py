@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import msgspec
 
 from ._text import clean, json_text, printable
-from .records import KIND_NAMES, Resource, SpanRecord
+from .records import KIND_NAMES, EventRecord, LinkRecord, Resource, SpanRecord
 from .tag_rules import TagRules
 from .work import BIZ, Field, Work
 
 _KINDS = tuple(name.lower() for name in KIND_NAMES)
+_COSTS = tuple(f"{milliseconds}ms" for milliseconds in range(1000))
 _STATUS = (None, "OK", "ERROR")
 _NO_TAGS: Mapping[str, Any] = {}
 
@@ -32,23 +33,31 @@ class LineEncoder(Protocol):
 
 
 class LocalTime:
-    """``yyyy-MM-dd HH:mm:ss.SSS`` in local time; formats each second once."""
+    """``yyyy-MM-dd HH:mm:ss.SSS`` in local time; formats each second, and each text, once."""
 
     def __init__(self) -> None:
         self._second: int | None = None
+        self._prefix = ""
+        self._millisecond: int | None = None
         self._text = ""
 
     def __call__(self, moment_ns: int) -> str:
         """The text for a moment in nanoseconds since the epoch."""
-        milliseconds = moment_ns // 1_000_000
-        second = milliseconds // 1000
+        millisecond = moment_ns // 1_000_000
+        if millisecond != self._millisecond:  # spans of a busy moment share it
+            self._text = self._format(millisecond)
+            self._millisecond = millisecond
+        return self._text
+
+    def _format(self, millisecond: int) -> str:
+        second = millisecond // 1000
         if second != self._second:
             try:
-                self._text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+                self._prefix = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
             except (OverflowError, ValueError, OSError):  # a year no calendar has
-                self._text = "1970-01-01 00:00:00"
+                self._prefix = "1970-01-01 00:00:00"
             self._second = second
-        return f"{self._text}.{milliseconds % 1000:03d}"
+        return f"{self._prefix}.{millisecond % 1000:03d}"
 
 
 # The fields of every line before those of the kind of work, and after them.
@@ -110,7 +119,7 @@ class JsonDigest:
         self._resources: dict[int, tuple[Resource, msgspec.Raw | None]] = {}
 
     def encode(self, work: Work, records: Sequence[SpanRecord]) -> bytes:
-        lines = [self._line(work, record) for record in records]
+        lines = self._made(work, records)
         try:
             return self._encoder.encode_lines(lines)
         except Exception:
@@ -125,42 +134,56 @@ class JsonDigest:
             plain = {names[k]: _cleaned(v) for k, v in values.items() if v is not None}
             return self._encoder.encode(plain) + b"\n"
 
-    def _line(self, work: Work, record: SpanRecord) -> Any:
-        tags = record.tags or _NO_TAGS
-        if self._rules is not None:
-            tags = self._rules.apply(tags)
-        duration_ns = record.duration_ns
-        parent = record.parent_id
-        resource = record.resource
-        baggage = getattr(record, "baggage", None)
+    def _made(self, work: Work, records: Sequence[SpanRecord]) -> list[Any]:
+        """The lines as msgspec structs. One loop with local names: it is run for each span."""
         make = self._lines.get(work.name) or self._make(work)
-        return make(
-            self._time(record.start_ns + duration_ns),
-            resource.service_name,
-            record.trace_id.to_bytes(16, "big").hex(),
-            record.rpc_id,
-            _KINDS[record.kind],
-            work.code(record, tags),
-            tags.get("thread.name", ""),
-            f"{duration_ns // 1_000_000}ms",
-            *[field.of(tags) for field in work.fields],
-            pairs(baggage.sys) if baggage else "",
-            pairs(baggage.biz) if baggage else "",
-            record.span_id.to_bytes(8, "big").hex(),
-            parent.to_bytes(8, "big").hex() if parent else None,
-            record.name,
-            record.start_ns // 1000,
-            duration_ns // 1000,
-            tags or None,
-            _events(record),
-            _links(record),
-            _STATUS[record.status],
-            record.status_text or None,
-            record.flags,
-            record.tracestate or None,
-            record.scope or None,
-            self._resource(resource),
-        )
+        moment, rules, code, fields = self._time, self._rules, work.code, work.fields
+        known: Resource | None = None
+        app, attributes = "", None
+        lines = []
+        for record in records:
+            tags = record.tags or _NO_TAGS
+            if rules is not None:
+                tags = rules.apply(tags)
+            resource = record.resource
+            if resource is not known:
+                known, app, attributes = resource, resource.service_name, self._resource(resource)
+            start_ns = record.start_ns
+            duration_ns = record.duration_ns
+            parent = record.parent_id
+            status = record.status
+            baggage = getattr(record, "baggage", None)
+            milliseconds = duration_ns // 1_000_000
+            lines.append(
+                make(
+                    moment(start_ns + duration_ns),
+                    app,
+                    record.trace_id.to_bytes(16, "big").hex(),
+                    record.rpc_id,
+                    _KINDS[record.kind],
+                    code(record, tags),
+                    tags.get("thread.name", ""),
+                    _COSTS[milliseconds] if milliseconds < 1000 else f"{milliseconds}ms",
+                    *([field.of(tags) for field in fields] if fields else ()),
+                    pairs(baggage.sys) if baggage else "",
+                    pairs(baggage.biz) if baggage else "",
+                    record.span_id.to_bytes(8, "big").hex(),
+                    parent.to_bytes(8, "big").hex() if parent else None,
+                    record.name,
+                    start_ns // 1000,
+                    duration_ns // 1000,
+                    tags or None,
+                    _events(events) if (events := record.events) else None,
+                    _links(links) if (links := record.links) else None,
+                    _STATUS[status] if status else None,
+                    (record.status_text or None) if status else None,
+                    record.flags,
+                    record.tracestate or None,
+                    record.scope or None,
+                    attributes,
+                )
+            )
+        return lines
 
     def _make(self, work: Work) -> Callable[..., Any]:
         labels = {f"field_{n}": field.label for n, field in enumerate(work.fields)}
@@ -265,10 +288,7 @@ def _cleaned(value: Any) -> Any:
     return value if isinstance(value, msgspec.Raw) else clean(value)
 
 
-def _events(record: SpanRecord) -> list[dict[str, Any]] | None:
-    events = record.events
-    if not events:
-        return None
+def _events(events: Sequence[EventRecord]) -> list[dict[str, Any]]:
     return [
         {"timestamp": event.time_ns // 1000, "name": event.name}
         | ({"attributes": event.attributes} if event.attributes else {})
@@ -276,10 +296,7 @@ def _events(record: SpanRecord) -> list[dict[str, Any]] | None:
     ]
 
 
-def _links(record: SpanRecord) -> list[dict[str, Any]] | None:
-    links = record.links
-    if not links:
-        return None
+def _links(links: Sequence[LinkRecord]) -> list[dict[str, Any]]:
     return [
         {
             "traceId": f"{link.trace_id:032x}",

@@ -3,7 +3,7 @@
     DIR/http-server-digest.log    one line per sampled span, a file per kind of work
     DIR/http-server-stat.log      one line per key and minute, of all spans
     DIR/middleware_error.log      spans that failed, with their stack
-    DIR/rpc-profile.log           events named "profile"
+    DIR/rpc-profile.log           events named "profile", when asked for
     DIR/tracer-self.log           the library's own drops and failures
     DIR/shadow/                   the same files for load-test traffic (baggage ``mark=T``)
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +24,13 @@ from .destination import Deadline, LocalDestination
 from .digest import DelimitedDigest, JsonDigest, LineEncoder
 from .errors_log import ErrorLines, ProfileLines
 from .ledger import UNWRITABLE, Ledger
-from .records import SAMPLED, STATUS_ERROR, SpanRecord
+from .records import SAMPLED, SpanRecord
 from .retention import Retention
 from .rolling_log import RollingLog
 from .self_log import SelfLog
 from .stat import Stats
 from .tag_rules import TagRules
-from .work import Work, work_of
+from .work import Work, has_failed, work_of
 
 Format = Literal["json", "delimited"]
 
@@ -40,7 +40,8 @@ class RollingLogs(LocalDestination):
 
     ``works`` tells a span's kind of work, and so its file; a custom one may fall back to
     :func:`exporters.work.work_of`. ``encoder`` replaces the digest's format. ``digest`` False
-    keeps only statistics. Rolling, retention and fsync are :class:`RollingLog`'s.
+    keeps only statistics; ``profile`` gives events named "profile" a log of their own. Rolling,
+    retention and fsync are :class:`RollingLog`'s.
     """
 
     name = "logs"
@@ -58,6 +59,7 @@ class RollingLogs(LocalDestination):
         digest: bool = True,
         stats: bool = True,
         stat_keys: int = 5_000,
+        profile: bool = False,
         self_log: bool = True,
         rhythm: str = "daily",
         max_bytes: int = 0,
@@ -77,7 +79,7 @@ class RollingLogs(LocalDestination):
         self._stat_line = stat.json_line if format == "json" else stat.delimited_line
         self._encoder = encoder or (JsonDigest if format == "json" else DelimitedDigest)(rules)
         self._errors = ErrorLines(format, rules)
-        self._profile = ProfileLines(format)
+        self._profile = ProfileLines(format) if profile else None
         self._options: dict[str, Any] = {
             "rhythm": rhythm,
             "max_bytes": max_bytes,
@@ -106,7 +108,7 @@ class RollingLogs(LocalDestination):
 
     def accept(self, records: Sequence[SpanRecord]) -> None:
         with self._lock:
-            for (work, load_test), group in self._sort(records).items():
+            for work, load_test, group in self._sort(records):
                 self._accept_group(work, load_test, group)
 
     def write_stats(self) -> None:
@@ -151,16 +153,19 @@ class RollingLogs(LocalDestination):
         if self._self_log is not None:
             self._self_log.after_fork()
 
-    def _sort(self, records: Sequence[SpanRecord]) -> Mapping[tuple[Work, bool], list[SpanRecord]]:
-        groups: dict[tuple[Work, bool], list[SpanRecord]] = {}
+    def _sort(self, records: Sequence[SpanRecord]) -> list[tuple[Work, bool, list[SpanRecord]]]:
+        # Work is keyed by identity: hashing its fields anew for each span would cost more than
+        # all else here.
+        groups: dict[tuple[int, bool], tuple[Work, list[SpanRecord]]] = {}
         works = self._works
         for record in records:
-            key = (works(record), is_load_test(record))
+            work = works(record)
+            key = (id(work), is_load_test(record))
             group = groups.get(key)
             if group is None:
-                group = groups[key] = []
-            group.append(record)
-        return groups
+                group = groups[key] = (work, [])
+            group[1].append(record)
+        return [(work, shadow, group) for (_, shadow), (work, group) in groups.items()]
 
     def _accept_group(self, work: Work, shadow: bool, group: list[SpanRecord]) -> None:
         if self._with_stats:
@@ -175,7 +180,10 @@ class RollingLogs(LocalDestination):
             self.account.acknowledge(len(sampled))
         else:
             self.account.drop(UNWRITABLE, len(sampled))
-        self._write_errors(shadow, sampled)
+        if any([record.status for record in sampled]):  # noqa: C419 -- a list is faster here
+            self._write_errors(shadow, sampled)
+        if self._profile is not None:
+            self._write_profile(self._profile, shadow, sampled)
 
     def _write(self, name: str, shadow: bool, work: Work, records: list[SpanRecord]) -> bool:
         return self._open(name, shadow).write(self._encoder.encode(work, records))
@@ -184,17 +192,19 @@ class RollingLogs(LocalDestination):
         known = self._stats.get(work.name)
         if known is None:
             known = self._stats[work.name] = (work, Stats(work, self._stat_keys))
-        add = known[1].add
-        for record in group:
-            add(record, shadow)
+        known[1].add(group, shadow)
 
     def _write_errors(self, shadow: bool, records: list[SpanRecord]) -> None:
-        failed = [record for record in records if record.status == STATUS_ERROR]
+        failed = [record for record in records if has_failed(record)]
         if failed:
             self._open("middleware_error.log", shadow).write(self._errors.encode(failed))
-        profile = self._profile.encode([record for record in records if record.events])
-        if profile:
-            self._open("rpc-profile.log", shadow).write(profile)
+
+    def _write_profile(
+        self, profile: ProfileLines, shadow: bool, records: list[SpanRecord]
+    ) -> None:
+        lines = profile.encode([record for record in records if record.events])
+        if lines:
+            self._open("rpc-profile.log", shadow).write(lines)
 
     def _open(self, name: str, shadow: bool) -> RollingLog:
         file = self._files.get((name, shadow))
@@ -206,9 +216,16 @@ class RollingLogs(LocalDestination):
 
 
 def is_load_test(record: SpanRecord) -> bool:
-    """Whether the span belongs to load-test traffic: baggage ``mark=T``, or the tag."""
-    baggage = getattr(record, "baggage", None)
-    if baggage:
-        return bool(baggage.biz.get("mark") == "T" or baggage.sys.get("mark") == "T")
-    tags = record.tags
-    return tags is not None and tags.get("load.test") == "T"
+    """Whether the span belongs to load-test traffic: baggage ``mark=T``.
+
+    Of a span that cannot carry baggage: the tag ``load.test`` that is "T".
+    """
+    baggage = getattr(record, "baggage", _NO_BAGGAGE)
+    if baggage is None:
+        return False
+    if baggage is _NO_BAGGAGE:
+        return (record.tags or {}).get("load.test") == "T"
+    return bool(baggage.biz.get("mark") == "T" or baggage.sys.get("mark") == "T")
+
+
+_NO_BAGGAGE: Any = object()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+_log = math.log  # one look-up less for each span
+
 
 class Sketch:
     """Counts values and answers quantiles within ``accuracy`` of the true value.
@@ -28,7 +30,7 @@ class Sketch:
 
     def add(self, value: int) -> None:
         """Count one value; what is below 1 counts as 1 in the quantiles."""
-        bucket = math.ceil(math.log(value) * self._per_log) if value > 1 else 0
+        bucket = 1 + int(_log(value) * self._per_log) if value > 1 else 0
         buckets = self._buckets
         buckets[bucket] = buckets.get(bucket, 0) + 1
         self.count += 1

@@ -16,7 +16,7 @@ from ._text import clean, json_text
 from .digest import LocalTime, escape
 from .records import SpanRecord
 from .sketch import Sketch
-from .work import BIZ, Work
+from .work import BIZ, Work, has_failed
 
 #: Stands for all keys beyond the limit.
 OVERFLOW = "<other>"
@@ -35,42 +35,51 @@ class StatKey(NamedTuple):
     load_test: bool
 
 
+_Key = tuple[str, tuple[str, ...], bool, bool]
+
+
 class Stats:
     """Counts the spans of one kind of work, by at most ``max_keys`` keys in a period."""
 
     def __init__(self, work: Work, max_keys: int = 5_000) -> None:
         self._work = work
         self._max_keys = max_keys
-        self._sketches: dict[StatKey, Sketch] = {}
+        # Keyed by plain tuples too, which equal a StatKey and are made faster.
+        self._sketches: dict[_Key, Sketch] = {}
 
-    def add(self, record: SpanRecord, load_test: bool) -> None:
-        """Count one span."""
-        work = self._work
-        tags = record.tags or _NO_TAGS
-        key = StatKey(
-            record.resource.service_name,
-            self._values(record, tags),
-            work.succeeded(work.code(record, tags)),
-            load_test,
-        )
-        sketch = self._sketches.get(key)
-        if sketch is None:
-            sketch = self._new(key)
-        sketch.add(record.duration_ns)
+    def add(self, records: Sequence[SpanRecord], load_test: bool) -> None:
+        """Count spans."""
+        key_of = self._plain_key if self._work is BIZ else self._key
+        sketches = self._sketches
+        for record in records:
+            key = key_of(record, load_test)
+            sketch = sketches.get(key)
+            if sketch is None:
+                sketch = self._new(StatKey(*key))
+            sketch.add(record.duration_ns)
 
     def take(self) -> list[tuple[StatKey, Sketch]]:
         """What was counted since the last call."""
         taken, self._sketches = self._sketches, {}
-        return list(taken.items())
+        return [(StatKey(*key), sketch) for key, sketch in taken.items()]
 
-    def _values(self, record: SpanRecord, tags: Mapping[str, Any]) -> tuple[str, ...]:
-        if self._work is BIZ:
-            return (record.name[:_KEY_LENGTH],)
-        found = [field.of(tags) for field in self._work.keys]
-        return tuple(
+    def _plain_key(self, record: SpanRecord, load_test: bool) -> _Key:
+        """The application's own work: by name, and failed when its status says so."""
+        name = record.name
+        if len(name) > _KEY_LENGTH:
+            name = name[:_KEY_LENGTH]
+        return record.resource.service_name, (name,), not has_failed(record), load_test
+
+    def _key(self, record: SpanRecord, load_test: bool) -> _Key:
+        work = self._work
+        tags = record.tags or _NO_TAGS
+        found = [field.of(tags) for field in work.keys]
+        values = tuple(
             json_text(value).split("?", 1)[0][:_KEY_LENGTH] if value is not None else ""
             for value in found
         )
+        succeeded = work.succeeded(work.code(record, tags))
+        return record.resource.service_name, values, succeeded, load_test
 
     def _new(self, key: StatKey) -> Sketch:
         if len(self._sketches) >= self._max_keys:

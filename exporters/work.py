@@ -10,11 +10,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .records import CLIENT, CONSUMER, INTERNAL, PRODUCER, SERVER, STATUS_ERROR, SpanRecord
+from .records import SpanRecord
 
 Tags = Mapping[str, Any]
 
 _NO_TAGS: Tags = {}
+
+# By number, not by comparison: kinds and states may be enums that are slow to compare, and this
+# is done for each span.
+_HAS_FAILED = (False, False, True)
+
+
+def has_failed(record: SpanRecord) -> bool:
+    """Whether the span's status is ERROR."""
+    return _HAS_FAILED[record.status]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,11 @@ def _plain_code(record: SpanRecord, tags: Tags) -> str:
     code = tags.get("result.code")
     if code is not None:
         return str(code)
-    return "99" if record.status == STATUS_ERROR else "00"
+    return "99" if _HAS_FAILED[record.status] else "00"
 
 
 def _sql_code(record: SpanRecord, tags: Tags) -> str:
-    return "failed" if record.status == STATUS_ERROR else "success"
+    return "failed" if _HAS_FAILED[record.status] else "success"
 
 
 def _http_ok(code: str) -> bool:
@@ -237,21 +246,19 @@ _CALLING = (
     (("messaging.system",), MQ_SEND),
     (("http.request.method", "http.method"), HTTP_CLIENT),
 )
-_SIGNS = {SERVER: _SERVING, CLIENT: _CALLING}
-_BY_KIND = {PRODUCER: MQ_SEND, CONSUMER: MQ_CONSUME}
+# By the number of the kind: INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER.
+_SIGNS = ((), _SERVING, _CALLING, (), ())
+_OTHERWISE = (BIZ, BIZ, BIZ, MQ_SEND, MQ_CONSUME)
 
 
 def work_of(record: SpanRecord) -> Work:
     """The kind of work a span is, from its kind and tags."""
     kind = record.kind
-    if kind == INTERNAL:
-        return BIZ
-    by_kind = _BY_KIND.get(kind)
-    if by_kind is not None:
-        return by_kind
-    tags = record.tags or _NO_TAGS
-    for names, work in _SIGNS[kind]:
-        for name in names:
-            if name in tags:
-                return work if work is not SQL else _DATABASES.get(str(tags[name]), SQL)
-    return BIZ
+    signs = _SIGNS[kind]
+    if signs:
+        tags = record.tags or _NO_TAGS
+        for names, work in signs:
+            for name in names:
+                if name in tags:
+                    return work if work is not SQL else _DATABASES.get(str(tags[name]), SQL)
+    return _OTHERWISE[kind]

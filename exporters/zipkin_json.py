@@ -20,13 +20,12 @@ from .records import (
     DEBUG,
     KIND_NAMES,
     SHARED,
-    STATUS_ERROR,
-    STATUS_OK,
     EventRecord,
     LinkRecord,
     Resource,
     SpanRecord,
 )
+from .work import has_failed
 
 CONTENT_TYPE = "application/json"
 PATH = "/api/v2/spans"
@@ -120,10 +119,10 @@ class ZipkinEncoder:
         parent = record.parent_id
         events = record.events
         return ZipkinSpan(
-            f"{record.trace_id:032x}",
-            f"{record.span_id:016x}",
+            record.trace_id.to_bytes(16, "big").hex(),
+            record.span_id.to_bytes(8, "big").hex(),
             record.name,
-            f"{parent:016x}" if parent else None,
+            parent.to_bytes(8, "big").hex() if parent else None,
             _KINDS[record.kind],
             record.start_ns // 1000,
             max(1, record.duration_ns // 1000),
@@ -170,11 +169,11 @@ def _tags(record: SpanRecord, shared: dict[str, str]) -> dict[str, str] | None:
 
 
 def _add_the_rest(record: SpanRecord, tags: dict[str, str]) -> None:
-    if record.status == STATUS_ERROR:
+    if has_failed(record):
         tags["otel.status_code"] = "ERROR"
         if record.status_text or tags.get("error", "false") == "false":
             tags["error"] = record.status_text or "true"
-    elif record.status == STATUS_OK:
+    elif record.status:
         tags["otel.status_code"] = "OK"
     if record.scope:
         tags["otel.scope.name"] = record.scope

@@ -161,7 +161,7 @@ def test_failed_spans_are_in_the_error_log(rig: Any, span: Any) -> None:
 
 def test_profile_events_are_in_the_profile_log(rig: Any, span: Any) -> None:
     """An event named "profile" is one line with its protocol and message."""
-    logs = rig()
+    logs = rig(profile=True)
     logs.write(span(events=[EventRecord(1, "profile", {"protocol": "bolt", "message": "slow"})]))
     (line,) = logs.lines("rpc-profile.log")
     assert (line["protocol"], line["message"]) == ("bolt", "slow")
