@@ -16,11 +16,13 @@ from .. import annotations as notes
 from .. import labelsets, selectors, tree
 from ..context import QueryContext, Steps
 from ..errors import ExecutionError
-from ..frame import Frame, filled
+from ..frame import Frame, filled, stacked
 from ..histogram import Histogram, IncompatibleHistograms, ResetHint, detect_reset
 from ..native import Recorder
 from ..ranges import RangeVector
 from ..source import Int64Array, ObjectArray
+from . import borders
+from .over_time import Cells
 
 
 @dataclass(slots=True)
@@ -58,30 +60,74 @@ def rates(
     context: QueryContext,
 ) -> Frame:
     """``rate``, ``increase`` or ``delta`` of an anchored or smoothed selector."""
+    smoothed = selector.selector.smoothed
+    plain, mixed = _by_kind(vector)
+    parts = [Frame.empty(len(vector.times))]
+    for chunk in plain.chunks():
+        context.check()
+        context.total += chunk.seen()
+        parts.append(_frame(chunk, borders.rates(chunk, name, smoothed=smoothed)))
+    if len(mixed):
+        parts.append(_mixed_rates(mixed, name, smoothed, position, context))
+    return stacked(parts)
+
+
+def _by_kind(vector: RangeVector) -> tuple[RangeVector, RangeVector]:
+    """The series of numbers alone, and those with histograms."""
+    flags = vector.has_histograms()
+    plain = vector.take([row for row, flag in enumerate(flags) if not flag])
+    return plain.floats_only(), vector.take([row for row, flag in enumerate(flags) if flag])
+
+
+def _frame(vector: RangeVector, cells: Cells) -> Frame:
+    return Frame(list(vector.labels), *cells, vector.drop_name)
+
+
+def _mixed_rates(
+    vector: RangeVector, name: str, smoothed: bool, position: int, context: QueryContext
+) -> Frame:
     low, high = vector.bounds()
-    shape = low.shape
-    values, present = np.full(shape, np.nan), np.zeros(shape, dtype=np.bool_)
-    histograms: ObjectArray = np.full(shape, None, dtype=object)
+    result = _Cells(vector)
     rater = _Rater(name, vector.range_s, Recorder(context, position), context, position)
     for row in range(len(vector)):
         context.check()
         rater.metric = labelsets.metric_name(vector.labels[row])
         for step in np.flatnonzero(high[row] > low[row]).tolist():
             cut = slice(int(low[row, step]), int(high[row, step]))
-            end = int(vector.ends[step])
-            samples = _cut(vector, cut, end, selector.selector.smoothed)
-            result = None if samples is None else rater.rate(samples)
+            samples = _cut(vector, cut, int(vector.ends[step]), smoothed)
             if samples is None:
                 context.annotations.warn(notes.mixed_floats_histograms(rater.metric), position)
-            if result is None:
-                continue
-            present[row, step] = True
-            if isinstance(result, float):
-                values[row, step] = result
             else:
-                histograms[row, step] = result
-    kinds = histograms if filled(histograms).any() else None
-    return Frame(list(vector.labels), values, present, vector.drop_name, kinds)
+                result.put(row, step, rater.rate(samples))
+    return result.frame()
+
+
+class _Cells:
+    """A frame of numbers and histograms in the making."""
+
+    def __init__(self, vector: RangeVector) -> None:
+        self._vector = vector
+        shape = len(vector), len(vector.times)
+        self._values = np.full(shape, np.nan)
+        self._present = np.zeros(shape, dtype=np.bool_)
+        self._histograms: ObjectArray = np.full(shape, None, dtype=object)
+
+    def put(self, row: int, step: int, value: float | Histogram | None) -> None:
+        """Set a cell; None leaves it empty."""
+        if value is None:
+            return
+        self._present[row, step] = True
+        if isinstance(value, Histogram):
+            self._histograms[row, step] = value
+        else:
+            self._values[row, step] = value
+
+    def frame(self) -> Frame:
+        """All cells."""
+        vector, kinds = self._vector, None
+        if filled(self._histograms).any():
+            kinds = self._histograms
+        return Frame(list(vector.labels), self._values, self._present, vector.drop_name, kinds)
 
 
 def _cut(vector: RangeVector, cut: slice, end: int, smoothed: bool) -> _Samples | None:
@@ -250,24 +296,21 @@ def smooth(
 ) -> Frame:
     """A smoothed instant selector: interpolated between the samples around each step."""
     window = tree.MatrixSelector(selector, 0, None, selector.start, selector.end)
-    vector = selectors.select_range(window, steps, context, around)
+    plain, mixed = _by_kind(selectors.select_range(window, steps, context, around))
+    parts = [_frame(plain, borders.smooth(plain))]
+    if len(mixed):
+        parts.append(_mixed_smooth(mixed, context, selector.start))
+    return stacked(parts).pruned()
+
+
+def _mixed_smooth(vector: RangeVector, context: QueryContext, position: int) -> Frame:
     low, high = vector.bounds()
-    middle = replace(vector, before_ms=0, after_ms=0)
-    _, until = middle.bounds()
-    smoother = _Smoother(vector, context, selector.start)
-    shape = low.shape
-    values, present = np.full(shape, np.nan), np.zeros(shape, dtype=np.bool_)
-    histograms: ObjectArray = np.full(shape, None, dtype=object)
+    until = np.clip(vector.indices_after(vector.ends), low, high)
+    smoother, result = _Smoother(vector, context, position), _Cells(vector)
     for row, step in np.argwhere(high > low).tolist():
         bounds = int(low[row, step]), int(until[row, step]), int(high[row, step])
-        result = smoother.at(row, int(vector.ends[step]), bounds)
-        if isinstance(result, Histogram):
-            histograms[row, step] = result
-        elif result is not None:
-            values[row, step] = result
-        present[row, step] = result is not None
-    kinds = histograms if filled(histograms).any() else None
-    return Frame(list(vector.labels), values, present, vector.drop_name, kinds).pruned()
+        result.put(row, step, smoother.at(row, int(vector.ends[step]), bounds))
+    return result.frame()
 
 
 class _Smoother:

@@ -80,7 +80,7 @@ def overlapping_starts(window: RangeVector) -> BoolArray:
     return np.asarray((inside > 0).any(axis=1))
 
 
-def _lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> Float64Array | None:
+def lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> Float64Array | None:
     """What counters had reached when they were reset within each window; None if none was."""
     flags = reset_flags(window)
     resets = np.flatnonzero(flags)
@@ -89,7 +89,7 @@ def _lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> F
     count = np.zeros(len(flags) + 1, dtype=np.int64)
     np.cumsum(flags, out=count[1:])
     begin = count.take(low + 1, mode="clip")
-    end = np.maximum(begin, count[high])
+    end = np.maximum(begin, count.take(high, mode="clip"))
     return window_sums(
         window.values[resets - 1], np.searchsorted(resets, window.offsets), begin, end
     )
@@ -107,7 +107,7 @@ def _extrapolate(
     gaps = high - low - 1
     first = at(window.values, low)
     result = at(window.values, high - 1) - first
-    if counter and (lost := _lost_in_resets(window, low, high)) is not None:
+    if counter and (lost := lost_in_resets(window, low, high)) is not None:
         result += lost
     first_time, last_time = at(window.timestamps, low), at(window.timestamps, high - 1)
     to_zero = None
