@@ -1,6 +1,6 @@
 """Spans a second the collector accepts, keeps and stores: Zipkin JSON, 100 spans a request.
 
-usage: scripts/bench ingest [--seconds 10] [--clients 4] [--rate SPANS_PER_SECOND] [--format zipkin]
+usage: scripts/bench ingest [--seconds 10] [--clients 2] [--connections 8] [--rate SPANS_PER_SECOND]
 
 Starts ``lookout serve`` as a process of its own, loads it over keep-alive connections from other
 processes (their CPU time is not the collector's but shares the machine's cores), waits until every
@@ -11,16 +11,17 @@ they are answered.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import multiprocessing
 import random
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -63,47 +64,83 @@ def body(chance: random.Random, now_us: int) -> bytes:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What each client process does."""
+
+    seconds: float
+    connections: int
+    rate: float  # spans a second of one connection; 0: as fast as it is answered
+
+
+@dataclass(frozen=True)
 class Sent:
     """What one client process saw."""
 
     accepted: int  # spans answered 202
     refused: int  # requests answered otherwise
-    latencies: list[float]  # seconds, of every tenth request
+    latencies: list[float]  # seconds
 
 
 def client(
     host: str,
     port: int,
-    seconds: float,
-    rate: float,
+    plan: Plan,
     seed: int,
     go: Event,
     out: multiprocessing.Queue[Sent],
 ) -> None:
-    """Send prepared bodies for a while."""
+    """Send prepared requests over several connections, as plainly as can be."""
     chance = random.Random(seed)
-    bodies = [body(chance, time.time_ns() // 1000) for _ in range(150)]
-    connection = http.client.HTTPConnection(host, port)
-    headers = {"Content-Type": "application/json"}
-    go.wait()
+    head = f"POST /api/v2/spans HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    requests = [
+        f"{head}Content-Length: {len(one)}\r\n\r\n".encode() + one
+        for one in (body(chance, time.time_ns() // 1000) for _ in range(150))
+    ]
+    results: list[Sent] = []
+    threads = [
+        threading.Thread(target=_connection, args=(host, port, plan, requests, n, go, results))
+        for n in range(plan.connections)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    out.put(
+        Sent(
+            sum(one.accepted for one in results),
+            sum(one.refused for one in results),
+            [latency for one in results for latency in one.latencies],
+        )
+    )
+
+
+def _connection(
+    host: str,
+    port: int,
+    plan: Plan,
+    requests: list[bytes],
+    offset: int,
+    go: Event,
+    results: list[Sent],
+) -> None:
     accepted = refused = sent = 0
     latencies = []
-    start = time.perf_counter()
-    while (now := time.perf_counter()) < start + seconds:
-        if rate and sent * SPANS / rate > now - start:
-            time.sleep(sent * SPANS / rate - (now - start))
-            now = time.perf_counter()
-        connection.request("POST", "/api/v2/spans", bodies[sent % len(bodies)], headers)
-        answer = connection.getresponse()
-        answer.read()
-        sent += 1
-        if answer.status == 202:
-            accepted += SPANS
-        else:
-            refused += 1
-        if sent % 10 == 0:
+    with socket.create_connection((host, port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        go.wait()
+        start = time.perf_counter()
+        while (now := time.perf_counter()) < start + plan.seconds:
+            due = sent * SPANS / plan.rate if plan.rate else 0.0
+            if due > now - start:
+                time.sleep(due - (now - start))
+                now = time.perf_counter()
+            connection.sendall(requests[(sent * plan.connections + offset) % len(requests)])
+            status = connection.recv(4096)[9:12]  # small answers without a body
+            sent += 1
+            accepted += SPANS * (status == b"202")
+            refused += status != b"202"
             latencies.append(time.perf_counter() - now)
-    out.put(Sent(accepted, refused, latencies))
+    results.append(Sent(accepted, refused, latencies))
 
 
 @contextmanager
@@ -146,16 +183,15 @@ def _delay_quantile(values: dict[str, float], quantile: float) -> float:
     return next(bound for bound, count in buckets if count >= quantile * total)
 
 
-def run(seconds: float, clients: int, rate: float) -> dict[str, float]:
+def run(seconds: float, clients: int, connections: int, rate: float) -> dict[str, float]:
     """One round."""
+    plan = Plan(seconds, connections, rate / clients / connections)
     with collector() as url:
         host, port = url.removeprefix("http://").split(":")
         context = multiprocessing.get_context("spawn")
         go, out = context.Event(), context.Queue()
         workers = [
-            context.Process(
-                target=client, args=(host, int(port), seconds, rate / clients, n, go, out)
-            )
+            context.Process(target=client, args=(host, int(port), plan, n, go, out))
             for n in range(clients)
         ]
         for worker in workers:
@@ -192,10 +228,11 @@ def main() -> None:
     """Print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--rate", type=float, default=0)
     options = parser.parse_args()
-    print(json.dumps(run(options.seconds, options.clients, options.rate)))
+    print(json.dumps(run(options.seconds, options.clients, options.connections, options.rate)))
 
 
 if __name__ == "__main__":

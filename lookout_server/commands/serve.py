@@ -83,8 +83,11 @@ def _serve(config: ServerConfig, listening: socket.socket) -> None:
     from ..runner import run
     from ..security import TokensInvalid
     from ..stages import StageError
+    from ..store.no_pandas import hide_pandas
     from ..store.port import StoreError
 
+    if not config.stages:  # a stage may want it
+        hide_pandas()
     _raise_file_limit()
     try:
         collector = Collector(config)
