@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..query.prometheus.matchers import Matcher, MatchType
 from .series import METRIC_NAME, Labels
@@ -32,6 +34,7 @@ class LabelColumn:
         self.values: list[str] = [""]
         self.codes: Int32Array = np.zeros(0, dtype=np.int32)
         self._lookup: dict[str, int] = {"": 0}
+        self._arrow: pa.Array | None = None
 
     def extend(self, labels: Sequence[Labels]) -> None:
         """Take in the series that were added since the last call (``labels`` are all)."""
@@ -44,14 +47,21 @@ class LabelColumn:
     def mask(self, matcher: Matcher) -> BoolArray:
         """Which series fulfil the matcher."""
         if matcher.type.is_regex:
-            table = np.fromiter(map(matcher.matches, self.values), np.bool_, len(self.values))
-            return table[self.codes]
+            return self._matching(matcher)[self.codes]
         code = self._lookup.get(matcher.value, -1)
         if matcher.type is MatchType.EQUAL:
             same: BoolArray = self.codes == code
             return same
         different: BoolArray = self.codes != code
         return different
+
+    def _matching(self, matcher: Matcher) -> BoolArray:
+        """Which of the values fulfil a regex matcher: RE2 over all of them at once."""
+        if self._arrow is None or len(self._arrow) != len(self.values):
+            self._arrow = pa.array(self.values, pa.string())
+        found = pc.match_substring_regex(self._arrow, f"^(?s:{matcher.value})$")
+        matching: BoolArray = found.to_numpy(zero_copy_only=False)
+        return ~matching if matcher.type.is_negative else matching
 
     def _code(self, labels: Labels) -> int:
         for name, value in labels:
@@ -151,6 +161,8 @@ class Found:
     def values(self, name: str) -> set[str]:
         """Values of one label; "" where a series does not have it."""
         column = self.metric.column(name)
+        if self.all:
+            return set(column.values)
         return {column.values[code] for code in np.unique(column.codes[self.places]).tolist()}
 
     def labels(self) -> Iterator[Labels]:

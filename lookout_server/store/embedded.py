@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from .parameters import encode
@@ -93,7 +94,7 @@ class EmbeddedStore:
             reader.limit(limits or self._limits)
             text = f"/* {mark} */ {sql}" if mark else sql
             result = reader.connection.query(text, "ArrowStream", params=encode(parameters or {}))
-            return pa.ipc.open_stream(result.bytes()).read_all()
+            return pa.ipc.open_stream(_buffer(result)).read_all()
 
     def cancel(self, mark: str) -> None:
         """Stop the fetches that were given this mark. The callers get a StoreError."""
@@ -140,6 +141,18 @@ class _Reader:
             f"max_memory_usage = {limits.memory_bytes}, max_threads = {limits.threads}"
         )
         self._limits = limits
+
+
+def _buffer(result: Any) -> pa.Buffer:
+    """The bytes of a result where they are; the buffer keeps the result alive.
+
+    Copying the 140 MB of six million samples took a quarter of the time of reading them.
+    """
+    view = result.get_memview()
+    memory = np.frombuffer(view.view(), dtype=np.uint8)
+    if not len(memory):
+        return pa.py_buffer(b"")
+    return pa.foreign_buffer(memory.ctypes.data, len(memory), base=(result, view))
 
 
 def _ipc(rows: pa.Table) -> bytes:

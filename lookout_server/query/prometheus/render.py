@@ -55,6 +55,8 @@ def format_time(time_ms: int) -> str:
 
 def value_texts(values: Float64Array) -> pa.Array:
     """:func:`format_value` of all of ``values``, as an Arrow string array."""
+    if _are_whole(values):
+        return pc.cast(pa.array(values.astype(np.int64)), pa.string())
     texts = pc.cast(pa.array(values), pa.string())
     finite = np.isfinite(values)
     magnitude = np.abs(values)
@@ -65,6 +67,14 @@ def value_texts(values: Float64Array) -> pa.Array:
         patch = pa.array([format_value(value) for value in values[odd].tolist()], pa.string())
         texts = pc.replace_with_mask(texts, pa.array(~usual), patch)
     return _without_point(texts)
+
+
+def _are_whole(values: Float64Array) -> bool:
+    """Whether all are whole numbers, as of counters: these are written four times as fast."""
+    if not len(values) or values[0] != np.floor(values[0]):
+        return False
+    whole = (values == np.floor(values)) & (np.abs(values) < 1e15)
+    return bool((whole & ~((values == 0) & np.signbit(values))).all())
 
 
 def _without_point(texts: pa.Array) -> pa.Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .histogram import Buckets, Histogram, ResetHint, from_spans
-from .sample_columns import SampleColumns, SeriesPlaces, column, ordered
+from .sample_columns import SampleColumns, SeriesPlaces, column, ordered, taken
 from .source import ObjectArray
 
 #: Everything a histogram is made of, in the order of :func:`_histogram`'s arguments.
@@ -26,8 +26,8 @@ def histogram_columns(table: pa.Table, places: SeriesPlaces) -> SampleColumns:
     starts = column(table, "st").view(np.int64)
     series, order = ordered(ids, timestamps, places)
     histograms = _objects([_histogram(*row) for row in _rows(table)])
-    if order is not None:
-        timestamps, starts, histograms = timestamps[order], starts[order], histograms[order]
+    timestamps, starts = taken(timestamps, order), taken(starts, order)
+    histograms = taken(histograms, order)
     return SampleColumns(series, timestamps, np.zeros(len(timestamps)), starts, histograms)
 
 
