@@ -1,0 +1,90 @@
+"""The operator's commands besides serve."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lookout_server.cli import cli
+from lookout_server.config import ServerConfig, load
+from lookout_server.diagnosis import check_disk, check_port, check_shadowing
+from lookout_server.store.migrations import known
+
+from .serving import Serve
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lookout_server", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+
+
+def test_config_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every setting with its origin; secrets are not printed."""
+    file = tmp_path / "lookout.toml"
+    file.write_text("readers = 3\n")
+    monkeypatch.setenv("LOOKOUT_RETENTION", "1d")
+    monkeypatch.setenv("LOOKOUT_CLICKHOUSE_URL", "clickhouse://u:secret@h/d")
+    result = CliRunner().invoke(cli, ["config", "show", "--json", "--config", str(file)])
+    rows = {row["setting"]: row for row in json.loads(result.output)}
+    assert set(rows) == set(ServerConfig.model_fields)
+    assert rows["retention"]["origin"] == "LOOKOUT_RETENTION"
+    assert rows["readers"]["origin"] == str(file)
+    assert rows["listen"] == {
+        "setting": "listen",
+        "value": "127.0.0.1:9411",
+        "origin": "default",
+        "meaning": rows["listen"]["meaning"],
+    }
+    assert all(row["meaning"] for row in rows.values())
+    assert "secret" not in result.output
+
+
+def test_migrate(tmp_path: Path) -> None:
+    """The plan changes nothing, the migration is done once."""
+    place = ("--data-dir", str(tmp_path))
+    plan = run("migrate", "--plan", *place)
+    assert "CREATE TABLE IF NOT EXISTS spans" in plan.stdout
+    first = run("migrate", *place)
+    assert len(first.stdout.splitlines()) == len(known())
+    assert run("migrate", *place).stdout == "the schema is up to date\n"
+    assert run("migrate", "--plan", *place).stdout == "-- the schema is up to date\n"
+
+
+def test_doctor_sees_a_shadowed_package(tmp_path: Path) -> None:
+    """A tracer.py of the user's is named with its path, and what to do."""
+    (tmp_path / "tracer.py").write_text("")
+    result = run("doctor", "--json", "--listen", "127.0.0.1:0", cwd=tmp_path)
+    problems = [f for f in json.loads(result.stdout) if f["level"] == "problem"]
+    assert result.returncode == 1
+    assert [p["subject"] for p in problems] == ["packages"]
+    assert str(tmp_path / "tracer.py") in problems[0]["text"]
+
+
+def test_doctor_of_a_running_collector(serve: Serve) -> None:
+    """A collector that keeps up is told from a port somebody else holds."""
+    serving = serve()
+    address = serving.url.removeprefix("http://")
+    result = run("doctor", "--json", "--listen", address)
+    found = {f["subject"]: f for f in json.loads(result.stdout)}
+    assert found["port"]["text"] == f"a collector answers on {address}"
+    assert found["journal"]["level"] == "ok"
+
+
+def test_single_checks(tmp_path: Path) -> None:
+    """Disk and port are fine in a fresh place, and so are the packages."""
+    config = load(data_dir=tmp_path / "new", listen="127.0.0.1:0")
+    assert [f.level for f in check_disk(config)] == ["ok"]
+    assert [f.level for f in check_port(config)] == ["ok"]
+    assert "problem" not in [f.level for f in check_shadowing(config)]
+
+
+def test_help_lists_the_commands() -> None:
+    """lookout alone says what there is."""
+    result = CliRunner().invoke(cli, ["--help"])
+    for name in ("config", "doctor", "migrate", "serve"):
+        assert name in result.output
