@@ -33,13 +33,14 @@ Bools = npt.NDArray[np.bool_]
 def span_tables(
     rows: Sequence[SpanColumns], autocomplete_keys: Iterable[str]
 ) -> dict[str, pa.Table]:
-    """Tables ``spans``, ``trace_index``, ``span_search`` and ``span_names`` of one batch."""
+    """Tables of one batch by their name: ``spans`` and what finds them."""
     batch = _Batch(rows)
     return {
         "spans": batch.spans(),
         "trace_index": batch.trace_index(),
         "span_search": batch.search(),
         "span_names": name_table(rows, frozenset(autocomplete_keys)),
+        "span_counts": batch.counts(),
     }
 
 
@@ -134,6 +135,11 @@ class _Batch:
         }
         # Threads would make the order of the groups differ from run to run.
         return pa.table(columns).group_by(list(columns), use_threads=False).aggregate([])
+
+    def counts(self) -> pa.Table:
+        columns = {"tenant": self._tenant, "part": self._part, "bucket": self._bucket}
+        groups = pa.table(columns).group_by(list(columns), use_threads=False)
+        return groups.aggregate([([], "count_all")]).rename_columns([*columns, "spans"])
 
     def search(self) -> pa.Table:
         return pa.table(

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ...server import Server
+from ...server import Server, Service
 from ...spans.model import BadSpan, normalize_trace_id
-from .dependencies import dependency_links
+from .dependencies import Dependencies
 from .explain import Explanation
+from .link_keeper import LinkKeeper
 from .names import read_names
 from .render import trace_bytes, traces_bytes
 from .request import BadQuery, optional_long, parse_request
@@ -58,6 +59,11 @@ def routes(server: Server) -> list[BaseRoute]:
         for path, handler in endpoints.items()
     ]
     return [*queries, *status_routes(server), *ui_routes(server)]
+
+
+def services(server: Server) -> list[Service]:
+    """What runs beside the API."""
+    return [LinkKeeper(server)] if server.config.query_enabled else []
 
 
 class _Query:
@@ -171,9 +177,8 @@ class ZipkinApi:
         for name, value in (("endTs", end_ts), ("lookback", lookback)):
             if value <= 0:
                 raise BadQuery(f"{name} <= 0")
-        linker = await dependency_links(
-            self._server, query.tenant, end_ts, lookback, query.explanation
-        )
+        dependencies = Dependencies(self._server, query.tenant, query.explanation)
+        linker = await dependencies.between(end_ts - lookback, end_ts)
         return _json(orjson.dumps(linker.json()))
 
     def _reader(self, query: _Query) -> TraceReader:

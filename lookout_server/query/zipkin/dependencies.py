@@ -1,43 +1,298 @@
-"""Dependency links of a time range."""
+"""Dependency links of a time range: stored for traces that have settled, computed for the rest.
+
+Links are kept per five minutes ("bucket"), for the traces whose first span lies in it, always from
+whole traces. A range is answered by the stored links of the buckets inside of it, by linking the
+buckets that are not stored or no longer true, and by linking the few traces that cross its edges.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from ...server import Server
-from ...spans.model import Span
-from ...spans.tables import bucket_of
-from .explain import Explanation
-from .linker import Linker, link_traces
-from .read import SPAN_COLUMNS, distinct, spans_of
+import numpy as np
+import pyarrow as pa
 
-_TRACES = f"""
-SELECT {SPAN_COLUMNS} FROM spans
-WHERE tenant = {{tenant:String}} AND (bucket, fold) GLOBAL IN (
-    SELECT bucket, fold FROM trace_index WHERE tenant = {{tenant:String}} AND fold GLOBAL IN (
-        SELECT fold FROM spans WHERE tenant = {{tenant:String}}
+from ...server import Server
+from ...spans.tables import BUCKET_US, bucket_of, partition_days
+from ...store.port import Limits
+from .bulk_linker import LINK_COLUMNS, link_by_bucket, total
+from .explain import Explanation
+from .linker import Linker
+
+#: A trace is looked for this many buckets beyond its first (an hour).
+REACH = 12
+#: Links of a bucket are stored once it is this old: by then its traces have mostly ended, and
+#: spans of it that come later change its count, which has it linked again.
+_SETTLED_MS = 600_000
+#: While a bucket is young only its own spans and the next bucket's make its links untrue: others
+#: of the hour come all the time. An hour later it is linked once more, for good.
+_YOUNG_REACH = 1
+_BUCKET_MS = BUCKET_US // 1000
+#: Spans linked at once: bounds memory to some hundred MB.
+_SPANS_MOST = 400_000
+_LIMITS = Limits(seconds=60.0)
+
+_OF_TENANT = "tenant = {tenant:String}"
+_HOME_IN_RANGE = f"""
+low GLOBAL IN (SELECT low FROM spans WHERE {_OF_TENANT} AND ts > 0
+    AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}}
+    AND intDiv(ts, 1000) BETWEEN {{since:Int64}} AND {{until:Int64}})
+AND low GLOBAL NOT IN (SELECT low FROM spans WHERE {_OF_TENANT} AND ts > 0
+    AND bucket >= {{before:UInt32}} AND bucket < {{b0:UInt32}})
+"""
+_HOME_BEFORE = f"""
+low GLOBAL IN (SELECT low FROM spans WHERE {_OF_TENANT}
+    AND bucket BETWEEN {{s0:UInt32}} AND {{s1:UInt32}}
+    AND intDiv(ts, 1000) BETWEEN {{since:Int64}} AND {{until:Int64}}
+    AND low GLOBAL IN (SELECT low FROM spans WHERE {_OF_TENANT} AND ts > 0
+        AND bucket >= {{before:UInt32}} AND bucket < {{b0:UInt32}}))
+"""
+_ANY_IN_RANGE = f"""
+(bucket, fold) GLOBAL IN (SELECT bucket, fold FROM trace_index
+    WHERE {_OF_TENANT} AND fold GLOBAL IN (
+        SELECT fold FROM spans WHERE {_OF_TENANT}
         AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}}
         AND intDiv(ts, 1000) BETWEEN {{since:Int64}} AND {{until:Int64}}))
 """
+_COUNTS = f"""
+SELECT bucket, sum(spans) AS spans FROM span_counts
+WHERE {_OF_TENANT} AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}} GROUP BY bucket
+"""
+_STORED = f"""
+SELECT bucket, argMax(reach, version) AS reach, argMax(spans, version) AS spans FROM span_links
+WHERE {_OF_TENANT} AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}} GROUP BY bucket
+"""
+_SUMS = f"""
+SELECT parent, child, sum(call) AS calls, sum(error) AS errors FROM (
+    SELECT bucket, argMax(parents, version) AS parents, argMax(children, version) AS children,
+        argMax(calls, version) AS calls, argMax(errors, version) AS errors
+    FROM span_links WHERE {_OF_TENANT} AND bucket IN {{buckets:Array(UInt32)}} GROUP BY bucket)
+ARRAY JOIN parents AS parent, children AS child, calls AS call, errors AS error
+GROUP BY parent, child
+"""
 
 
-async def dependency_links(
-    server: Server, tenant: str, end_ts: int, lookback: int, explanation: Explanation
-) -> Linker:
-    """Links of every trace with a span in the range (milliseconds, both ends in it)."""
-    parameters: Mapping[str, Any] = {
-        "tenant": tenant,
-        "since": max(end_ts - lookback, 0),
-        "until": end_ts,
-        "b0": bucket_of(max(end_ts - lookback, 0) * 1000),
-        "b1": bucket_of(end_ts * 1000 + 999),
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A range in ms, both ends in it, and the buckets that lie wholly inside."""
+
+    since: int
+    until: int
+
+    @property
+    def first(self) -> int:
+        return bucket_of((self.since + _BUCKET_MS - 1) // _BUCKET_MS * BUCKET_US)
+
+    @property
+    def last(self) -> int:
+        return bucket_of((self.until + 1) // _BUCKET_MS * BUCKET_US) - 1
+
+    @property
+    def buckets(self) -> range:
+        return range(self.first, self.last + 1)
+
+
+class Dependencies:
+    """The links of one tenant."""
+
+    def __init__(self, server: Server, tenant: str, explanation: Explanation) -> None:
+        self._server = server
+        self._tenant = tenant
+        self._explanation = explanation
+
+    async def between(self, since_ms: int, until_ms: int) -> Linker:
+        """Links of every trace with a span in the range (Unix ms, both ends in it)."""
+        window = _Window(max(since_ms, 0), until_ms)
+        if not window.buckets:
+            return total((await self._link(_ANY_IN_RANGE, window, self._all(window))).values())
+        stored, missing = await self._state(window.buckets)
+        parts = [await self._sums(stored)]
+        async for linkers in self._link_missing(missing):
+            parts += linkers.values()
+        parts += (await self._link_before(window)).values()
+        parts += (await self._link_last(window)).values()
+        return total(parts)
+
+    async def settle(self, since_ms: int, until_ms: int) -> None:
+        """Link and store what has settled in the range and is not stored or not true."""
+        window = _Window(max(since_ms, 0), until_ms)
+        _, missing = await self._state(window.buckets)
+        async for _ in self._link_missing({b: n for b, n in missing.items() if _settled(b)}):
+            pass
+
+    async def _state(self, buckets: range) -> tuple[list[int], dict[int, int]]:
+        """Buckets whose stored links are true, and the others that have spans, with how many."""
+        counts = await self._counts(buckets.start, buckets.stop - 1 + REACH)
+        parameters = {"tenant": self._tenant, "b0": buckets.start, "b1": buckets.stop - 1}
+        table = await self._fetch("look up stored links", _STORED, parameters)
+        known = {
+            bucket: (reach, spans)
+            for bucket, reach, spans in zip(*table.to_pydict().values(), strict=True)
+        }
+        true = [
+            bucket
+            for bucket, (reach, spans) in known.items()
+            if _count(counts, bucket, reach) == spans and reach >= _reach(bucket)
+        ]
+        valid = set(true)
+        return true, {b: n for b, n in counts.items() if b in buckets and b not in valid}
+
+    async def _counts(self, first: int, last: int) -> dict[int, int]:
+        parameters = {"tenant": self._tenant, "b0": first, "b1": last}
+        table = await self._fetch("count spans", _COUNTS, parameters)
+        columns = table.to_pydict()
+        return dict(sorted(zip(columns["bucket"], columns["spans"], strict=True)))
+
+    async def _sums(self, buckets: Sequence[int]) -> Linker:
+        linker = Linker()
+        if buckets:
+            parameters = {"tenant": self._tenant, "buckets": list(buckets)}
+            table = await self._fetch("sum stored links", _SUMS, parameters)
+            for link in zip(*table.to_pydict().values(), strict=True):
+                linker.add(*link)
+        return linker
+
+    async def _link_missing(self, missing: Mapping[int, int]) -> AsyncIterator[dict[int, Linker]]:
+        """Link buckets, neighbours together, and store those that have settled."""
+        for buckets in _runs(missing):
+            window = _Window(buckets[0] * _BUCKET_MS, (buckets[-1] + 1) * _BUCKET_MS - 1)
+            counts = await self._counts(buckets[0], buckets[-1] + REACH)
+            linkers = await self._link(_HOME_IN_RANGE, window, self._homes(window, window.buckets))
+            await self._store(buckets, linkers, counts)
+            yield linkers
+
+    async def _link_before(self, window: _Window) -> dict[int, Linker]:
+        """Traces that began before the whole buckets and have a span in the range."""
+        parameters = self._homes(window, window.buckets)
+        parameters |= {"s0": bucket_of(window.since * 1000), "s1": window.first + REACH}
+        return await self._link(_HOME_BEFORE, window, parameters)
+
+    async def _link_last(self, window: _Window) -> dict[int, Linker]:
+        """Traces that began in the bucket that the range ends in the middle of."""
+        last = bucket_of(window.until * 1000)
+        if last == window.last:
+            return {}
+        return await self._link(_HOME_IN_RANGE, window, self._homes(window, range(last, last + 1)))
+
+    def _all(self, window: _Window) -> dict[str, Any]:
+        first, last = bucket_of(window.since * 1000), bucket_of(window.until * 1000)
+        return self._homes(window, range(first, last + 1))
+
+    def _homes(self, window: _Window, buckets: range) -> dict[str, Any]:
+        return {
+            "b0": buckets.start,
+            "b1": buckets.stop - 1,
+            "before": max(buckets.start - REACH, 0),
+            "after": buckets.stop - 1 + REACH,
+            "since": window.since,
+            "until": window.until,
+        }
+
+    async def _link(
+        self, traces: str, window: _Window, parameters: Mapping[str, Any]
+    ) -> dict[int, Linker]:
+        sql = (
+            f"SELECT {LINK_COLUMNS} FROM spans WHERE {_OF_TENANT} "
+            f"AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}} AND {traces}"
+        )
+        table = await self._fetch("read traces", sql, {"tenant": self._tenant, **parameters})
+        with self._explanation.stage("link", rows=table.num_rows):
+            return link_by_bucket(table)
+
+    async def _store(
+        self, buckets: Iterable[int], linkers: Mapping[int, Linker], counts: Mapping[int, int]
+    ) -> None:
+        settled = [bucket for bucket in buckets if _settled(bucket)]
+        if not settled:
+            return
+        version = _now_ms()
+        rows = [
+            _row(self._tenant, bucket, version, counts, linkers.get(bucket) or Linker())
+            for bucket in settled
+        ]
+        for part, group in groupby(sorted(rows, key=_part), key=_part):
+            table = pa.Table.from_pylist(list(group), schema=_SCHEMA)
+            token = f"span_links-{self._tenant}-{version}-{part}-{settled[0]}"
+            await asyncio.to_thread(self._server.store.insert, "span_links", table, token)
+
+    async def _fetch(self, stage: str, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+        with self._explanation.stage(stage, sql=sql) as note:
+            table = await self._server.fetch(sql, parameters, _LIMITS)
+            note.rows = table.num_rows
+            return table
+
+
+_SCHEMA = pa.schema(
+    {
+        "tenant": pa.string(),
+        "part": pa.date32(),
+        "bucket": pa.uint32(),
+        "version": pa.uint64(),
+        "reach": pa.uint8(),
+        "spans": pa.uint64(),
+        "parents": pa.list_(pa.string()),
+        "children": pa.list_(pa.string()),
+        "calls": pa.list_(pa.uint64()),
+        "errors": pa.list_(pa.uint64()),
     }
-    with explanation.stage("read traces", sql=_TRACES) as note:
-        table = await server.fetch(_TRACES, parameters)
-        note.rows = table.num_rows
-    with explanation.stage("link", rows=table.num_rows):
-        traces: dict[str, list[Span]] = {}
-        for span in spans_of(table):
-            traces.setdefault(span.low_trace_id, []).append(span)
-        return link_traces(distinct(spans) for spans in traces.values())
+)
+
+
+def _row(
+    tenant: str, bucket: int, version: int, counts: Mapping[int, int], linker: Linker
+) -> dict[str, Any]:
+    days = partition_days(np.array([bucket * BUCKET_US]), np.array([version * 1000]))
+    reach = _reach(bucket)
+    return {
+        "tenant": tenant,
+        "part": int(days[0]),
+        "bucket": bucket,
+        "version": version,
+        "reach": reach,
+        "spans": _count(counts, bucket, reach),
+        "parents": [parent for parent, _ in linker.links],
+        "children": [child for _, child in linker.links],
+        "calls": [link.calls for link in linker.links.values()],
+        "errors": [link.errors for link in linker.links.values()],
+    }
+
+
+def _part(row: Mapping[str, Any]) -> int:
+    return int(row["part"])
+
+
+def _count(counts: Mapping[int, int], bucket: int, reach: int) -> int:
+    return sum(counts.get(b, 0) for b in range(bucket, bucket + reach + 1))
+
+
+def _reach(bucket: int) -> int:
+    """How far the spans reach that make a bucket's links true, by its age."""
+    done = (bucket + 1 + REACH) * _BUCKET_MS + _SETTLED_MS <= _now_ms()
+    return REACH if done else _YOUNG_REACH
+
+
+def _settled(bucket: int) -> bool:
+    return (bucket + 1) * _BUCKET_MS + _SETTLED_MS <= _now_ms()
+
+
+def _runs(missing: Mapping[int, int]) -> Iterator[list[int]]:
+    """Neighbouring buckets, as many together as may be linked at once."""
+    run: list[int] = []
+    spans = 0
+    for bucket, count in sorted(missing.items()):
+        if run and (bucket != run[-1] + 1 or spans + count > _SPANS_MOST):
+            yield run
+            run, spans = [], 0
+        run.append(bucket)
+        spans += count
+    if run:
+        yield run
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
