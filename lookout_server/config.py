@@ -307,7 +307,7 @@ class ServerConfig(BaseSettings):
         description=(
             "Experimental features by Prometheus' names: promql-experimental-functions, "
             "promql-duration-expr, promql-extended-range-selectors, promql-binop-fill-modifiers, "
-            "promql-type-and-unit-labels; or all."
+            "promql-type-and-unit-labels, use-start-timestamps; or all."
         ),
     )
     admin_api: bool = Field(

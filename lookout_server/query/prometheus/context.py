@@ -52,7 +52,7 @@ class EngineOptions:
     #: Judge counters by the label ``__type__`` rather than by the metric's name.
     type_and_unit_labels: bool = False
     #: Let start timestamps tell counter resets.
-    start_timestamps: bool = True
+    start_timestamps: bool = False
     #: Experimental parts of the language that are switched on.
     features: Features = STABLE
 

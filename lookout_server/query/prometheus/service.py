@@ -56,6 +56,7 @@ class PrometheusService:
             timeout_s=config.promql_timeout,
             max_samples=config.promql_max_samples,
             type_and_unit_labels="promql-type-and-unit-labels" in config.enable_feature,
+            start_timestamps=bool({"all", "use-start-timestamps"} & {*config.enable_feature}),
             features=features(config.enable_feature),
         )
         self.engine = Engine(self.options)
