@@ -44,7 +44,11 @@ class _Turn:
 
 
 class Flusher:
-    """Moves records from ``ring`` to ``destinations`` in batches of up to ``batch``.
+    """Moves records from ``ring`` to ``destinations`` in batches of about ``batch``.
+
+    While the thread encodes a batch it keeps the interpreter, up to the switch interval of 5 ms.
+    The default is large so that this happens to few requests, well below one in a hundred
+    (benchmarks/flush.py): a smaller one makes shorter pauses for more of them.
 
     ``interval_s`` bounds how long a record waits in the ring. At interpreter exit everything is
     flushed on the exiting thread within ``exit_timeout_s``; a forked child starts empty, with a
@@ -57,7 +61,7 @@ class Flusher:
         destinations: Iterable[Destination] = (),
         *,
         ledger: Ledger | None = None,
-        batch: int = 256,
+        batch: int = 1024,
         interval_s: float = 0.1,
         exit_timeout_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
@@ -200,14 +204,15 @@ class Flusher:
     def _rest(self, busy: bool) -> None:
         """Nap while records come; sleep until the next one when they stopped."""
         seconds = self.interval_s if busy else _LONGEST_SLEEP_S
-        self.ring.set_mark(self.batch if busy else 0)
+        enough = max(1, min(self.batch, self.ring.capacity // 2))
+        self.ring.set_mark(enough if busy else 0)
         if not busy and len(self.ring):
             return  # one came before the mark was down
         self._bell.wait(min(seconds, self._until_next_task()))
         self.ring.set_mark(self.ring.capacity)
         if not busy and len(self.ring):
             # The first records after a sleep: let more of them gather.
-            self.ring.set_mark(self.batch)
+            self.ring.set_mark(enough)
             self._bell.wait(self.interval_s)
 
     def _batch_now(self) -> int:
@@ -216,7 +221,7 @@ class Flusher:
         Between two batches the thread must win the interpreter back from the application, which
         takes up to a switch interval (5 ms); what a turn moves has to grow with what waits.
         """
-        return max(self.batch, min(len(self.ring) // 4, 16 * self.batch))
+        return max(self.batch, min(len(self.ring) // 4, 8 * self.batch))
 
     def _drain_once(self) -> int:
         records = self.ring.drain(self._batch_now())

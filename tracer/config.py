@@ -283,7 +283,7 @@ class Config:
         "LOOKOUT_RING_POLICY",
     )
     flush_batch: int = _setting(
-        256,
+        1_024,
         _number(1, 2**20),
         "spans handed to the destinations at a time",
         "LOOKOUT_FLUSH_BATCH",
@@ -374,7 +374,10 @@ def load(
 ) -> Config:
     """The configuration of this process. TypeError for an argument that is no setting."""
     rows = explain(arguments, environment=environment, file=file)
-    return Config(**{row.name: row.value for row in rows if row.source != "default"})
+    values = {row.name: row.value for row in rows if row.source != "default"}
+    if "service_name" not in values and (named := values.get("resource", {}).get("service.name")):
+        values["service_name"] = str(named)  # OpenTelemetry's rule for OTEL_RESOURCE_ATTRIBUTES
+    return Config(**values)
 
 
 def explain(

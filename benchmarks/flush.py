@@ -1,0 +1,286 @@
+"""What flushing does to the application: its slowest requests, and how much gets out beside it.
+
+A handler burns 200 us of CPU and then finishes four spans with five tags each, over and over, on
+one thread. Measured is the time of the handler alone, so what shows is how long the background
+thread keeps it from running. Modes take turns, a second or so each; ratios are medians over the
+rounds, each against the round's run without spans, or against the round's OpenTelemetry run.
+
+The exporters send to an HTTP server in a process of its own that answers and forgets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporters.collector import CollectorDestination
+from exporters.destination import Destination
+from exporters.flusher import Flusher
+from exporters.ledger import Ledger
+from exporters.logs import RollingLogs
+from exporters.memory import MemoryDestination
+from exporters.records import Resource
+from exporters.ring import Ring
+from exporters.sender import Limits
+from tracer.pipeline import Pipeline
+from tracer.tracer import Tracer
+
+SPANS_PER_REQUEST = 4
+
+
+@dataclass
+class Run:
+    """One mode in one round."""
+
+    p99_us: float
+    p50_us: float
+    requests_s: float
+    flushed_s: float
+
+
+@dataclass
+class Mode:
+    """How spans are made and how many got out so far."""
+
+    make: Callable[[int], None]
+    flushed: Callable[[], int]
+    settle: Callable[[], object]
+
+
+def burn(rounds: int) -> int:
+    value = 0
+    for number in range(rounds):
+        value = (value * 31 + number) & 0xFFFFFFFF
+    return value
+
+
+def calibrated(microseconds: float = 200.0) -> int:
+    """How many rounds of :func:`burn` take so long here, now."""
+    began = time.perf_counter()
+    burn(200_000)
+    return int(200_000 * microseconds * 1e-6 / (time.perf_counter() - began))
+
+
+def measure(mode: Mode, seconds: float, rounds: int) -> Run:
+    """Serve requests for so many seconds."""
+    before = mode.flushed()
+    taken: list[int] = []
+    clock = time.perf_counter_ns
+    began = time.perf_counter()
+    end = began + seconds
+    number = 0
+    while time.perf_counter() < end:
+        start = clock()
+        burn(rounds)
+        taken.append(clock() - start)
+        number += 1
+        mode.make(number)
+    elapsed = time.perf_counter() - began
+    flushed = mode.flushed() - before
+    mode.settle()
+    taken.sort()
+    return Run(
+        taken[int(len(taken) * 0.99)] / 1e3,
+        taken[len(taken) // 2] / 1e3,
+        len(taken) / elapsed,
+        flushed / elapsed,
+    )
+
+
+def without_spans() -> Mode:
+    return Mode(lambda number: None, lambda: 0, lambda: None)
+
+
+def ours(destination: Destination) -> Mode:
+    ledger = Ledger("benchmark")
+    ring: Ring[Any] = Ring(131_072)
+    flusher = Flusher(ring, [destination], ledger=ledger)
+    tracer = Tracer(Pipeline(ring.offer, resource=Resource("benchmark")))
+    account = ledger.account(destination.name)
+
+    def make(number: int) -> None:
+        for _ in range(SPANS_PER_REQUEST):
+            with tracer.start_span("op") as span:
+                span.set_tag("a", "some text")
+                span.set_tag("b", "other text")
+                span.set_tag("c", "GET")
+                span.set_tag("d", number)
+                span.set_tag("e", True)
+
+    return Mode(make, lambda: account.acknowledged, lambda: flusher.flush(60))
+
+
+def opentelemetry_otlp(url: str) -> Mode:
+    """OpenTelemetry's own OTLP/HTTP exporter where it is installed, else its encoder's stand-in."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+
+    exporter = otlp_exporter(url)
+    sent = 0
+    export = exporter.export
+
+    def counted(spans: Any) -> Any:
+        nonlocal sent
+        result = export(spans)
+        if result is SpanExportResult.SUCCESS:
+            sent += len(spans)
+        return result
+
+    exporter.export = counted
+    provider = TracerProvider()
+    provider.add_span_processor(
+        BatchSpanProcessor(exporter, max_queue_size=1_000_000, schedule_delay_millis=500)
+    )
+    tracer = provider.get_tracer("benchmark")
+
+    def make(number: int) -> None:
+        for _ in range(SPANS_PER_REQUEST):
+            with tracer.start_as_current_span("op") as span:
+                span.set_attribute("a", "some text")
+                span.set_attribute("b", "other text")
+                span.set_attribute("c", "GET")
+                span.set_attribute("d", number)
+                span.set_attribute("e", True)
+
+    return Mode(make, lambda: sent, lambda: provider.force_flush(120_000))
+
+
+def otlp_exporter(url: str) -> Any:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter(endpoint=f"{url}/v1/traces")
+
+
+def _sink(port: int) -> None:
+    """Answers every POST with 200, keeping connections alive."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while True:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    chunk = connection.recv(65_536)
+                    if not chunk:
+                        return
+                    head += chunk
+                head, _, body = head.partition(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                while len(body) < length:
+                    body += connection.recv(1 << 20)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[str]:
+    """A server that forgets, in a process of its own; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process = multiprocessing.get_context("spawn").Process(target=_sink, args=(port,), daemon=True)
+    process.start()
+    try:
+        for _ in range(500):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def burst(threads: int = 8, spans: int = 100_000) -> int:
+    """How many of a burst from several threads are dropped by a ring of 131,072."""
+    ring: Ring[Any] = Ring(131_072)
+    memory = MemoryDestination(limit=1)
+    ledger = Ledger("benchmark")
+    flusher = Flusher(ring, [memory], ledger=ledger)
+    tracer = Tracer(Pipeline(ring.offer, resource=Resource("benchmark")))
+
+    def produce() -> None:
+        for _ in range(spans // threads):
+            with tracer.start_span("op") as span:
+                span.set_tag("a", 1)
+
+    producers = [threading.Thread(target=produce) for _ in range(threads)]
+    for thread in producers:
+        thread.start()
+    for thread in producers:
+        thread.join()
+    assert flusher.flush(60)
+    report = ledger.report("memory")
+    assert report.balanced
+    assert report.created == spans
+    return ring.dropped
+
+
+def compare(modes: dict[str, Mode], rounds: int, seconds: float) -> dict[str, list[Run]]:
+    """Run the modes in turns."""
+    runs: dict[str, list[Run]] = {name: [] for name in modes}
+    for _ in range(rounds):
+        work = calibrated()
+        for name, mode in modes.items():
+            runs[name].append(measure(mode, seconds, work))
+    return runs
+
+
+def report(runs: dict[str, list[Run]], peer: str) -> None:
+    """One line per mode."""
+    base = runs["no spans"]
+    for name, mine in runs.items():
+        p99 = statistics.median(
+            one.p99_us / zero.p99_us for one, zero in zip(mine, base, strict=True)
+        )
+        flushed = statistics.median(run.flushed_s for run in mine)
+        line = (
+            f"{name:34} p50 {statistics.median(r.p50_us for r in mine):7.0f} us"
+            f"  p99 {statistics.median(r.p99_us for r in mine):7.0f} us  x{p99:5.2f}"
+            f"  {statistics.median(r.requests_s for r in mine):6.0f} req/s  {flushed:8.0f} spans/s"
+        )
+        if peer in runs and name not in {"no spans", peer}:
+            ratio = statistics.median(
+                one.flushed_s / max(1.0, zero.flushed_s)
+                for one, zero in zip(mine, runs[peer], strict=True)
+            )
+            line += f"  x{ratio:5.2f}"
+        print(line)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    arguments = parser.parse_args()
+    peer = "OpenTelemetry, OTLP/HTTP"
+    with tempfile.TemporaryDirectory() as folder, sink() as url:
+        modes = {
+            "no spans": without_spans(),
+            "Lookout, rolling logs": ours(RollingLogs(Path(folder) / "logs")),
+            "Lookout, collector": ours(CollectorDestination(url, limits=Limits(linger_s=0.2))),
+        }
+        try:
+            modes[peer] = opentelemetry_otlp(url)
+        except ImportError:
+            print("without opentelemetry-exporter-otlp-proto-http there is no peer to compare with")
+        report(compare(modes, arguments.rounds, arguments.seconds), peer)
+    print(f"burst of 100,000 spans from 8 threads, ring 131,072: {burst()} dropped")
+
+
+if __name__ == "__main__":
+    main()
