@@ -22,6 +22,7 @@ from .default import (
     counter,
     gauge,
     histogram,
+    info,
     native_histogram,
     native_timer,
     summary,
@@ -29,6 +30,7 @@ from .default import (
     up_down_counter,
 )
 from .errors import InvalidName, InvalidUnit, MeterClash, MeterError
+from .info import Info, Poll
 from .meters import (
     Counter,
     DistributionSummary,
@@ -39,7 +41,10 @@ from .meters import (
     Timer,
     UpDownCounter,
 )
+from .mixin import Mixin
 from .registry import Registry
+from .steps import Priority
+from .topn import TopN
 
 if TYPE_CHECKING:
     from tracer import (
@@ -108,18 +113,23 @@ __all__ = [
     "DistributionSummary",
     "Gauge",
     "Histogram",
+    "Info",
     "InvalidName",
     "InvalidUnit",
     "MeterClash",
     "MeterError",
+    "Mixin",
     "NativeHistogram",
     "NativeTimer",
+    "Poll",
+    "Priority",
     "Registry",
     "Span",
     "SpanContext",
     "SpanKind",
     "StatusCode",
     "Timer",
+    "TopN",
     "UpDownCounter",
     "WsgiMiddleware",
     "counter",
@@ -129,6 +139,7 @@ __all__ = [
     "gauge",
     "get_tracer",
     "histogram",
+    "info",
     "init",
     "inject",
     "instrument",

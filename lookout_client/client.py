@@ -13,7 +13,6 @@ from .config import MetricsConfig, load
 from .default import REGISTRY
 from .metrics import Metrics
 from .red import SpanMetrics
-from .resource import metric_resource
 
 _log = logging.getLogger("lookout")
 
@@ -62,11 +61,10 @@ def ensure_started() -> None:
 def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
     if not sdk.config.enabled:
         return
-    _State.metrics = metrics = Metrics(REGISTRY, config)
+    _State.metrics = metrics = Metrics(REGISTRY, config, sdk.flusher, sdk.pipeline.resource)
     if config.span_metrics:
         sdk.add_destination(SpanMetrics(REGISTRY))
-    post = sdk.collector.post if sdk.collector is not None else None
-    metrics.start(sdk.flusher.schedule, post, metric_resource(sdk.pipeline.resource))
+    metrics.start(sdk.collector.post if sdk.collector is not None else None)
 
 
 def flush(timeout: float = 5.0) -> bool:

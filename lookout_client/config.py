@@ -35,6 +35,22 @@ def _at_least(least: float, kind: type[Any], scale: float = 1) -> Callable[[Any]
     return read
 
 
+def _words(value: Any) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else value
+    found = tuple(word for item in words if (word := str(item).strip()))
+    return () if found == ("none",) else found
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        word = str(value).strip().lower()
+        if word not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}")
+        return word
+
+    return read
+
+
 def _exporter(value: Any) -> bool:
     """OTEL_METRICS_EXPORTER: ``none`` turns the push off, anything else leaves it on."""
     return str(value).strip().lower() != "none"
@@ -97,6 +113,39 @@ class MetricsConfig:
         _boolean,
         "count and time every span by name, kind and status, before sampling",
         "LOOKOUT_SPAN_METRICS",
+    )
+    gateway: tuple[str, ...] = _setting(
+        (),
+        _words,
+        "SOFALookout gateways to report to in their own protocol: host, host:port or URL",
+        "LOOKOUT_GATEWAY",
+    )
+    gateway_token: str | None = _setting(
+        None, str, "token the gateway asks for", "LOOKOUT_GATEWAY_TOKEN"
+    )
+    pull_port: int | None = _setting(
+        None,
+        _at_least(0, int),
+        "serve SOFALookout's pull protocol on this port (its own is 19399); nothing: no server",
+        "LOOKOUT_PULL_PORT",
+    )
+    pull_host: str = _setting(
+        "127.0.0.1", str, "address the pull server listens on", "LOOKOUT_PULL_HOST"
+    )
+    pull_token: str | None = _setting(
+        None, str, "token a puller must send as X-Lookout-Token", "LOOKOUT_PULL_TOKEN"
+    )
+    importers: tuple[str, ...] = _setting(
+        ("python", "process"),
+        _words,
+        "what to measure by itself: python, process, system, logging, or a plug-in's name; none",
+        "LOOKOUT_IMPORTERS",
+    )
+    importer_names: str = _setting(
+        "opentelemetry",
+        _one_of("opentelemetry", "sofalookout"),
+        "names of the metrics of importers: opentelemetry or sofalookout",
+        "LOOKOUT_IMPORTER_NAMES",
     )
     metrics_idle_s: float = _setting(
         3_600.0,

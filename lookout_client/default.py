@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .info import Facts, Info
 from .meters import (
     Counter,
     DistributionSummary,
@@ -72,3 +73,14 @@ def native_histogram(name: str, tags: Tags | None = None, /, **options: Any) -> 
 def native_timer(name: str, tags: Tags | None = None, /, **options: Any) -> NativeTimer:
     """Durations over exponential buckets, in the process-wide registry."""
     return REGISTRY.native_timer(name, tags, **options)
+
+
+def info(
+    name: str,
+    facts: Facts | Callable[[], Facts] | None = None,
+    tags: Tags | None = None,
+    /,
+    **options: Any,
+) -> Info:
+    """Facts that are texts, in the process-wide registry: ``info("build", {"version": "1.2"})``."""
+    return REGISTRY.info(name, facts, tags, **options)

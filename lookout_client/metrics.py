@@ -3,70 +3,130 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+import os
+from collections.abc import Callable
+
+from exporters._process import after_fork_in_child
+from exporters.destination import Deadline
+from exporters.flusher import Flusher
+from exporters.records import Resource
 
 from .config import MetricsConfig
 from .exemplars import no_trace
 from .expiry import Expiry
+from .importers import start_importers
 from .importers.http import watch_http
-from .push.pusher import OtlpPusher, Post, Schedule
+from .pull import PullExporter, PullServer
+from .push.gateway import GatewayTransport
+from .push.lookout import LookoutReporter, LookoutSender
+from .push.pusher import OtlpPusher, Post
 from .registry import Registry
+from .resource import common_tags, metric_resource
 from .scrape.server import ScrapeServer, start_server
 from .tracing import sampled_trace
 
 _log = logging.getLogger("lookout")
 
-
 #: How often idle series are looked for.
 EXPIRY_INTERVAL_S = 60.0
+#: How long the last report to a gateway may take at the end.
+CLOSE_S = 2.0
 
 
 class Metrics:
     """Pushes, serves and imports for one registry, until it is stopped."""
 
-    def __init__(self, registry: Registry, config: MetricsConfig) -> None:
+    def __init__(
+        self, registry: Registry, config: MetricsConfig, flusher: Flusher, resource: Resource
+    ) -> None:
         self.registry = registry
         self.config = config
         self.server: ScrapeServer | None = None
+        self.pull_server: PullServer | None = None
+        self._flusher = flusher
+        self._resource = resource
         self._pusher: OtlpPusher | None = None
+        self._sender: LookoutSender | None = None
+        self._reporter: LookoutReporter | None = None
+        self._pid = os.getpid()
         self._undo: list[Callable[[], object]] = []
+
+    def start(self, post: Post | None) -> None:
+        """Begin. ``post`` is the way to the collector, None where there is none."""
+        config, registry = self.config, self.registry
         registry.max_series = config.max_series
         registry.max_series_per_metric = config.max_series_per_metric
-
-    def start(
-        self,
-        schedule: Schedule,
-        post: Post | None,
-        resource: Callable[[], Mapping[str, Any]],
-    ) -> None:
-        """Begin. ``post`` is the way to the collector, None where there is none."""
-        self.registry.exemplars.use(sampled_trace if self.config.exemplars else no_trace)
-        self._undo.append(watch_http(self.registry))
-        if post is not None and self.config.metrics_push:
-            self._pusher = OtlpPusher(self.registry, resource, post)
-            self._undo.append(schedule(self.config.metrics_interval_s, self._pusher))
-        expiry = Expiry(self.registry, self.config.metrics_idle_s)
-        self._undo.append(schedule(EXPIRY_INTERVAL_S, expiry.sweep))
-        if self.config.metrics_port is not None:
-            self._serve(self.config.metrics_port)
+        registry.exemplars.use(sampled_trace if config.exemplars else no_trace)
+        self._undo.append(watch_http(registry))
+        self._undo.append(start_importers(registry, config.importers, config.importer_names))
+        if post is not None and config.metrics_push:
+            self._pusher = OtlpPusher(registry, metric_resource(self._resource), post)
+            self._every(config.metrics_interval_s, self._pusher)
+        self._every(EXPIRY_INTERVAL_S, Expiry(registry, config.metrics_idle_s).sweep)
+        if config.gateway:
+            self._report_to_gateway()
+        self._serve()
+        after_fork_in_child(self._after_fork)
 
     def push(self) -> None:
         """Hand the current metrics to the collector's queue now."""
         if self._pusher is not None:
             self._pusher()
 
-    def _serve(self, port: int) -> None:
-        try:
-            self.server = start_server(port, self.config.metrics_host, self.registry)
-        except OSError as error:
-            _log.warning("lookout: cannot serve metrics on port %d: %s", port, error)
-
     def stop(self) -> None:
-        """End everything begun. What was pushed last stays as it is."""
+        """End everything begun; the last step goes to the gateway."""
         while self._undo:
             self._undo.pop()()
         self.registry.exemplars.use(no_trace)
-        if self.server is not None:
-            self.server.close()
-            self.server = None
+        for server in (self.server, self.pull_server):
+            if server is not None and self._pid == os.getpid():
+                server.close()
+        if self._reporter is not None and self._sender is not None:
+            self._reporter.finish()
+            self._sender.shutdown(Deadline(CLOSE_S))
+        self.server = self.pull_server = self._pusher = self._reporter = self._sender = None
+
+    def _every(self, period_s: float, task: Callable[[], object]) -> None:
+        self._undo.append(self._flusher.schedule(period_s, task))
+
+    def _report_to_gateway(self) -> None:
+        tags = common_tags(self._resource)
+        headers = {"app": tags["app"], "Client-Ip": tags["ip"]}
+        try:
+            way = GatewayTransport(self.config.gateway, headers, token=self.config.gateway_token)
+        except ValueError as error:
+            _log.warning("lookout: gateway ignored: %s", error)
+            return
+        self._sender = LookoutSender(way)
+        self._reporter = LookoutReporter(
+            self.registry,
+            self._sender.put,
+            common_tags=tags,
+            wanted=way.wants,
+        )
+        self._undo.append(self._reporter.start(self._flusher.schedule))
+
+    def _serve(self) -> None:
+        config = self.config
+        try:
+            if config.metrics_port is not None:
+                self.server = start_server(config.metrics_port, config.metrics_host, self.registry)
+            if config.pull_port is not None:
+                exporter = PullExporter(self.registry, on_active=self._pulled)
+                self.pull_server = PullServer(
+                    exporter, config.pull_port, config.pull_host, config.pull_token
+                )
+        except OSError as error:
+            _log.warning("lookout: cannot serve metrics: %s", error)
+
+    def _pulled(self, active: bool) -> None:
+        """While somebody pulls, nothing is reported to the gateway besides."""
+        if self._reporter is not None:
+            self._reporter.active = not active
+
+    def _after_fork(self) -> None:
+        """A child pushes its own metrics, even one that never finishes a span."""
+        if self._sender is not None:
+            self._sender.after_fork()
+        if self._undo:
+            self._flusher.wake()

@@ -15,6 +15,7 @@ from .bound import Meter
 from .errors import MeterClash, MeterError
 from .exemplars import Exemplars
 from .family import Definition, Family
+from .info import Facts, Info, Poll
 from .meters import (
     Counter,
     DistributionSummary,
@@ -146,6 +147,25 @@ class Registry:
         """The distribution of values over ``buckets``, :data:`DURATION_BUCKETS` by default."""
         options.setdefault("buckets", DURATION_BUCKETS)
         return self.meter(Histogram, name, tags, **options)
+
+    def info(
+        self,
+        name: str,
+        facts: Facts | Callable[[], Facts] | None = None,
+        tags: Mapping[str, object] | None = None,
+        /,
+        *,
+        poll: Poll | None = None,
+        **options: Any,
+    ) -> Info:
+        """Facts that are texts; ``poll`` says how often a step report tells them."""
+        options.setdefault("priority", Priority.LOW)
+        info = self.meter(Info, name, tags, **options)
+        if facts is not None:
+            info.set(facts)
+        if poll is not None:
+            info.poll = poll
+        return info
 
     def native_histogram(
         self, name: str, tags: Mapping[str, object] | None = None, /, **options: Any
@@ -340,16 +360,18 @@ class Registry:
 
     def _with_sources(self, snapshots: list[Snapshot]) -> list[Snapshot]:
         merged = {snapshot.definition.name: snapshot for snapshot in snapshots}
+        for snapshot in self.read_sources():
+            _merge(merged, snapshot)
+        return list(merged.values())
+
+    def read_sources(self) -> Iterator[Snapshot]:
+        """What the added sources have at this moment."""
         for source in self._sources:
             try:
-                found = list(source())
+                yield from list(source())
             except Exception as error:
                 self.refused["source"] = self.refused.get("source", 0) + 1
                 self._warn(("source", repr(source)), "source %r fails: %r", source, error)
-                continue
-            for snapshot in found:
-                _merge(merged, snapshot)
-        return list(merged.values())
 
     def admit(self, family: Family, tags: Tags) -> AnyMeter:
         """Add a series to ``family``, or answer its overflow series where a limit is reached."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from exporters._host import local_ipv4
 from exporters.records import Resource
 
 INSTANCE = "service.instance.id"
@@ -31,3 +32,19 @@ def metric_resource(resource: Resource) -> Callable[[], Mapping[str, Any]]:
         return {**named, "process.pid": pid}
 
     return attributes
+
+
+def common_tags(resource: Resource) -> dict[str, str]:
+    """The tags that SOFALookout puts on every metric, from the resource and this machine.
+
+    ``app`` and ``ip`` always, ``host``, ``zone`` and ``instance_id`` where they are known.
+    """
+    given = resource.attributes
+    found = {
+        "app": resource.service_name,
+        "ip": local_ipv4() or "127.0.0.1",
+        "host": given.get("host.name") or socket.gethostname(),
+        "zone": given.get("cloud.availability_zone"),
+        "instance_id": given.get(INSTANCE),
+    }
+    return {key: str(value) for key, value in found.items() if value}

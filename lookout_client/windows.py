@@ -7,17 +7,19 @@ SOFALookout, ``totalAmount`` is an amount, not an amount per second, and zeros c
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .bound import Distribution, Meter
-from .family import Definition, Family
+from .family import Definition
+from .info import BoundInfo
 from .metric import Kind, Tags
 from .native import Native
 from .registry import Registry
-from .snapshot import NumberPoint
+from .snapshot import BucketPoint, NumberPoint, Point
 from .steps import Priority, StepClock, Window
 
 Value = int | float | str
@@ -51,7 +53,7 @@ class Indicator(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What a meter had accumulated at the last edge."""
+    """What a series had accumulated at the last edge."""
 
     amount: float
     total: float
@@ -61,11 +63,24 @@ class _State(NamedTuple):
 _NOTHING = _State(0, 0.0, [])
 
 
+class _Reading(NamedTuple):
+    """One series at an edge. ``meter`` is None for what comes from a source."""
+
+    definition: Definition
+    point: Point
+    meter: AnyMeter | None
+
+    @property
+    def key(self) -> object:
+        """What the series is remembered by."""
+        return self.meter or (self.definition.name, self.point.tags)
+
+
 class StepReader:
     """Reads the metrics of some priorities of ``registry``, step by step.
 
-    The first reading takes what meters hold as their beginning only if they existed before the
-    reader did; a series created later counts from nothing.
+    What meters hold when the reader begins is its beginning; a series created later counts from
+    nothing. What sources add to the registry has the priority NORMAL.
     """
 
     def __init__(
@@ -78,85 +93,89 @@ class StepReader:
         self.registry = registry
         self.priorities = priorities
         self.clock = StepClock(now_ms, step_ms)
-        self._states: dict[AnyMeter, _State] = {}
+        self._states: dict[object, _State] = {}
         self._baseline()
 
     def set_step(self, step_ms: int, now_ms: int) -> None:
         """Go on in steps of ``step_ms``; what the current step has so far is given up."""
         self.clock.set_step(now_ms, step_ms)
-        self._states.clear()
         self._baseline()
 
     def _baseline(self) -> None:
-        for _, meter in self._meters():
-            self._states[meter] = _state(meter)
-            if isinstance(meter, Distribution | Native):
-                meter.take_max()
+        readings = list(self._readings())
+        self._states = {reading.key: _state(reading.point) for reading in readings}
+        for reading in readings:
+            if isinstance(reading.meter, Distribution | Native):
+                reading.meter.take_max()
 
     def read(self, now_ms: int) -> list[Indicator]:
         """The indicators of the step completed since the last reading; none before its end."""
         window = self.clock.completed(now_ms)
         if window is None:
             return []
-        states = self._states
-        self._states = {}
-        lines: dict[tuple[str, Tags], Indicator] = {}
+        states, self._states = self._states, {}
+        mixins: dict[tuple[str, Tags], Indicator] = {}
         indicators: list[Indicator] = []
-        for family, meter in self._meters():
-            before, after = states.get(meter, _NOTHING), _state(meter)
-            self._states[meter] = after
-            values = _values(family.definition, meter, before, after, window)
+        for reading in self._readings():
+            before, after = states.get(reading.key, _NOTHING), _state(reading.point)
+            self._states[reading.key] = after
+            values = _values(reading, before, after, window)
             if values:
-                _add(lines, indicators, family.definition, meter.tags, values, window)
-            indicators.extend(_bucket_lines(family.definition, meter, before, after, window))
+                _add(mixins, indicators, reading, values, window)
+            indicators.extend(_bucket_lines(reading, before, after, window))
         return indicators
 
-    def _meters(self) -> Iterator[tuple[Family, AnyMeter]]:
+    def _readings(self) -> Iterator[_Reading]:
         for family in list(self.registry.families.values()):
             if family.definition.priority in self.priorities:
                 series = list(family.series.values())
                 for meter in series:
                     if meter.tags or meter.touched or not (family.quiet or len(series) > 1):
-                        yield family, meter
+                        point = meter.point()
+                        if point is not None:
+                            yield _Reading(family.definition, point, meter)
+        if Priority.NORMAL in self.priorities:
+            for definition, points in self.registry.read_sources():
+                for point in points:
+                    yield _Reading(definition, point, None)
 
 
-def _state(meter: AnyMeter) -> _State:
-    point = meter.point()
-    if isinstance(meter, Distribution):
-        counts = meter.bucket_counts
-        return _State(sum(counts), meter.total, counts)
-    if isinstance(meter, Native):
-        return _State(meter.count, meter.total, [])
-    return _State(point.value, 0.0, []) if isinstance(point, NumberPoint) else _NOTHING
+def _state(point: Point) -> _State:
+    if isinstance(point, NumberPoint):
+        return _State(point.value, 0.0, [])
+    counts = point.counts if isinstance(point, BucketPoint) else []
+    return _State(point.recorded, point.total, counts)
 
 
-def _values(
-    definition: Definition, meter: AnyMeter, before: _State, after: _State, window: Window
-) -> dict[str, Value]:
-    kind = definition.kind
-    count = after.amount - before.amount
-    total = after.total - before.total
+def _values(reading: _Reading, before: _State, after: _State, window: Window) -> dict[str, Value]:
+    kind = reading.definition.kind
     if kind in (Kind.COUNTER, Kind.UP_DOWN_COUNTER):
-        return {"count": count, "rate": count / window.seconds}
-    if kind is Kind.GAUGE:
-        return _gauge(meter)
-    if isinstance(meter, Distribution | Native):
-        if kind in TIMERS:
-            mean = total / count if count else 0.0
-            return {"elapPerExec": mean, "totalTime": total, "max": meter.take_max()}
-        return {
-            "rate": count / window.seconds,
-            "totalAmount": _whole(total),
-            "max": _whole(meter.take_max()),
-        }
-    return {}
+        amount = after.amount - before.amount
+        return {"count": amount, "rate": amount / window.seconds}
+    if kind is Kind.GAUGE:  # JSON has no number for NaN and infinities
+        return {"value": float(after.amount)} if math.isfinite(after.amount) else {}
+    if kind is Kind.INFO:
+        return _info(reading, window)
+    count = int(after.amount - before.amount)
+    total = after.total - before.total
+    meter = reading.meter
+    largest = meter.take_max() if isinstance(meter, Distribution | Native) else 0.0
+    if kind in TIMERS:
+        mean = total / count if count else 0.0
+        return {"elapPerExec": mean, "totalTime": total, "max": largest}
+    rate = count / window.seconds
+    return {"rate": rate, "totalAmount": _whole(total), "max": _whole(largest)}
 
 
-def _gauge(meter: AnyMeter) -> dict[str, Value]:
-    point = meter.point()
-    if isinstance(point, NumberPoint) and math.isfinite(point.value):
-        return {"value": float(point.value)}
-    return {}  # JSON has no number for it
+def _info(reading: _Reading, window: Window) -> dict[str, Value]:
+    meter = reading.meter
+    if not isinstance(meter, BoundInfo):
+        facts = reading.point.tags
+    elif meter.is_due(window.step_ms, window.end_ms):
+        facts = meter.facts or ()
+    else:
+        return {}
+    return {"value": json.dumps(dict(facts), ensure_ascii=False)}
 
 
 def _whole(number: float) -> int | float:
@@ -165,22 +184,23 @@ def _whole(number: float) -> int | float:
 
 
 def _add(
-    lines: dict[tuple[str, Tags], Indicator],
+    mixins: dict[tuple[str, Tags], Indicator],
     indicators: list[Indicator],
-    definition: Definition,
-    tags: Tags,
+    reading: _Reading,
     values: dict[str, Value],
     window: Window,
 ) -> None:
     """Put ``values`` on their line: the metric's own, or its mixin's with the same tags."""
-    letter = TYPE_LETTERS[definition.kind]
+    definition, tags = reading.definition, reading.point.tags
     if not definition.group:
-        indicators.append(Indicator(window.end_ms, definition.name, tags, letter, values))
+        letter = TYPE_LETTERS[definition.kind]
+        own = reading.meter.tags if reading.meter is not None else tags
+        indicators.append(Indicator(window.end_ms, definition.name, own, letter, values))
         return
-    key = (definition.group, tags)
-    line = lines.get(key)
+    line = mixins.get((definition.group, tags))
     if line is None:
-        line = lines[key] = Indicator(window.end_ms, definition.group, tags, MIXIN, {})
+        line = Indicator(window.end_ms, definition.group, tags, MIXIN, {})
+        mixins[definition.group, tags] = line
         indicators.append(line)
     component = definition.name.removeprefix(f"{definition.group}.")
     for name, value in values.items():
@@ -188,21 +208,23 @@ def _add(
 
 
 def _bucket_lines(
-    definition: Definition, meter: AnyMeter, before: _State, after: _State, window: Window
+    reading: _Reading, before: _State, after: _State, window: Window
 ) -> Iterator[Indicator]:
     """A line for every bucket something fell into: counts of the step, not cumulative."""
+    definition = reading.definition
     if not definition.bounds:
         return
     scale = 1000.0 if definition.kind in TIMERS else 1.0  # timers' bounds are told in ms
     edges = ["0", *(_edge(bound * scale) for bound in definition.bounds), ""]
     earlier = before.buckets or [0] * len(after.buckets)
-    name = definition.group or definition.name
-    component = definition.name.removeprefix(f"{definition.group}.") + "."
-    measure = f"{component if definition.group else ''}buckets"
+    name, measure = definition.name, "buckets"
+    if definition.group:
+        name, measure = definition.group, f"{name.removeprefix(f'{definition.group}.')}.buckets"
     for (low, high), was, now in zip(pairwise(edges), earlier, after.buckets, strict=True):
         if now > was:
-            tags = tuple(sorted({**dict(meter.tags), BUCKET_TAG: f"{low}-{high}"}.items()))
-            yield Indicator(window.end_ms, name, tags, "", {measure: now - was})
+            tags = {**dict(reading.point.tags), BUCKET_TAG: f"{low}-{high}"}
+            pairs = tuple(sorted(tags.items()))
+            yield Indicator(window.end_ms, name, pairs, "", {measure: now - was})
 
 
 def _edge(bound: float) -> str:

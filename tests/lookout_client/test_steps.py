@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lookout_client import MeterClash, MeterError, Registry
+from lookout_client import MeterClash, MeterError, Poll, Registry, TopN
 from lookout_client.metric import OVERFLOW_TAGS
 from lookout_client.mixin import Mixin
+from lookout_client.snapshot import NumberPoint
 from lookout_client.steps import Intervals, Priority, StepClock, initial_delay_ms
 from lookout_client.windows import Indicator, StepReader
 
@@ -253,3 +254,106 @@ def test_defects_9_and_10_zeros_count_and_total_amount_is_an_amount() -> None:
     assert registry.refused == {}
     summary.record(-5)
     assert registry.refused == {"negative": 1}
+
+
+@pytest.mark.parametrize(
+    ("poll", "told"),
+    [
+        (Poll(), [True, True, True, True]),
+        (Poll.NEVER, [False, False, False, False]),
+        (Poll.WHEN_UPDATED, [True, False, False, False]),
+        (Poll(100_000), [True, False, True, False]),
+        (Poll(59_000), [True, True, True, True]),
+    ],
+)
+def test_a12_how_often_an_info_is_told(poll: Poll, told: list[bool]) -> None:
+    """Always, never, once per change, or at most every so often; below the step always."""
+    registry = Registry()
+    info = registry.info("build", {"version": "1"}, poll=poll)
+    info.set({"version": "1"}, modified_ms=-1)
+    steps = reader(registry, 60_000, priorities=(Priority.LOW,))
+    assert [bool(steps.read(minute * 60_000)) for minute in range(1, 5)] == told
+
+
+def test_a12_a_changed_info_is_told_again() -> None:
+    """WHEN_UPDATED tells each change once; the value is JSON text."""
+    registry = Registry()
+    info = registry.info("build", poll=Poll.WHEN_UPDATED, part="a")
+    info.set({"k": 'v"'}, modified_ms=-1)
+    steps = reader(registry, 60_000)
+    (line,) = steps.read(60_000)
+    assert (line.type, line.tags, line.values) == (
+        "i",
+        (("part", "a"),),
+        {"value": '{"k": "v\\""}'},
+    )
+    assert steps.read(120_000) == []
+    info.set({"k": "w"}, modified_ms=130_000)
+    assert len(steps.read(180_000)) == 1
+
+
+def test_defect_18_an_infos_trouble_is_not_told() -> None:
+    """A failing info is counted and left out; there is none of the environment."""
+    registry = Registry()
+    registry.info("bad", lambda: {"k": 1 / 0})  # type: ignore[dict-item]
+    assert reader(registry).read(30_000) == []
+    assert registry.collect() == []
+    assert "callback" in registry.refused
+
+
+class Rounds:
+    """A clock moved by hand."""
+
+    ns = 0
+
+    def __call__(self) -> int:
+        return self.ns
+
+
+@pytest.mark.parametrize(
+    ("smallest", "expected"), [(False, {2000.0, 3000.0}), (True, {1000.0, 2000.0})]
+)
+def test_a13_the_best_two(smallest: bool, expected: set[float]) -> None:
+    """The largest or the smallest two of 1000, 2000, 3000; the next round starts with nothing."""
+    clock = Rounds()
+    registry = Registry(clock_ns=clock)
+    top = TopN(registry, "slow", 2, smallest=smallest)
+    for value in (1000, 2000, 3000):
+        top.record(value, id=value)
+    assert registry.collect() == []
+    clock.ns = 30 * 10**9
+    (snapshot,) = registry.collect()
+    points = [point for point in snapshot.points if isinstance(point, NumberPoint)]
+    assert {point.value for point in points} == expected
+    assert all(dict(point.tags)["n"] == "2" for point in points)
+    clock.ns = 60 * 10**9
+    assert registry.collect() == []
+
+
+def test_defect_11_ties_keep_their_places_and_rounds_are_fresh() -> None:
+    """Equal values are two entries, and one ranked before is ranked again."""
+    clock = Rounds()
+    registry = Registry(clock_ns=clock)
+    top = TopN(registry, "slow", 2)
+    for name, value in (("a", 30), ("b", 20), ("c", 30)):
+        top.record(value, id=name)
+    clock.ns = 30 * 10**9
+    (first,) = registry.collect()
+    assert {dict(point.tags)["id"] for point in first.points} == {"a", "c"}
+    top.record(40, id="a")
+    top.record(1, id="b")
+    clock.ns = 60 * 10**9
+    (second,) = registry.collect()
+    assert {(dict(p.tags)["id"], p.value) for p in second.points if isinstance(p, NumberPoint)} == {
+        ("a", 40.0),
+        ("b", 1.0),
+    }
+
+
+def test_top_n_stays_small_however_many_take_part() -> None:
+    """A million different tag sets are not remembered."""
+    top = TopN(Registry(), "slow", 3)
+    for number in range(5_000):
+        top.record(number, id=number)
+    assert len(top._current) <= 3 * 20
+    assert {value for _, value in top._best(top._current)} == {4999.0, 4998.0, 4997.0}

@@ -1,0 +1,102 @@
+"""This process: CPU, memory, files, threads, context switches. Through psutil.
+
+Names as in https://opentelemetry.io/docs/specs/semconv/system/process-metrics/.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from ..family import Definition
+from ..metric import Kind, Tags
+from ..registry import Registry
+from ..snapshot import NumberPoint, Snapshot
+from . import Context
+
+
+def start(context: Context) -> None:
+    """Measure this process. ImportError without psutil."""
+    reader = ProcessReader(context.registry)
+    if context.sofalookout:
+        context.gauges(
+            "instance",
+            {
+                "mem.total": lambda: float(reader.memory_total()),
+                "mem.free": lambda: float(reader.memory_free()),
+                "processors": lambda: float(os.cpu_count() or 0),
+                "uptime": lambda: reader.uptime() * 1000,
+                "systemload.average": lambda: os.getloadavg()[0],
+            },
+        )
+    else:
+        context.undo.append(context.registry.add_source(reader))
+
+
+class ProcessReader:
+    """Reads the process's own figures with every collection."""
+
+    def __init__(self, registry: Registry) -> None:
+        import psutil
+
+        self._psutil = psutil
+        self._clock_ns = registry.clock_ns
+        self._pid = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        """A forked worker measures itself, not its parent."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._process = self._psutil.Process()
+            self._created_ns = int(self._process.create_time() * 1e9)
+
+    def uptime(self) -> float:
+        """Seconds since the process was started."""
+        return max(time.time() - float(self._process.create_time()), 0.0)
+
+    def memory_total(self) -> int:
+        """Bytes of memory of the machine."""
+        return int(self._psutil.virtual_memory().total)
+
+    def memory_free(self) -> int:
+        """Bytes of memory available."""
+        return int(self._psutil.virtual_memory().available)
+
+    def __call__(self) -> Iterable[Snapshot]:
+        self._renew()
+        process = self._process
+        with process.oneshot():
+            cpu = process.cpu_times()
+            memory = process.memory_info()
+            switches = process.num_ctx_switches()
+            threads = process.num_threads()
+            files = process.num_fds() if hasattr(process, "num_fds") else None
+        yield self._counter(
+            "process.cpu.time", "s", {(("cpu.mode", "user"),): cpu.user,
+                                      (("cpu.mode", "system"),): cpu.system}
+        )  # fmt: skip
+        yield self._gauge("process.memory.usage", "By", memory.rss)
+        yield self._gauge("process.memory.virtual", "By", memory.vms)
+        yield self._gauge("process.thread.count", "{thread}", threads)
+        yield self._gauge("process.uptime", "s", self.uptime())
+        if files is not None:
+            yield self._gauge("process.unix.file_descriptor.count", "{file_descriptor}", files)
+        kind = "process.context_switch.type"
+        yield self._counter(
+            "process.context_switches", "{context_switch}",
+            {((kind, "voluntary"),): switches.voluntary,
+             ((kind, "involuntary"),): switches.involuntary}
+        )  # fmt: skip
+
+    def _gauge(self, name: str, unit: str, value: float) -> Snapshot:
+        point = NumberPoint((), value, self._created_ns)
+        return Snapshot(Definition(name, Kind.GAUGE, unit, "gauge"), [point])
+
+    def _counter(self, name: str, unit: str, values: dict[Tags, float]) -> Snapshot:
+        definition = Definition(name, Kind.COUNTER, unit, "counter")
+        return Snapshot(
+            definition,
+            [NumberPoint(tags, value, self._created_ns) for tags, value in values.items()],
+        )

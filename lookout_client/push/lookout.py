@@ -1,0 +1,157 @@
+"""Reporting to a SOFALookout gateway, step by step, in its own protocol."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from exporters.backlog import Backlog
+from exporters.sender import Limits, Sender
+
+from ..metric import Tags, tag_set
+from ..registry import Registry
+from ..steps import Intervals, Priority
+from ..windows import Indicator, StepReader
+from .gateway import PATH, GatewayTransport
+from .lines import SEPARATOR, batches, line
+from .pusher import Schedule
+
+BATCH_SIZE = 1_700
+COMPRESS_FROM = 100  # measurements
+
+
+class LookoutSender(Sender):
+    """Queues bodies for a gateway; retries them, and spills them where a directory is given."""
+
+    def __init__(
+        self,
+        transport: GatewayTransport,
+        *,
+        spill: str | None = None,
+        spill_bytes: int = 64_000_000,
+    ) -> None:
+        limits = Limits(memory_bytes=8_000_000, longest_wait_s=3_600.0)
+        backlog = Backlog(limits.memory_bytes, spill, spill_bytes)
+        super().__init__("lookout gateway", transport, limits=limits, backlog=backlog)
+
+    def put(self, body: bytes, headers: dict[str, str]) -> None:
+        """Send ``body`` as soon as a gateway takes it. Never blocks."""
+        self._put(body, PATH, headers)
+
+
+class LookoutReporter:
+    """Reads each priority's metrics at the edges of its steps and hands the lines to ``put``.
+
+    :param common_tags: tags of every line, such as ``app``, ``ip`` and ``host``.
+    :param wanted: whether an indicator is to be reported; the gateway's filter by default.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        put: Callable[[bytes, dict[str, str]], object],
+        *,
+        common_tags: Mapping[str, object] | None = None,
+        intervals: Intervals | None = None,
+        wanted: Callable[[Indicator], bool] = lambda indicator: True,
+        batch_size: int = BATCH_SIZE,
+        compress_from: int = COMPRESS_FROM,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._registry = registry
+        self._put = put
+        self._common: Tags = tag_set(common_tags or {})
+        self._wanted = wanted
+        self._batch_size = batch_size
+        self._compress_from = compress_from
+        self._compress = _snappy()
+        self._clock_ms = clock_ms
+        intervals = intervals or Intervals()
+        self.readers = {
+            priority: StepReader(registry, intervals[priority], clock_ms(), (priority,))
+            for priority in Priority
+        }
+        #: While False, steps pass without a report: a pull server has taken over.
+        self.active = True
+        #: Batches handed on, and lines the gateway would not have taken.
+        self.batches = 0
+        self.refused = 0
+
+    def report(self, priority: Priority) -> None:
+        """Hand on the lines of the step completed since the last report, if one was."""
+        self._send(priority, self.readers[priority].read(self._clock_ms()))
+
+    def finish(self) -> None:
+        """Hand on what the current steps have so far, as their value. For the end."""
+        now = self._clock_ms()
+        for priority, reader in self.readers.items():
+            self._send(priority, reader.read(now))
+            self._send(priority, reader.read(now + reader.clock.until_edge_ms(now)))
+
+    def _send(self, priority: Priority, indicators: Iterable[Indicator]) -> None:
+        if not self.active:
+            return
+        common = tag_set({**dict(self._registry.common_tags), **dict(self._common)})
+        lines = [line(item, common) for item in indicators if self._wanted(item)]
+        told = [text for text in lines if text is not None]
+        self.refused += len(lines) - len(told)
+        for batch in batches(told, self._batch_size):
+            self._put(*self.body(priority, batch))
+            self.batches += 1
+
+    def body(self, priority: Priority, batch: Sequence[bytes]) -> tuple[bytes, dict[str, str]]:
+        """The body of one POST and the headers that tell what it is."""
+        text = SEPARATOR.join(batch)
+        headers = {"pri": priority.name}
+        if len(batch) >= self._compress_from and self._compress is not None:
+            kind = {"Content-Type": "application/octet-stream", "Content-Encoding": "snappy"}
+            return bytes(self._compress(text)), {**kind, **headers}
+        return text, {"Content-Type": "text/plain", **headers}
+
+    def start(self, schedule: Schedule) -> Callable[[], None]:
+        """Report at every edge, by way of ``schedule``; the answer ends that."""
+        chains = [_Chain(self, priority, schedule) for priority in Priority]
+
+        def stop() -> None:
+            for chain in chains:
+                chain.stop()
+
+        return stop
+
+
+class _Chain:
+    """The reports of one priority: each schedules the next one, for its own edge."""
+
+    def __init__(self, reporter: LookoutReporter, priority: Priority, schedule: Schedule) -> None:
+        self._reporter = reporter
+        self._priority = priority
+        self._schedule = schedule
+        self._stopped = False
+        self._cancel: Callable[[], None] = lambda: None
+        self._next()
+
+    def _next(self) -> None:
+        clock = self._reporter.readers[self._priority].clock
+        left_ms = clock.until_edge_ms(self._reporter._clock_ms())
+        self._cancel = self._schedule(max(left_ms, 1) / 1000, self._turn)
+
+    def _turn(self) -> None:
+        self._cancel()
+        if not self._stopped:
+            self._next()
+            self._reporter.report(self._priority)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._cancel()
+
+
+def _snappy() -> Callable[[bytes], Any] | None:
+    """Raw Snappy, if cramjam is installed; without it bodies travel as they are."""
+    try:
+        compress: Callable[[bytes], Any] = importlib.import_module("cramjam").snappy.compress_raw
+    except (ImportError, AttributeError):
+        return None
+    return compress
