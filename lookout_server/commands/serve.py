@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def _serve(config: ServerConfig, listening: socket.socket) -> None:
         fail(error)
     try:
         run(collector, listening)
-    except (OSError, ValueError) as error:  # a certificate, or a service's port
+    except ssl.SSLError as error:
+        fail(f"cannot use {config.tls_cert} and {config.tls_key}: {error}")
+    except (OSError, ValueError) as error:  # a service's port
         fail(error)
     sys.stdout.flush()
 

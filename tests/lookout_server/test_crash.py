@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from .serving import Serve, rows
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("LOOKOUT_TEST_KILLS", "3"))
 
 
 class Load(threading.Thread):
