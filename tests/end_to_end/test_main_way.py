@@ -12,6 +12,7 @@ import pytest
 from examples.processes import wait_until
 from examples.shop.catalogue import ITEMS
 from examples.shop.load import MIX, Load, Sent
+from grafana.expressions import SERVICES, filled
 
 from .conftest import Site, site, wait_balanced
 
@@ -168,14 +169,30 @@ def _dependencies(found: Site, end: str) -> list[dict[str, Any]]:
     return links
 
 
+def last_sample(found: Site, selector: str) -> float:
+    """Unix time of the newest sample: there nothing is extrapolated to the right."""
+    stamps = found.query(f"max(max_over_time(timestamp({selector})[10m:1s]))")
+    return float(stamps[0]["value"][1])
+
+
 def test_increase_equals_the_number_of_requests_sent(loaded: tuple[Site, Sent]) -> None:
     """sum(increase(...)) over the run is exactly what the load generator counted."""
     found, sent = loaded
     name = 'http_server_request_duration_seconds_count{job="gateway"}'
-    stamps = found.query(f"max(max_over_time(timestamp({name})[10m:1s]))")
-    last = float(stamps[0]["value"][1])
+    last = last_sample(found, name)
     total = found.query(f"sum(increase({name}[10m]))", at=last)
     assert float(total[0]["value"][1]) == pytest.approx(sent.total, abs=1e-6)
+
+
+def test_every_dashboard_expression_returns_series(loaded: tuple[Site, Sent]) -> None:
+    """Each graph of the services dashboard has something to draw on the shop's data."""
+    found, _ = loaded
+    last = last_sample(found, "http_server_request_duration_seconds_count")
+    for panel in SERVICES:
+        for expression in panel.expressions.values():
+            rows = found.query(filled(expression), at=last)
+            assert rows, (panel.title, expression)
+            assert any(float(row["value"][1]) > 0 for row in rows), (panel.title, rows)
 
 
 def test_business_metrics_add_up(loaded: tuple[Site, Sent]) -> None:

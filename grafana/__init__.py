@@ -1,0 +1,1 @@
+"""Grafana's side: provisioning, and dashboards generated from code and committed as JSON."""
