@@ -125,7 +125,7 @@ def init(
     *,
     config_file: str | os.PathLike[str] | None = None,
     destinations: Sequence[Destination] = (),
-    ids: IdGenerator | None = None,
+    ids: IdGenerator | str | None = None,
     clock: Clock | None = None,
     **settings: Any,
 ) -> Sdk:
@@ -136,10 +136,12 @@ def init(
     is reported in one log line and the next source of that setting is used.
 
     :param destinations: further :class:`exporters.destination.Destination` for finished spans.
-    :param ids: an IdGenerator instead of the configured form.
+    :param ids: "random", "sofa", or an :class:`tracer.identity.IdGenerator` of your own.
     """
     if service_name is not None:
         settings["service_name"] = service_name
+    if isinstance(ids, str):
+        settings["ids"], ids = ids, None
     return start(
         config.load(settings, file=config_file), destinations=destinations, ids=ids, clock=clock
     )

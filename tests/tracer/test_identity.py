@@ -77,6 +77,23 @@ def test_the_generator_can_be_replaced() -> None:
     ]
 
 
+class Broken:
+    def generate_trace_id(self) -> int:
+        raise RuntimeError("no id")
+
+    def generate_span_id(self) -> int:
+        return 0
+
+
+def test_a_generator_that_fails_is_replaced_for_the_moment() -> None:
+    """An exception, or an id that is none, never reaches the application."""
+    with recording(ids=Broken()) as traces:
+        with tracer.start_span("a"), tracer.start_span("b"):
+            pass
+        assert all(span.trace_id and span.span_id for span in traces)
+        assert traces.tree() == [("a", [("b", [])])]
+
+
 def test_sequential_ids_count() -> None:
     """Deterministic ids for tests that compare whole traces."""
     with recording(ids=SequentialIds()) as traces:

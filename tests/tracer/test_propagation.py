@@ -177,8 +177,11 @@ def test_what_is_no_carrier_has_no_context(carrier: Any) -> None:
 
 
 names = st.sampled_from(
-    "traceparent tracestate baggage b3 X-B3-TraceId x-b3-spanid X-B3-Sampled x-b3-parentspanid "
-    "uber-trace-id uberctx-a sftc_head baggage-a sofa-rpcid".split(" ")
+    [
+        *("traceparent", "tracestate", "baggage", "b3", "X-B3-TraceId", "x-b3-spanid"),
+        *("X-B3-Sampled", "x-b3-parentspanid", "uber-trace-id", "uberctx-a"),
+        *("sftc_head", "baggage-a", "sofa-rpcid"),
+    ]
 )
 wild = st.one_of(
     st.text(max_size=80),
