@@ -20,7 +20,8 @@ import pyarrow as pa
 from ...server import Server
 from ...spans.tables import BUCKET_US, bucket_of, partition_days
 from ...store.port import Limits
-from .bulk_linker import LINK_COLUMNS, link_by_bucket, total
+from . import bulk_linker
+from .bulk_linker import LINK_COLUMNS, total
 from .explain import Explanation
 from .linker import Linker
 
@@ -68,7 +69,7 @@ SELECT bucket, argMax(reach, version) AS reach, argMax(spans, version) AS spans 
 WHERE {_OF_TENANT} AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}} GROUP BY bucket
 """
 _SUMS = f"""
-SELECT parent, child, sum(call) AS calls, sum(error) AS errors FROM (
+SELECT parent, child, sum(call) AS total, sum(error) AS failed FROM (
     SELECT bucket, argMax(parents, version) AS parents, argMax(children, version) AS children,
         argMax(calls, version) AS calls, argMax(errors, version) AS errors
     FROM span_links WHERE {_OF_TENANT} AND bucket IN {{buckets:Array(UInt32)}} GROUP BY bucket)
@@ -202,7 +203,7 @@ class Dependencies:
         )
         table = await self._fetch("read traces", sql, {"tenant": self._tenant, **parameters})
         with self._explanation.stage("link", rows=table.num_rows):
-            return link_by_bucket(table)
+            return bulk_linker.link_by_bucket(table)
 
     async def _store(
         self, buckets: Iterable[int], linkers: Mapping[int, Linker], counts: Mapping[int, int]

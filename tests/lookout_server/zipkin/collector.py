@@ -14,7 +14,7 @@ from starlette.requests import Request
 from lookout_server.config import ServerConfig
 from lookout_server.ingest import span_routes
 from lookout_server.query.zipkin import api
-from lookout_server.server import Intake
+from lookout_server.server import Intake, Right
 from lookout_server.signal import Receipt, Rows
 from lookout_server.spans import SpanSignal
 from lookout_server.store.port import Limits, Store
@@ -53,6 +53,9 @@ class PlainCollector:
         limits: Limits | None = None,
     ) -> pa.Table:
         return await asyncio.to_thread(self.store.fetch, sql, parameters, limits)
+
+    def authorize(self, headers: Mapping[str, str], right: Right) -> str:
+        return headers.get("x-scope-orgid", "default")
 
     async def settle(self, signal: str) -> None:
         """Nothing waits."""

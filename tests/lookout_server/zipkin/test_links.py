@@ -1,0 +1,186 @@
+"""Dependency links: the bulk linker against the exact one, and stored links that stay true."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lookout_server.config import load
+from lookout_server.query.zipkin import bulk_linker
+from lookout_server.query.zipkin.bulk_linker import link_by_bucket, total
+from lookout_server.query.zipkin.linker import Linker, link_traces
+from lookout_server.spans.columns import ERROR, SHARED, pack_address
+from lookout_server.spans.model import KIND_CODES, NOWHERE, Endpoint, Span, make_span
+from lookout_server.store.embedded import EmbeddedStore
+
+from .collector import PlainCollector
+
+KINDS = ["", "CLIENT", "SERVER", "PRODUCER", "CONSUMER"]
+PLACES = [NOWHERE, Endpoint("a"), Endpoint("b"), Endpoint("a", "1.2.3.4"), Endpoint("", "1.1.1.1")]
+
+
+def span_id(number: int) -> str:
+    return f"{number:016x}"
+
+
+any_span = st.builds(
+    make_span,
+    st.integers(1, 2).map(span_id),
+    st.integers(1, 5).map(span_id),
+    parent_id=st.integers(0, 6).map(lambda n: span_id(n) if n else ""),
+    kind=st.sampled_from(KINDS),
+    timestamp=st.sampled_from([0, 1_700_006_400_000_000]),
+    local=st.sampled_from(PLACES),
+    remote=st.sampled_from([NOWHERE, Endpoint("a"), Endpoint("d")]),
+    tags=st.sampled_from([{}, {"error": ""}]),
+    shared=st.booleans(),
+)
+
+
+def tree_spans(draw: Any) -> list[Span]:
+    """A trace whose spans each have a parent among those before."""
+    spans: list[Span] = []
+    for number in range(1, draw(st.integers(1, 9)) + 1):
+        parent = span_id(draw(st.integers(1, number - 1))) if number > 1 else ""
+        spans.extend(
+            make_span(
+                span_id(1),
+                span_id(number),
+                parent_id=parent,
+                kind=draw(st.sampled_from(KINDS)),
+                timestamp=1_700_006_400_000_000,
+                local=draw(st.sampled_from(PLACES)),
+                remote=draw(st.sampled_from([NOWHERE, Endpoint("a"), Endpoint("d")])),
+                tags=draw(st.sampled_from([{}, {"error": ""}])),
+                shared=shared,
+            )
+            for shared in ((False, True) if parent and draw(st.booleans()) else (False,))
+        )
+    return spans
+
+
+def as_table(spans: list[Span]) -> pa.Table:
+    """The columns that the bulk linker reads."""
+    return pa.table(
+        {
+            "low": pa.array([int(s.low_trace_id, 16) for s in spans], pa.uint64()),
+            "bucket": pa.array([s.timestamp // 300_000_000 for s in spans], pa.uint32()),
+            "parent": pa.array([int(s.parent_id or "0", 16) for s in spans], pa.uint64()),
+            "id": pa.array([int(s.id, 16) for s in spans], pa.uint64()),
+            "ts": pa.array([s.timestamp for s in spans], pa.int64()),
+            "flags": pa.array(
+                [
+                    KIND_CODES.get(s.kind, 0)
+                    | (SHARED if s.shared else 0)
+                    | (ERROR if "error" in s.tags else 0)
+                    for s in spans
+                ],
+                pa.uint8(),
+            ),
+            "service": [s.local.service for s in spans],
+            "address": [pack_address(s.local) for s in spans],
+            "remote_service": [s.remote.service for s in spans],
+        }
+    )
+
+
+def counted(linker: Linker) -> dict[tuple[str, str], tuple[int, int]]:
+    return {names: (link.calls, link.errors) for names, link in linker.links.items()}
+
+
+def exactly(spans: list[Span]) -> Linker:
+    traces: dict[str, list[Span]] = {}
+    for span in spans:
+        traces.setdefault(span.low_trace_id, []).append(span)
+    return link_traces(t for t in traces.values() if any(s.timestamp for s in t))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(any_span, min_size=1, max_size=12))
+def test_bulk_linker_is_exact_for_any_spans(spans: list[Span]) -> None:
+    """Whatever is broken in traces, linking in bulk gives the links of the exact linker."""
+    assert counted(total(link_by_bucket(as_table(spans)).values())) == counted(exactly(spans))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_bulk_linker_is_exact_for_trees(data: st.DataObject) -> None:
+    """Whole traces, with shared spans, local spans and errors, are linked as Zipkin links them."""
+    spans = tree_spans(data.draw)
+    assert counted(total(link_by_bucket(as_table(spans)).values())) == counted(exactly(spans))
+
+
+def call(
+    trace: int, at_us: int, parent: str, child: str, after_us: int = 10
+) -> list[dict[str, Any]]:
+    """A trace of a server calling another."""
+    trace_id = span_id(trace)
+    return [
+        {"traceId": trace_id, "id": span_id(1), "kind": "CLIENT", "timestamp": at_us,
+         "localEndpoint": {"serviceName": parent}},
+        {"traceId": trace_id, "id": span_id(1), "kind": "SERVER", "shared": True,
+         "timestamp": at_us + after_us, "localEndpoint": {"serviceName": child}},
+    ]  # fmt: skip
+
+
+@pytest.fixture
+async def client(store: EmbeddedStore, tenant: str) -> Any:
+    """A client of the span endpoints, as a tenant of its own."""
+    transport = httpx.ASGITransport(PlainCollector(store, load()).app())
+    headers = {"X-Scope-OrgID": tenant}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://collector", headers=headers
+    ) as opened:
+        yield opened
+
+
+async def links(client: httpx.AsyncClient, end_ms: int, lookback: int) -> dict[str, int]:
+    parameters = {"endTs": end_ms, "lookback": lookback}
+    found = (await client.get("/api/v2/dependencies", params=parameters)).json()
+    return {f"{link['parent']}>{link['child']}": link["callCount"] for link in found}
+
+
+BUCKET_US = 300_000_000
+#: The start of some five minutes, hours ago: settled.
+PAST_US = (time.time_ns() // 1000 // BUCKET_US - 100) * BUCKET_US
+
+
+async def test_stored_links_are_corrected_by_late_spans(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again a settled range is not linked again, until a late span makes it untrue."""
+    await client.post("/api/v2/spans", json=call(1, PAST_US + 5, "web", "db"))
+    asked = PAST_US // 1000 + 600_000, 900_000
+    assert await links(client, *asked) == {"web>db": 1}
+    linked: list[int] = []
+    real = bulk_linker.link_by_bucket
+
+    def spied(table: pa.Table) -> dict[int, Linker]:
+        linked.append(table.num_rows)
+        return real(table)
+
+    monkeypatch.setattr(bulk_linker, "link_by_bucket", spied)
+    assert await links(client, *asked) == {"web>db": 1}
+    assert sum(linked) == 0
+    await client.post("/api/v2/spans", json=call(2, PAST_US + 9, "web", "db"))
+    assert await links(client, *asked) == {"web>db": 2}
+
+
+@pytest.mark.parametrize("offset", [0, 1, 150_000_000, BUCKET_US - 1])
+async def test_window_is_exact_at_its_edges(client: httpx.AsyncClient, offset: int) -> None:
+    """A trace counts if any of its spans lies in the range, to the millisecond, and only once."""
+    start = PAST_US + offset
+    starts = (start - 500_000_000, start - 2_000, start, start + 700_000_000)
+    for trace, at in enumerate(starts, 1):
+        after_us = 600_000_000 if trace == 1 else 10
+        await client.post("/api/v2/spans", json=call(trace, at, f"s{trace}", "x", after_us))
+    begin_ms = -(-start // 1000)
+    reaches_in = (start + 10) // 1000 >= begin_ms  # by its second span, if not by its first
+    in_window = {"s1>x", "s4>x"} | ({"s3>x"} if reaches_in else set())
+    assert set(await links(client, begin_ms + 800_000, 800_000)) == in_window
