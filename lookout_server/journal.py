@@ -297,17 +297,21 @@ class Journal:
                 self._commit(group)
 
     def _commit(self, group: list[_Append | _Change]) -> None:
-        appends = [item for item in group if isinstance(item, _Append)]
         changes = [item for item in group if isinstance(item, _Change)]
         first = self._seq + 1
-        rows = [_row(first + i, item.entry) for i, item in enumerate(appends)]
+        appends: list[_Append] = []
+        rows: list[_Row] = []
+        for item in group:
+            if isinstance(item, _Append) and (row := _try_row(first + len(rows), item)):
+                appends.append(item)
+                rows.append(row)
         started = time.perf_counter()
         try:
             freed = self._transact(rows, _digests(appends), changes)
             self._seq += len(rows)
             self.bytes += sum(len(row.body) for row in rows) - freed
             error = None
-        except sqlite3.Error as failure:
+        except Exception as failure:  # whatever it is, the thread and its waiters live on
             error = JournalError(f"the journal cannot be written: {failure}")
             # What ClickHouse has is still to be forgotten, when writing is possible again.
             self._owed += [sql for change in changes if change.owed for sql in change.sql]
@@ -323,7 +327,7 @@ class Journal:
     def _transact(
         self, rows: list[_Row], digests: list[tuple[bytes, int]], changes: list[_Change]
     ) -> int:
-        """One transaction; the bytes it freed. Raises sqlite3.Error with nothing changed."""
+        """One transaction; the bytes it freed. Whatever it raises, nothing was changed."""
         freed = 0
         owed = self._owed
         self._writing.execute("BEGIN IMMEDIATE")
@@ -336,7 +340,7 @@ class Journal:
                 returned = self._writing.execute(sql, values).fetchall()
                 freed += sum(row[0] for row in returned if row)
             self._writing.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if self._writing.in_transaction:
                 self._writing.execute("ROLLBACK")
             raise
@@ -403,6 +407,15 @@ class _Row(NamedTuple):
     process: str
     compressed: bool
     body: bytes
+
+
+def _try_row(seq: int, item: _Append) -> _Row | None:
+    """The entry's line; None, and its sender told, where it cannot be written down."""
+    try:
+        return _row(seq, item.entry)
+    except (TypeError, ValueError) as error:
+        item.done(0, JournalError(f"the entry cannot be written down: {error}"))
+        return None
 
 
 def _row(seq: int, entry: Entry) -> _Row:

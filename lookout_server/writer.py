@@ -100,6 +100,8 @@ class Writer:
         self._bounds = bounds or Bounds()
         self._time_columns = time_columns or {}
         self._stored = stored
+        #: Called with the pieces of each batch that was stored.
+        self.observers: list[Callable[[Sequence[Piece]], None]] = []
         self._changed = threading.Condition()
         self._waiting: deque[Piece] = deque()
         self._memory_rows = 0
@@ -169,15 +171,35 @@ class Writer:
     # -- the writer's thread -------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            for batch in self._journal.batches(self.signal.name):
-                self._repeat(batch)
-            while (pieces := self._next()) is not None:
-                if pieces:
-                    self._write(pieces)
-                self._tell_readers()
-        except _Abandoned:
-            log.warning("%s: stopped; what waits stays in the journal", self.signal.name)
+        while True:
+            try:
+                self._write_all()
+                return
+            except _Abandoned:
+                log.warning("%s: stopped; what waits stays in the journal", self.signal.name)
+                return
+            except Exception:  # a bug must not end the writing: begin again from the journal
+                log.exception("%s: the writer failed and begins again", self.signal.name)
+                self._metrics.retries.labels(self.signal.name).inc()
+                self._start_over()
+            if self._abandon.wait(1.0):
+                return
+
+    def _write_all(self) -> None:
+        for batch in self._journal.batches(self.signal.name):
+            self._repeat(batch)
+        while (pieces := self._next()) is not None:
+            if pieces:
+                self._write(pieces)
+            self._tell_readers()
+
+    def _start_over(self) -> None:
+        """As after a restart: the journal has everything that is not written."""
+        with self._changed:
+            self._waiting.clear()
+            self._memory_rows = 0
+            self._taken = self._written
+            self._lagging = True
 
     def _repeat(self, batch: Batch) -> None:
         """A batch that was planned before a crash: the same rows under the same token."""
@@ -290,6 +312,11 @@ class Writer:
         if stored:  # its tables can be read now
             stored()
         self._journal.forget(batch, self._stored(pieces))
+        for observer in self.observers:
+            try:
+                observer(pieces)
+            except Exception:  # an observer's fault must not stop the writer
+                log.exception("%s: an observer of stored batches failed", self.signal.name)
         count = sum(piece.count for piece in pieces)
         with self._changed:
             self._written = batch.last

@@ -8,7 +8,7 @@ import zlib
 import cramjam
 import pytest
 
-from lookout_server.http import TooLarge, decompress
+from lookout_server.http import BodyBudget, Overloaded, TooLarge, decompress
 from lookout_server.signal import Malformed
 
 ENCODERS = {
@@ -52,3 +52,26 @@ def test_cut_short(encoding: str) -> None:
 def test_gzip_members() -> None:
     """A gzip body may consist of several members (RFC 1952, 2.2)."""
     assert decompress(gzip.compress(b"ab") + gzip.compress(b"cd"), "gzip", 4) == b"abcd"
+
+
+def test_bodies_in_memory_are_bounded() -> None:
+    """Requests share the budget, and give back what they held when they are answered."""
+    budget = BodyBudget(100)
+    with budget.share() as first, budget.share() as second:
+        first.expect(60)
+        first.expect(50)  # less than it holds: nothing more
+        with pytest.raises(Overloaded, match="inflight_max"):
+            second.expect(50)
+        second.expect(40)
+        assert budget.taken == 100
+    assert budget.taken == 0
+
+
+def test_a_body_larger_than_the_budget_passes_alone() -> None:
+    """Its own limit is another; but nothing else is read beside it."""
+    budget = BodyBudget(100)
+    with budget.share() as large, budget.share() as small:
+        large.expect(500)
+        large.expect(600)
+        with pytest.raises(Overloaded):
+            small.expect(1)

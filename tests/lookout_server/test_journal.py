@@ -178,3 +178,16 @@ def test_digests_outlive_their_entries(journal: Journal, path: Path) -> None:
     assert second.kept(10) == digests[2:]
     assert second.kept(2) == digests[3:]
     second.close()
+
+
+def test_an_entry_that_cannot_be_written_down(journal: Journal) -> None:
+    """It is refused by itself; the others of its group and those after it are kept."""
+    bad = replace(entry(), receipt=Receipt("t", 1, {"x": object()}))
+    with pytest.raises(JournalError, match="not JSON serializable"):
+        keep(journal, entry(), bad, entry())
+    assert keep(journal, entry())
+    assert journal.count("entries") == 3
+    huge = replace(entry(), receipt=Receipt("t", 2**70, {}))
+    with pytest.raises(JournalError, match="too large"):
+        keep(journal, huge)
+    assert keep(journal, entry())

@@ -246,6 +246,23 @@ def test_rows_the_store_finds_fault_with_are_set_aside(bench: Bench) -> None:
     assert bench.journal.count("set_aside") == 1
 
 
+def test_a_bug_does_not_end_the_writing(bench: Bench) -> None:
+    """Whatever is raised, the writer begins again from the journal, and nothing is twice."""
+    failures = [RuntimeError("a bug")] * 2
+
+    def fail(table: str) -> None:
+        if table == "sums" and failures:  # the other table has the batch already
+            raise failures.pop()
+
+    bench.shelf.before = fail
+    bench.start()
+    bench.accept("1", "2")
+    bench.accept("3")
+    bench.settled()
+    assert bench.shelf.numbers() == [1, 2, 3]
+    assert failures == []
+
+
 def test_many_days_are_many_inserts(bench: Bench) -> None:
     """No insert touches more than 90 partitions."""
     bench.start()
