@@ -10,9 +10,10 @@ from starlette.routing import BaseRoute, Route
 
 from ..http import Refused, decompress, read_body, read_raw
 from ..intake import receipt
-from ..server import Server
+from ..server import Server, Service
 from ..signal import Malformed
 from . import otlp_http
+from .grpc_server import GrpcServer
 from .otlp_http import media_type
 
 _ACCEPTED = 202
@@ -32,6 +33,12 @@ def routes(server: Server) -> list[BaseRoute]:
         Route("/v1/traces", OtlpTraces(server).export, methods=["POST"]),
         Route("/api/traces", JaegerCollector(server).accept, methods=["POST"]),
     ]
+
+
+def services(server: Server) -> list[Service]:
+    """The gRPC port, if it is asked for."""
+    listen = server.config.otlp_grpc_listen
+    return [GrpcServer(server, listen)] if listen else []
 
 
 class ZipkinCollector:

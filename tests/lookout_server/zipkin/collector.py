@@ -54,6 +54,9 @@ class PlainCollector:
     ) -> pa.Table:
         return await asyncio.to_thread(self.store.fetch, sql, parameters, limits)
 
+    def observe_stored(self, *_: Any) -> None:
+        """Nobody is told."""
+
     def authorize(self, headers: Mapping[str, str], right: Right) -> str:
         return headers.get("x-scope-orgid", "default")
 
