@@ -7,10 +7,10 @@ so a trace costs one random number and each further span one more.
 
 from __future__ import annotations
 
-import os
 import random
-import weakref
 from typing import Protocol
+
+from .forks import renew_after_fork
 
 MASK_64 = (1 << 64) - 1
 MASK_128 = (1 << 128) - 1
@@ -34,9 +34,9 @@ class RandomIds:
     def __init__(self) -> None:
         self._source = random.Random()
         self.bits = self._source.getrandbits
-        _reseeded_after_fork.add(self)
+        renew_after_fork(self)
 
-    def reseed(self) -> None:
+    def renew(self) -> None:
         """Forget the inherited state, so that a forked child does not repeat its parent's ids."""
         self._source.seed()
 
@@ -64,18 +64,6 @@ class SequentialIds:
 
     def generate_span_id(self) -> int:
         return self.bits(64)
-
-
-_reseeded_after_fork: weakref.WeakSet[RandomIds] = weakref.WeakSet()
-
-
-def _reseed_all() -> None:
-    for generator in list(_reseeded_after_fork):
-        generator.reseed()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reseed_all)
 
 
 def format_trace_id(trace_id: int) -> str:

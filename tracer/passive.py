@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from exporters.records import EventRecord, LinkRecord, Resource, TagValue
 
 from . import current
+from .forks import renew_after_fork
 from .identity import MASK_64
 from .kinds import SpanKind, StatusCode
 from .span import _CLOSED, Span, _Left, base_of, outlasting
@@ -24,9 +25,20 @@ _set = current.set
 _EMPTY = current.EMPTY
 _Context = type(_EMPTY)
 
-#: Two threads that ask an unsampled trace for its id at once must get the same one. Taken only
-#: where such an id is wanted, which is once per outgoing call.
-_id_lock = threading.Lock()
+
+class _IdLock:
+    """Two threads that ask an unsampled trace for its id at once must get the same one. Taken
+    only where such an id is wanted, which is once per outgoing call."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_ids = _IdLock()
 
 
 class PassiveSpan(Span):
@@ -74,7 +86,7 @@ class PassiveSpan(Span):
 
     def _make_trace_id(self) -> int:
         root = self._root
-        with _id_lock:
+        with _ids.lock:
             origin = root or self
             if not hasattr(origin, "_known_trace_id"):
                 origin._known_trace_id = self._tracer.pipeline.ids.generate_trace_id()
@@ -85,7 +97,7 @@ class PassiveSpan(Span):
         if self._root is None:
             self._known_span_id = self.trace_id & MASK_64 or 1
         else:
-            with _id_lock:
+            with _ids.lock:
                 if not hasattr(self, "_known_span_id"):
                     self._known_span_id = self._tracer.pipeline.ids.generate_span_id()
         return self._known_span_id

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from .forks import renew_after_fork
 from .sampling import DROP, KEEP, Decision
 from .span_context import SpanContext
 
@@ -27,6 +28,11 @@ class RateLimited:
         self._clock = clock
         self._tokens = self._most
         self._filled = clock()
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """In a forked child: a thread that is not there may have held the lock."""
         self._lock = threading.Lock()
 
     def sample(

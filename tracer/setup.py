@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from exporters.ring import Ring
 from . import api, config
 from .clock import Clock
 from .config import Config
+from .forks import renew_after_fork
 from .identity import IdGenerator, RandomIds
 from .limits import SpanLimits
 from .pipeline import Pipeline
@@ -155,44 +157,70 @@ def start(
     clock: Clock | None = None,
 ) -> Sdk:
     """:func:`init` with a configuration that is already there."""
-    with _State.lock:
-        previous, _State.sdk = _State.sdk, None
+    with _process.lock:
+        previous, _process.sdk = _process.sdk, None
         if previous is not None:
             previous.shutdown(settings.exit_timeout_s)
-        sdk = _State.sdk = Sdk(settings, api.PIPELINE, destinations, ids=ids, clock=clock)
+        sdk = _process.sdk = Sdk(settings, api.PIPELINE, destinations, ids=ids, clock=clock)
         set_global(_propagators(settings))
         if settings.flush_on_sigterm:
             _flush_on_sigterm()
         return sdk
 
 
-class _State:
+class _Process:
     """The SDK of this process, if any."""
 
-    sdk: Sdk | None = None
-    lock = threading.RLock()
+    def __init__(self) -> None:
+        self.sdk: Sdk | None = None
+        self.in_workers = False  # whether multiprocessing knows of us
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_process = _Process()
+
+
+def _before_fork() -> None:
+    """Have multiprocessing's forked workers flush: they end without Python's exit handlers."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and not _process.in_workers:
+        _process.in_workers = True
+        util.register_after_fork(_process, _in_worker)
+
+
+def _in_worker(_: _Process) -> None:
+    """In the worker: the finalizers multiprocessing does run come last in its life."""
+    sys.modules["multiprocessing.util"].Finalize(None, shutdown, exitpriority=0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
 
 
 def running() -> Sdk | None:
     """The SDK that ``init`` set up, None before and after."""
-    return _State.sdk
+    return _process.sdk
 
 
 def flush(timeout: float = 5.0) -> bool:
     """Hand over everything finished so far. False when ``timeout`` seconds were not enough."""
-    sdk = _State.sdk
+    sdk = _process.sdk
     return sdk.flush(timeout) if sdk is not None else True
 
 
 def shutdown(timeout: float | None = None) -> bool:
     """Flush and stop tracing, within ``timeout`` seconds (the exit timeout by default)."""
-    sdk, _State.sdk = _State.sdk, None
+    sdk, _process.sdk = _process.sdk, None
     return sdk.shutdown(timeout) if sdk is not None else True
 
 
 def ledger() -> Mapping[str, Any]:
     """What became of every span so far, as plain values; empty before ``init``."""
-    sdk = _State.sdk
+    sdk = _process.sdk
     return sdk.ledger.snapshot() if sdk is not None else {}
 
 

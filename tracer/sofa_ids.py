@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from .forks import renew_after_fork
 from .identity import MASK_64
 
 _FIRST, _LAST = 1_000, 9_001  # of the sequence
@@ -49,8 +50,7 @@ class SofaIds:
         self._sequence = _FIRST
         self._source = random.Random()
         self._suffix = str(os.getpid() if pid is None else pid)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
+        renew_after_fork(self)
 
     def text(self) -> str:
         """The next trace id as SOFA writes it."""
@@ -75,7 +75,8 @@ class SofaIds:
     def generate_span_id(self) -> int:
         return self._source.getrandbits(64) or 1
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """In a forked child: the process id and the random state are others."""
         self._lock = threading.Lock()
         self._source.seed()
         if self._pid is None:

@@ -1,0 +1,307 @@
+"""Forks and exits, in real processes."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+class Collector:
+    """Takes spans as Zipkin JSON; ``hang`` makes it answer nothing, ``delay_s`` late."""
+
+    def __init__(self, hang: bool = False, delay_s: float = 0) -> None:
+        self.names: Counter[str] = Counter()
+        self.ids: Counter[tuple[str, str]] = Counter()
+        self.released = threading.Event()
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                owner.take(body, self.headers.get("Content-Encoding", ""))
+                if hang:
+                    owner.released.wait(60)
+                time.sleep(delay_s)
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None: ...
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def take(self, body: bytes, encoding: str) -> None:
+        if encoding == "gzip":
+            import gzip
+
+            body = gzip.decompress(body)
+        elif encoding == "zstd":
+            import cramjam
+
+            body = bytes(cramjam.zstd.decompress(body))
+        for span in json.loads(body):
+            self.names[span["name"]] += 1
+            self.ids[span["traceId"], span["id"]] += 1
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    running = Collector()
+    yield running
+    running.close()
+
+
+def run(code: str, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a process of its own."""
+    code = textwrap.dedent(code)
+    return subprocess.run(
+        [*(sys.executable, "-W", "ignore::DeprecationWarning", "-c"), code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+FORK = """
+    import os, sys, threading, time, tracer
+    tracer.init("svc", collector=sys.argv[1])
+    stop = threading.Event()
+    done = []
+    def load(number):
+        count = 0
+        while not stop.is_set() or count < 50:
+            with tracer.start_span("parent"):
+                pass
+            count += 1
+            if count % 50 == 0:
+                time.sleep(0.001)
+        done.append(count)
+    threads = [threading.Thread(target=load, args=(n,)) for n in range(4)]
+    for thread in threads: thread.start()
+    children = []
+    for number in range(6):
+        time.sleep(0.02)
+        pid = os.fork()
+        if pid == 0:
+            for _ in range(100):
+                with tracer.start_span("child"):
+                    pass
+            ok = tracer.shutdown(10)
+            os._exit(0 if ok else 3)
+        children.append(pid)
+    stop.set()
+    for thread in threads: thread.join()
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    assert tracer.shutdown(10)
+    print(sum(done), codes)
+"""
+
+
+def test_forking_under_load_loses_and_repeats_nothing(collector: Collector) -> None:
+    """Children forked while four threads make spans send their own and none of the parent's."""
+    done = run(FORK, collector.url)
+    assert done.returncode == 0, done.stderr
+    made, codes = done.stdout.split(" ", 1)
+    assert codes.strip() == str([0] * 6)
+    assert collector.names == {"parent": int(made), "child": 600}
+    assert max(collector.ids.values()) == 1
+
+
+MULTIPROCESSING = """
+    import multiprocessing, sys, tracer
+    def work(number):
+        with tracer.start_span("task"):
+            return number
+    if __name__ == "__main__":
+        tracer.init("svc", collector=sys.argv[1])
+        with tracer.start_span("main"):
+            with multiprocessing.get_context("fork").Pool(3) as pool:
+                assert sum(pool.map(work, range(30))) == 435
+                pool.close()
+                pool.join()
+"""
+
+
+def test_workers_of_a_forked_pool_send_their_spans(collector: Collector) -> None:
+    """multiprocessing ends its workers without exit handlers; what they made is sent before."""
+    done = run(MULTIPROCESSING, collector.url)
+    assert done.returncode == 0, done.stderr
+    assert collector.names == {"main": 1, "task": 30}
+    assert max(collector.ids.values()) == 1
+
+
+EXIT = """
+    import sys, tracer
+    tracer.init("svc", collector=sys.argv[1], exit_timeout_s=float(sys.argv[2]))
+    for number in range(10):
+        with tracer.start_span("last"):
+            pass
+    how = sys.argv[3]
+    if how == "sys.exit":
+        sys.exit(7)
+    if how == "raise":
+        raise RuntimeError("unhandled")
+    if how == "thread":
+        import threading, time
+        def late():
+            time.sleep(0.1)
+            with tracer.start_span("late"):
+                pass
+        threading.Thread(target=late).start()
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("end", 0), ("sys.exit", 7), ("raise", 1)])
+def test_what_is_left_is_sent_at_exit(collector: Collector, how: str, code: int) -> None:
+    """At the normal end, sys.exit and an unhandled exception, with the exit status unchanged."""
+    done = run(EXIT, collector.url, "5", how)
+    assert done.returncode == code
+    assert collector.names == {"last": 10}
+
+
+def test_a_thread_that_outlives_main_is_sent_too(collector: Collector) -> None:
+    """The flush at exit waits for Python to end its threads."""
+    assert run(EXIT, collector.url, "5", "thread").returncode == 0
+    assert collector.names == {"last": 10, "late": 1}
+
+
+@pytest.mark.parametrize("kind", ["hangs", "refuses", "is slow"])
+def test_exit_keeps_its_deadline(kind: str) -> None:
+    """A collector that hangs or is gone delays the exit by the deadline at most; a slow one gets
+    its spans."""
+    collector = Collector(hang=kind == "hangs", delay_s=0.3 if kind == "is slow" else 0)
+    url = collector.url if kind != "refuses" else "http://127.0.0.1:1"
+    try:
+        began = time.monotonic()
+        done = run(EXIT, url, "1" if kind != "is slow" else "10", "end")
+        took = time.monotonic() - began
+        assert done.returncode == 0
+        assert took < 10
+        if kind == "is slow":
+            assert collector.names == {"last": 10}
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) <= 3
+    finally:
+        collector.close()
+
+
+def test_the_exit_flush_can_be_interrupted() -> None:
+    """Ctrl-C during the flush at exit ends the process at once."""
+    collector = Collector(hang=True)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(EXIT), collector.url, "60", "end"],
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while not collector.names and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    finally:
+        collector.close()
+
+
+SIGTERM = """
+    import signal, sys, time, tracer
+    if sys.argv[2] == "handler":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+    tracer.init("svc", collector=sys.argv[1], flush_on_sigterm=True, flush_interval_s=60)
+    with tracer.start_span("before"):
+        pass
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("before", "code"), [("handler", 5), ("default", -signal.SIGTERM)])
+def test_sigterm_flushes_when_asked_to(collector: Collector, before: str, code: int) -> None:
+    """Spans are sent; then the handler that was there, or the default, ends the process."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SIGTERM), collector.url, before],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(20) == code
+    assert collector.names == {"before": 1}
+
+
+APPLICATION = """
+import os, sys
+import tracer
+tracer.init("gunicorn", collector=os.environ["COLLECTOR"])
+with tracer.start_span("preload"):
+    pass
+
+def app(environ, start_response):
+    with tracer.start_span("request"):
+        body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_gunicorn_workers_forked_after_init(collector: Collector, tmp_path: Path) -> None:
+    """Four preloaded workers each send their requests; together every one exactly once."""
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+    (tmp_path / "shopapp.py").write_text(APPLICATION)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "4", "-b", f"127.0.0.1:{port}"]
+    server = subprocess.Popen(
+        [*command, "--no-control-socket", "--graceful-timeout", "5", "shopapp:app"],
+        cwd=tmp_path,
+        env={**os.environ, "COLLECTOR": collector.url, "PYTHONPATH": f"{tmp_path}:{root}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        workers: Counter[str] = Counter()
+        deadline = time.monotonic() + 20
+        while (sum(workers.values()) < 200 or len(workers) < 2) and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                    workers[answer.read().decode()] += 1
+            except OSError:
+                time.sleep(0.05)
+        server.terminate()
+        output = server.communicate(timeout=20)[1]
+    assert sum(workers.values()) >= 200, output
+    assert len(workers) >= 2
+    assert collector.names == {"request": sum(workers.values()), "preload": 1}, output
+    assert max(collector.ids.values()) == 1

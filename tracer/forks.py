@@ -1,0 +1,33 @@
+"""What must be made anew in a forked child: locks that another thread may have held, random state.
+
+The hook does nothing but call ``renew`` of what is registered: no I/O, no joins, no logging.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Renewable(Protocol):
+    """Something that a forked child cannot use as it was."""
+
+    def renew(self) -> None: ...
+
+
+_registered: weakref.WeakSet[Renewable] = weakref.WeakSet()
+
+
+def renew_after_fork(item: Renewable) -> None:
+    """Call ``item.renew()`` in every forked child, for as long as the item lives."""
+    _registered.add(item)
+
+
+def _renew_all() -> None:
+    for item in list(_registered):
+        item.renew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_all)
