@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -119,6 +119,10 @@ class Collector:
         except asyncio.CancelledError:
             loop.run_in_executor(None, self.store.cancel, mark)
             raise
+
+    def observe_stored(self, signal: str, observer: Callable[[Sequence[Any]], None]) -> None:
+        """Have ``observer`` called with the pieces of each stored batch."""
+        self.writers[signal].observers.append(observer)
 
     async def settle(self, signal: str) -> None:
         """Read your writes; see :class:`.server.Server`."""

@@ -293,6 +293,16 @@ class ServerConfig(BaseSettings):
         description="HOST:PORT for OTLP over gRPC (usually 127.0.0.1:4317); absent: not served.",
     )
 
+    span_metrics_interval: Duration = Field(
+        default=15.0,
+        description="How often metrics are made of the spans received; 0: not at all.",
+    )
+    span_metrics_keys_max: int = Field(
+        default=2_000,
+        ge=1,
+        description="Services x names x kinds x statuses with metrics of their own, per tenant.",
+    )
+
     # -- PromQL --------------------------------------------------------------------------
     promql_timeout: Duration = Field(default=120.0, description="Time limit of one query.")
     promql_lookback: Duration = Field(

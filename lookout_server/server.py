@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import pyarrow as pa
@@ -62,6 +62,12 @@ class Server(Protocol):
         limits: Limits | None = None,
     ) -> pa.Table:
         """:meth:`Store.fetch` on a reader thread; cancelled with the request."""
+
+    def observe_stored(self, signal: str, observer: Callable[[Sequence[Any]], None]) -> None:
+        """Have ``observer`` called with the pieces of each batch that was stored.
+
+        On the writer's thread: it must be quick, and what it raises is logged.
+        """
 
     async def settle(self, signal: str) -> None:
         """Read your writes: have what was accepted before this call written.

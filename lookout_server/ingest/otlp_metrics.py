@@ -119,13 +119,14 @@ class _Resource:
         take[kind](data, name)
 
     def _numbers(self, data: Any, name: str) -> None:
+        counter = bool(getattr(data, "is_monotonic", False))
         for point in data.data_points:
             value = point.as_double
             if point.WhichOneof("value") == "as_int":
                 value = float(point.as_int)
             if point.flags & _NO_VALUE:
                 value = STALE
-            series = self._sample(name, self._labels(point), point, value)
+            series = self._sample(name, self._labels(point), point, value, counter)
             self._exemplars(series, point)
 
     def _histograms(self, data: Any, name: str) -> None:
@@ -181,12 +182,17 @@ class _Resource:
             self._sample(f"{name}_count", labels, point, STALE if stale else count)
             for quantile in point.quantile_values:
                 own = [*labels, ("quantile", format_float(quantile.quantile))]
-                self._sample(name, own, point, STALE if stale else quantile.value)
+                value = STALE if stale else quantile.value
+                self._sample(name, own, point, value, counter=False)
 
-    def _sample(self, name: str, labels: Pairs, point: Any, value: float) -> int | None:
+    def _sample(
+        self, name: str, labels: Pairs, point: Any, value: float, counter: bool = True
+    ) -> int | None:
         series = self._builder.series([*labels, (METRIC_NAME, name)])
         start = point.start_time_unix_nano // 1_000_000
-        self._builder.sample(series, self._time(point), value, start)
+        taken = self._builder.sample(series, self._time(point), value, start)
+        if taken and counter and start < self._time(point):
+            self._builder.created(series, start)
         return series
 
     def _time(self, point: Any) -> int:

@@ -74,6 +74,8 @@ class MetricRows:
     timestamps: Int64Array = field(default_factory=_no_ints)
     values: Float64Array = field(default_factory=lambda: np.zeros(0))
     starts: Int64Array | None = None
+    #: (index of the series, ms) where it began to count from 0.
+    created: list[tuple[int, int]] = field(default_factory=list)
     histograms: list[HistogramSample] = field(default_factory=list)
     exemplars: list[ExemplarSample] = field(default_factory=list)
     metadata: list[Metadata] = field(default_factory=list)
@@ -106,6 +108,7 @@ class MetricRows:
         self.sample_series, self.timestamps = self.sample_series[keep], self.timestamps[keep]
         self.values = self.values[keep]
         self.starts = None if self.starts is None else self.starts[keep]
+        self.created = [item for item in self.created if item[0] not in indexes]
         self.histograms = [h for h in self.histograms if h.series not in indexes]
         self.exemplars = [e for e in self.exemplars if e.series not in indexes]
 
@@ -169,6 +172,11 @@ class RowsBuilder:
         self._values.append(value)
         self._starts.append(start)
         return True
+
+    def created(self, series: int | None, start: int) -> None:
+        """Say that the series counts from 0 since ``start`` (ms)."""
+        if series is not None and start > 0:
+            self._rows.created.append((series, start))
 
     def histogram(
         self, series: int | None, timestamp: int, histogram: Histogram, start: int = 0

@@ -10,18 +10,9 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from ..config import ServerConfig
-from ..ingest import (
-    lookout_lines,
-    metricbeat,
-    opentsdb,
-    otlp_metrics,
-    prometheus_push,
-    remote_write,
-    remote_write_v2,
-)
-from ..ingest.remote_write import LabelCache
 from ..signal import Malformed, Receipt
 from . import tables
+from .beginnings import Beginnings
 from .known import ActiveSeries, KnownSeries, SeriesLimits
 from .rows import MetricRows
 from .series import LabelLimits
@@ -38,25 +29,15 @@ class MetricSignal:
         limits = LabelLimits(
             config.label_names_max, config.label_name_bytes_max, config.label_value_bytes_max
         )
-        self._cache = LabelCache(limits)
         self._known = KnownSeries()
+        self._beginnings = Beginnings()
         #: When series rows last became readable (monotonic seconds).
         self.series_stored = 0.0
         self._series_underway = False
         self.active = ActiveSeries(
             SeriesLimits(config.series_per_tenant_max, config.series_per_metric_max)
         )
-        self._decoders: Mapping[str, Decoder] = {
-            "remote_write": partial(remote_write.decode, cache=self._cache),
-            "remote_write_v2": partial(remote_write_v2.decode, cache=self._cache),
-            "otlp_protobuf": partial(otlp_metrics.decode_protobuf, limits=limits),
-            "otlp_json": partial(otlp_metrics.decode_json, limits=limits),
-            "lookout_lines": lookout_lines.decode,
-            "prometheus_gateway": prometheus_push.decode_gateway,
-            "pushgateway": partial(prometheus_push.decode_pushgateway, limits=limits),
-            "opentsdb": opentsdb.decode,
-            "metricbeat": metricbeat.decode,
-        }
+        self._decoders = _decoders(limits)
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
         """Rows of one body. Raises Malformed."""
@@ -71,7 +52,7 @@ class MetricSignal:
         """All rows of one batch as Arrow tables. To be called once a batch in one process:
         a series whose row is in one batch's tables is left out of the next ones'.
         """
-        made = tables.tables(rows, self._known)
+        made = tables.tables([*rows, *self._beginnings.zeros(rows)], self._known)
         self._series_underway |= "series" in made
         return made
 
@@ -84,3 +65,30 @@ class MetricSignal:
     def forget(self) -> None:
         """Tables that were made have not been stored: leave no series out any more."""
         self._known.forget()
+        self._beginnings.forget()
+
+
+def _decoders(limits: LabelLimits) -> Mapping[str, Decoder]:
+    # Imported here: the decoders are made of this package's rows.
+    from ..ingest import (
+        lookout_lines,
+        metricbeat,
+        opentsdb,
+        otlp_metrics,
+        prometheus_push,
+        remote_write,
+        remote_write_v2,
+    )
+
+    cache = remote_write.LabelCache(limits)
+    return {
+        "remote_write": partial(remote_write.decode, cache=cache),
+        "remote_write_v2": partial(remote_write_v2.decode, cache=cache),
+        "otlp_protobuf": partial(otlp_metrics.decode_protobuf, limits=limits),
+        "otlp_json": partial(otlp_metrics.decode_json, limits=limits),
+        "lookout_lines": lookout_lines.decode,
+        "prometheus_gateway": prometheus_push.decode_gateway,
+        "pushgateway": partial(prometheus_push.decode_pushgateway, limits=limits),
+        "opentsdb": opentsdb.decode,
+        "metricbeat": metricbeat.decode,
+    }

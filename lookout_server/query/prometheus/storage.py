@@ -6,8 +6,9 @@ asked for samples only, by its primary key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ MIN_MS, MAX_MS = 0, 4_102_444_800_000
 #: Up to so many ids are named in a query; beyond it, those that do not match are left out here.
 _IDS_IN_QUERY = 20_000
 TIMEOUT_EXCEEDED = 159
+#: What is taken for the time between two samples when series are read in parts, and how many
+#: times the samples so expected a part may hold before it is read in smaller ones.
+_USUAL_INTERVAL_MS, _PART_EXCESS = 15_000, 4
 
 _WHERE = """
 WHERE tenant = {tenant:String} AND mid IN {mids:Array(UInt64)} {ids}
@@ -45,6 +49,27 @@ class Window:
     found: Sequence[Found]
     start_ms: int
     end_ms: int
+
+    @property
+    def series(self) -> int:
+        """How many series there are."""
+        return sum(len(one.places) for one in self.found)
+
+    def parts(self, series: int) -> list[Window]:
+        """Windows of at most so many series each, neighbours by id together."""
+        if self.series <= series:
+            return [self]
+        pieces: list[list[Found]] = [[]]
+        room = series
+        for one in self.found:
+            places = one.places[np.argsort(one.ids)]
+            while len(places):
+                if not room:
+                    pieces.append([])
+                    room = series
+                pieces[-1].append(Found(one.metric, places[:room]))
+                room, places = room - min(room, len(places)), places[room:]
+        return [replace(self, found=piece) for piece in pieces]
 
     @property
     def _named_ids(self) -> bool:
@@ -115,13 +140,41 @@ class ClickHouseSource:
         hints: SelectHints,
     ) -> SeriesBlock:
         """See :meth:`.source.SeriesSource.select`."""
-        try:
+        with _errors_of_queries():
             window = clipped(self._catalog, self._tenant, matchers, start_ms, end_ms)
             return _EMPTY if window is None else self._read(window, hints)
-        except StoreLimit as error:
-            raise _limit_error(error) from error
-        except StoreError as error:
-            raise StorageError(str(error)) from error
+
+    def select_parts(
+        self,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        hints: SelectHints,
+    ) -> Iterator[SeriesBlock]:
+        """See :meth:`.source.PartedSource.select_parts`.
+
+        A part is as many series as would make it full at a sample every 15 s; one that turns out
+        to hold many times that is read in smaller pieces.
+        """
+        with _errors_of_queries():
+            window = clipped(self._catalog, self._tenant, matchers, start_ms, end_ms)
+            if window is None:
+                return
+            expected = (window.end_ms - window.start_ms) // _USUAL_INTERVAL_MS + 1
+            waiting = window.parts(max(1, hints.part_samples // expected))[::-1]
+            limit = min(hints.max_samples, _PART_EXCESS * hints.part_samples)
+            while waiting:
+                part = waiting.pop()
+                alone = part.series == 1
+                try:
+                    allowed = hints.max_samples if alone else limit
+                    block = self._read(part, replace(hints, max_samples=allowed))
+                except TooManySamples:
+                    if alone:
+                        raise
+                    waiting += part.parts(-(-part.series // _PART_EXCESS))[::-1]
+                    continue
+                yield block
 
     def _read(self, window: Window, hints: SelectHints) -> SeriesBlock:
         limits = Limits(max(hints.timeout_s, 0.001), self._memory_bytes, self._threads)
@@ -162,6 +215,17 @@ class ClickHouseSource:
         if len(table) > hints.max_samples:
             raise TooManySamples()
         return table
+
+
+@contextmanager
+def _errors_of_queries() -> Iterator[None]:
+    """What goes wrong in the store, as what goes wrong with a query."""
+    try:
+        yield
+    except StoreLimit as error:
+        raise _limit_error(error) from error
+    except StoreError as error:
+        raise StorageError(str(error)) from error
 
 
 def _limit_error(error: StoreLimit) -> QueryError:

@@ -1,0 +1,96 @@
+"""Runs the metrics of spans beside the collector: observes what is stored, reports in intervals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..http import Refused
+from ..server import Server
+from ..signal import Malformed, Receipt
+from ..spans.columns import SpanColumns
+from .service_graph import Edge, EdgeCounts, ServiceGraph
+from .span_metrics import SpanExemplar, SpanKey, SpanMetrics
+from .span_report import Report
+
+log = logging.getLogger("lookout.span_metrics")
+
+
+class SpanMetricsService:
+    """See :class:`lookout_server.server.Service`."""
+
+    def __init__(self, server: Server, interval_s: float, most_keys: int) -> None:
+        self._server = server
+        self._interval_s = interval_s
+        self._metrics = SpanMetrics(most_keys)
+        self._graph = ServiceGraph()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to report."""
+        self._task = asyncio.create_task(self._run(), name="lookout-span-metrics")
+
+    async def stop(self) -> None:
+        """Report what is left, and end."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            await self.report()
+
+    def observe(self, pieces: Sequence[Any]) -> None:
+        """Spans that have been stored (the writer's thread)."""
+        batch = [piece.rows for piece in pieces if isinstance(piece.rows, SpanColumns)]
+        now_ms = time.time_ns() // 1_000_000
+        self._metrics.observe(batch, now_ms)
+        self._graph.observe(batch, now_ms)
+
+    async def report(self) -> None:
+        """Hand the counts so far to the intake, as remote write of each tenant."""
+        now_ms = time.time_ns() // 1_000_000
+        for tenant, body in await asyncio.to_thread(self._bodies, now_ms):
+            receipt = Receipt(tenant, now_ms, {})
+            try:
+                await self._server.intake.accept("metrics", "remote_write", body, receipt)
+            except (Refused, Malformed) as error:  # the next report has these counts too
+                log.warning("span metrics of tenant %s were not taken: %s", tenant, error)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self.report()
+            except Exception:  # a report that fails must not end all reports
+                log.exception("span metrics could not be reported")
+
+    def _bodies(self, now_ms: int) -> list[tuple[str, bytes]]:
+        reports: dict[str, Report] = {}
+        with self._metrics.locked():
+            exemplars = _by_tenant(self._metrics.take_exemplars())
+            for tenant, histograms in self._metrics.read().items():
+                report = reports.setdefault(tenant, Report(now_ms))
+                report.spans(histograms, exemplars.get(tenant, {}))
+        with self._graph.locked():
+            for tenant, edges in _edges(self._graph.read()).items():
+                reports.setdefault(tenant, Report(now_ms)).graph(edges)
+        return [(tenant, body) for tenant, report in reports.items() for body in report.close()]
+
+
+def _by_tenant(
+    exemplars: dict[tuple[str, SpanKey], SpanExemplar],
+) -> dict[str, dict[SpanKey, SpanExemplar]]:
+    found: dict[str, dict[SpanKey, SpanExemplar]] = {}
+    for (tenant, key), exemplar in exemplars.items():
+        found.setdefault(tenant, {})[key] = exemplar
+    return found
+
+
+def _edges(counts: dict[tuple[str, Edge], EdgeCounts]) -> dict[str, dict[Edge, EdgeCounts]]:
+    found: dict[str, dict[Edge, EdgeCounts]] = {}
+    for (tenant, edge), one in counts.items():
+        found.setdefault(tenant, {})[edge] = one
+    return found

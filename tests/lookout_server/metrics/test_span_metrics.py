@@ -1,0 +1,188 @@
+"""Metrics of spans count what was stored, and lead to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lookout_server.ingest import remote_write
+from lookout_server.ingest.remote_write import LabelCache
+from lookout_server.metrics.service_graph import Edge, ServiceGraph
+from lookout_server.metrics.span_histograms import (
+    BOUNDS,
+    SCHEMA,
+    ZERO_THRESHOLD,
+    DurationHistogram,
+    add,
+)
+from lookout_server.metrics.span_metrics import OTHER, SpanKey, SpanMetrics
+from lookout_server.metrics.span_report import Report
+from lookout_server.signal import Receipt
+from lookout_server.spans.columns import SpanColumns
+from lookout_server.spans.model import Endpoint, Span
+
+from ..serving import Serve, Serving
+
+NOW = 1_700_000_000_000
+
+
+def span(  # one span as a decoder gives it
+    id_: str,
+    parent: str = "",
+    kind: str = "SERVER",
+    service: str = "shop",
+    name: str = "get /",
+    duration: int = 1_500,
+    remote: str = "",
+    error: bool = False,
+) -> Span:
+    return Span(
+        trace_id="0" * 15 + "1",
+        id=id_.zfill(16),
+        parent_id=parent.zfill(16) if parent else "",
+        kind=kind,
+        name=name,
+        timestamp=NOW * 1000,
+        duration=duration,
+        local=Endpoint(service),
+        remote=Endpoint(remote),
+        tags={"error": "boom"} if error else {},
+    )
+
+
+def columns(*spans: Span) -> SpanColumns:
+    made = SpanColumns.of(spans)
+    made.tenant = "default"
+    return made
+
+
+def test_counts_by_key() -> None:
+    """Spans are counted by service, name, kind and status, over batches."""
+    metrics = SpanMetrics(most_keys=100)
+    metrics.observe([columns(span("1"), span("2", error=True))], NOW)
+    metrics.observe([columns(span("3", duration=3_000), span("4", kind="CLIENT"))], NOW)
+    found = metrics.read()["default"]
+    good = found[SpanKey("shop", "get /", "server", "ok")]
+    assert (good.count, good.sum) == (2, pytest.approx(0.0045))
+    assert good.buckets[:3].tolist() == [1, 1, 0]
+    assert found[SpanKey("shop", "get /", "server", "error")].count == 1
+    assert found[SpanKey("shop", "get /", "client", "ok")].count == 1
+
+
+def test_keys_are_bounded() -> None:
+    """Beyond the most keys, names are one, and nothing is lost from the counts."""
+    metrics = SpanMetrics(most_keys=3)
+    metrics.observe([columns(*(span("1", name=f"n{n}") for n in range(10)))], NOW)
+    found = metrics.read()["default"]
+    assert len(found) == 4
+    assert found[SpanKey("shop", OTHER, "server", "ok")].count == 7
+    assert sum(histogram.count for histogram in found.values()) == 10
+
+
+def test_exemplar_is_the_slowest() -> None:
+    """Of each key the slowest span since the last report is the exemplar."""
+    metrics = SpanMetrics(most_keys=10)
+    metrics.observe([columns(span("1", duration=10), span("2", duration=30))], NOW)
+    metrics.observe([columns(span("3", duration=20))], NOW)
+    (exemplar,) = metrics.take_exemplars().values()
+    assert (exemplar.span_id, exemplar.trace_id) == ("0" * 15 + "2", "0" * 15 + "1")
+    assert not metrics.take_exemplars()
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
+def test_native_buckets_hold_their_values(seconds: list[float]) -> None:
+    """Each duration is in the native bucket whose bounds enclose it, and all are counted."""
+    for value in seconds:
+        histogram = DurationHistogram(NOW)
+        add([histogram], np.zeros(1, dtype=np.int64), np.array([value]))
+        if value <= ZERO_THRESHOLD:
+            assert (histogram.zeros, histogram.native) == (1, {})
+            continue
+        ((index, count),) = histogram.native.items()
+        width = 2.0 ** (2.0**-SCHEMA)
+        upper = 2.0 ** (index * 2.0**-SCHEMA)
+        assert count == 1
+        assert upper / width * (1 - 1e-9) <= value <= upper * (1 + 1e-9)
+
+
+def test_report_is_remote_write() -> None:
+    """A report decodes to classic and native histograms with exemplar and start time."""
+    metrics = SpanMetrics(most_keys=10)
+    metrics.observe([columns(span("1", duration=3_000), span("2", duration=400_000))], NOW - 5)
+    report = Report(NOW)
+    exemplars = {key: one for (_, key), one in metrics.take_exemplars().items()}
+    report.spans(metrics.read()["default"], exemplars)
+    (body,) = report.close()
+    rows = remote_write.decode(body, Receipt("default", NOW, {}), LabelCache())
+    assert not rows.problems
+    assert len(rows.timestamps) == len(BOUNDS) + 3
+    (native,) = rows.histograms
+    assert (native.histogram.count, native.start) == (2.0, NOW - 5)
+    (exemplar,) = rows.exemplars
+    assert dict(rows.series[exemplar.series].labels)["le"] == "0.5"
+    assert dict(exemplar.labels)["trace_id"] == "0" * 15 + "1"
+
+
+def edges(graph: ServiceGraph) -> dict[Edge, tuple[int, int]]:
+    return {edge: (one.total, one.failed) for (_, edge), one in graph.read().items()}
+
+
+def test_pairs_of_client_and_server() -> None:
+    """A client span and the server span below it are a call, in whichever order they come."""
+    client = span("a", kind="CLIENT", service="web")
+    server = span("b", parent="a", service="shop", error=True)
+    for batch in ([client, server], [server, client]):
+        graph = ServiceGraph()
+        for one in batch:
+            graph.observe([columns(one)], NOW)
+        assert edges(graph) == {Edge("web", "shop", ""): (1, 1)}
+
+
+def test_virtual_node() -> None:
+    """A client whose server never reports is counted by the name it calls it, after a wait."""
+    graph = ServiceGraph(wait_ms=1000)
+    graph.observe([columns(span("a", kind="CLIENT", service="web", remote="db"))], NOW)
+    assert edges(graph) == {}
+    graph.observe([], NOW + 1000)
+    assert edges(graph) == {Edge("web", "db", "virtual_node"): (1, 0)}
+
+
+@pytest.fixture
+def reporting(serve: Serve) -> Iterator[Serving]:
+    yield serve("--retention", "0", env={"LOOKOUT_SPAN_METRICS_INTERVAL": "0.2"})
+
+
+def test_from_span_to_promql(reporting: Serving) -> None:
+    """Spans posted to the collector show up in PromQL, with an exemplar of a stored trace."""
+    now = int(time.time() * 1e6)
+    spans = [
+        {
+            "traceId": "abc".zfill(16),
+            "id": f"{n + 1:016x}",
+            "kind": "SERVER",
+            "name": "get /",
+            "timestamp": now,
+            "duration": 2_000 * (n + 1),
+            "localEndpoint": {"serviceName": "shop"},
+        }
+        for n in range(3)
+    ]
+    headers = {"Content-Type": "application/json"}
+    assert reporting.request("/api/v2/spans", orjson.dumps(spans), headers)[0] == 202
+
+    def count() -> float:
+        query = "lookout_span_duration_seconds_count%7Bservice=%22shop%22%7D"
+        answer = orjson.loads(reporting.request(f"/api/v1/query?query={query}")[2])
+        return float(answer["data"]["result"][0]["value"][1]) if answer["data"]["result"] else 0
+
+    reporting.eventually(lambda: count() == 3)
+    query = "lookout_span_duration_seconds_bucket"
+    answer = orjson.loads(reporting.request(f"/api/v1/query_exemplars?query={query}")[2])
+    trace = answer["data"][0]["exemplars"][0]["labels"]["trace_id"]
+    assert reporting.request(f"/api/v2/trace/{trace}")[0] == 200
