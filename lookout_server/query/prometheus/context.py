@@ -42,7 +42,7 @@ class EngineOptions:
     #: Samples a query may hold at one moment.
     max_samples: int = 50_000_000
     #: Samples a query asks its source for at once where it needs no more.
-    part_samples: int = 4_000_000
+    part_samples: int = 6_000_000
     #: What a query may take, roughly; a single matrix may take half of it.
     memory_bytes: int = 500_000_000
     #: Step of a subquery that names none.
