@@ -101,6 +101,13 @@ class MetricsConfig:
         "LOOKOUT_METRICS_HOST",
         "OTEL_EXPORTER_PROMETHEUS_HOST",
     )
+    workers_dir: str | None = _setting(
+        None,
+        os.fspath,
+        "directory that the workers of a server share, so that a scrape of one tells of all",
+        "LOOKOUT_WORKERS_DIR",
+        "PROMETHEUS_MULTIPROC_DIR",
+    )
     exemplars: bool = _setting(
         True,
         _boolean,

@@ -26,7 +26,8 @@ class Definition:
     ``keys`` are the tag keys that :meth:`~lookout_client.bound.Meter.tagged` takes values for;
     ``meta`` are tags that describe without being identity; ``bounds`` are upper bucket bounds;
     ``group`` is the mixin that the metric is a component of. ``verbatim`` is for names that are
-    Prometheus' already.
+    Prometheus' already; ``across`` says what a gauge of several processes is
+    (:mod:`lookout_client.workers`).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Definition:
     priority: Priority = Priority.NORMAL
     group: str = ""
     verbatim: bool = False
+    across: str = ""
 
     def __str__(self) -> str:
         unit = f" in {self.unit}" if self.unit else ""

@@ -29,6 +29,8 @@ _log = logging.getLogger("lookout")
 
 #: How often idle series are looked for.
 EXPIRY_INTERVAL_S = 60.0
+#: How often a worker process writes down what it holds.
+WORKERS_INTERVAL_S = 1.0
 #: How long the last report to a gateway may take at the end.
 CLOSE_S = 2.0
 
@@ -65,6 +67,8 @@ class Metrics:
         self._every(EXPIRY_INTERVAL_S, Expiry(registry, config.metrics_idle_s).sweep)
         if config.gateway:
             self._report_to_gateway()
+        if config.workers_dir:
+            self._share(config.workers_dir)
         self._serve()
         after_fork_in_child(self._after_fork)
 
@@ -78,6 +82,7 @@ class Metrics:
         while self._undo:
             self._undo.pop()()
         self.registry.exemplars.use(no_trace)
+        self.registry.workers = None
         for server in (self.server, self.pull_server):
             if server is not None and self._pid == os.getpid():
                 server.close()
@@ -105,6 +110,13 @@ class Metrics:
             wanted=way.wants,
         )
         self._undo.append(self._reporter.start(self._flusher.schedule))
+
+    def _share(self, directory: str) -> None:
+        from .workers import Workers  # needs POSIX locks
+
+        workers = self.registry.workers = Workers(self.registry, directory)
+        self._every(WORKERS_INTERVAL_S, workers.write)
+        self._undo.append(workers.close)
 
     def _serve(self) -> None:
         config = self.config

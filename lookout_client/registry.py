@@ -45,6 +45,15 @@ DURATION_BUCKETS = (
 MAX_SERIES = 20_000
 MAX_SERIES_PER_METRIC = 2_000
 MAX_BUCKETS = 500
+#: Ways to make one gauge of those of several processes.
+ACROSS = ("all", "sum", "min", "max", "latest")
+
+
+class Collects(Protocol):
+    """Has metrics to report."""
+
+    def collect(self) -> list[Snapshot]:
+        """All of them, at this moment."""
 
 
 class Listener(Protocol):
@@ -94,6 +103,8 @@ class Registry:
         #: Tag sets folded into an overflow series, counted once per look-up.
         self.overflowed = 0
         self._series = 0
+        #: Where the metrics of other processes are, if they are to be scraped with these.
+        self.workers: Collects | None = None
         self._sources: tuple[Source, ...] = ()
         self._listeners: tuple[Listener, ...] = ()
         self._warned: set[object] = set()
@@ -196,6 +207,7 @@ class Registry:
         buckets: Sequence[float] = (),
         priority: Priority | str = Priority.NORMAL,
         group: str = "",
+        across: str = "",
         strict: bool | None = None,
         **more_tags: object,
     ) -> M:
@@ -205,6 +217,7 @@ class Registry:
         it, says in a sentence what is measured; ``keys`` declares the tag keys for
         :meth:`Meter.tagged`; ``meta`` are tags outside identity; ``buckets`` are upper bounds;
         ``priority`` is how often SOFALookout's protocol reports it, ``group`` the mixin it is in;
+        ``across`` says what a gauge of several worker processes is: all, sum, min, max or latest;
         ``strict`` overrides the registry's.
         Tags may be given as a mapping, as further keyword arguments, or both.
         """
@@ -223,6 +236,7 @@ class Registry:
                     checked_bounds(buckets),
                     Priority.of(priority),
                     text(group),
+                    across=checked_across(across),
                 )
                 family = self._family(meter_type, wanted)
         except MeterError as error:
@@ -471,6 +485,13 @@ def _compatible(existing: Definition, wanted: Definition) -> bool:
         and wanted.unit in ("", existing.unit)
         and wanted.keys in ((), existing.keys)
     )
+
+
+def checked_across(across: str) -> str:
+    """``across`` if it is one of the ways to make one gauge of several processes'."""
+    if across and across not in ACROSS:
+        raise MeterError(f"across must be one of {', '.join(ACROSS)}, got {across!r}")
+    return across
 
 
 def checked_bounds(buckets: Sequence[float]) -> tuple[float, ...]:

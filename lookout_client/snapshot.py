@@ -16,7 +16,7 @@ class NumberPoint(NamedTuple):
     """The value of a counter, gauge or info."""
 
     tags: Tags
-    value: float
+    value: int | float
     created_ns: int  # Unix epoch
     exemplar: Exemplar | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from ..metric import Tags
-from ..registry import Registry
+from ..registry import Collects, Registry
 from ..snapshot import Snapshot
 from .text import OpenMetricsRenderer, TextRenderer
 
@@ -65,7 +65,8 @@ class Exposition:
     def answer(self, accept: str = "", accept_encoding: str = "") -> Answer:
         """The current values, in the best format that ``accept`` allows."""
         renderer = self._renderer(accept)
-        body = renderer.render(self.registry.collect(), self.registry.common_tags)
+        metrics: Collects = self.registry.workers or self.registry
+        body = renderer.render(metrics.collect(), self.registry.common_tags)
         if accepts(accept_encoding, "gzip"):
             return Answer(gzip.compress(body, 1, mtime=0), renderer.content_type, "gzip")
         return Answer(body, renderer.content_type)
