@@ -18,7 +18,7 @@ STOCK_URL = os.environ.get("STOCK_URL", "http://127.0.0.1:8003")
 
 flask_app = Flask(__name__)
 http = requests.Session()
-payments = lookout.counter("shop.payments", help="Payments, by result.")
+payments = lookout.counter("shop.payments", keys=["result"], help="Payments, by result.")
 order_value = lookout.summary("shop.order.value", unit="cent", help="Price of each order.")
 pricing = lookout.timer("shop.pricing", help="Time to price an order.")
 

@@ -22,7 +22,7 @@ from .serving import serve_asgi
 STOCKED = Table(
     "stock", MetaData(), Column("item", String, primary_key=True), Column("left", Integer)
 )
-reserved = lookout.counter("shop.reserved", unit="item", help="Items reserved, by item.")
+reserved = lookout.counter("shop.reserved", keys=["item"], help="Reservations, by item.")
 waiting = lookout.gauge("shop.reservations.waiting", help="Reservations in the queue.")
 
 

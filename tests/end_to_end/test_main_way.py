@@ -171,7 +171,7 @@ def _dependencies(found: Site, end: str) -> list[dict[str, Any]]:
 
 def last_sample(found: Site, selector: str) -> float:
     """Unix time of the newest sample: there nothing is extrapolated to the right."""
-    stamps = found.query(f"max(max_over_time(timestamp({selector})[10m:1s]))")
+    stamps = found.query(f"max(timestamp({selector}))")
     return float(stamps[0]["value"][1])
 
 
