@@ -59,4 +59,9 @@ def printable(value: Any) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
-_encode = msgspec.json.Encoder(enc_hook=printable).encode
+def encodable(value: Any) -> Any:
+    """What msgspec asks for when it does not know a value: other mappings, then text."""
+    return dict(value) if isinstance(value, Mapping) else printable(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=encodable).encode

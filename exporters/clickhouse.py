@@ -13,6 +13,7 @@ import itertools
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ def tables(spans: Sequence[ZipkinSpan], batch: Batch) -> dict[str, Rows]:
         "trace_index": _index_rows(facts, batch),
         "span_search": _search_rows(spans, facts, batch),
         "span_names": _name_rows(facts, batch),
+        "span_counts": _count_rows(facts, batch),
     }
 
 
@@ -163,6 +165,16 @@ def _name_rows(facts: Sequence[_Facts], batch: Batch) -> Rows:
         "what": [what for what, _, _ in found],
         "service": [service for _, service, _ in found],
         "value": [value for _, _, value in found],
+    }
+
+
+def _count_rows(facts: Sequence[_Facts], batch: Batch) -> Rows:
+    counts = Counter((fact.part, fact.bucket) for fact in facts)
+    return {
+        "tenant": [batch.tenant] * len(counts),
+        "part": [part for part, _ in counts],
+        "bucket": [bucket for _, bucket in counts],
+        "spans": list(counts.values()),
     }
 
 

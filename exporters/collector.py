@@ -17,7 +17,7 @@ class CollectorDestination(Sender):
 
     ``spill`` is a directory where spans wait while no collector answers; without it they wait
     in memory (:class:`exporters.sender.Limits`). ``compression`` "auto" takes zstd when its
-    library is there and falls back to gzip when the server answers 415. Raises ValueError for
+    library is there and falls back to gzip when the server does not know it. Raises ValueError for
     addresses that are none.
     """
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ._text import clean, json_text, printable
+from ._text import clean, encodable, json_text
 from .records import KIND_NAMES, EventRecord, LinkRecord, Resource, SpanRecord
 from .tag_rules import TagRules
 from .work import BIZ, Field, Work
@@ -113,7 +113,7 @@ class JsonDigest:
 
     def __init__(self, rules: TagRules | None = None) -> None:
         self._rules = rules
-        self._encoder = msgspec.json.Encoder(enc_hook=printable)
+        self._encoder = msgspec.json.Encoder(enc_hook=encodable)
         self._time = LocalTime()
         self._lines: dict[str, Callable[..., Any]] = {}
         self._resources: dict[int, tuple[Resource, msgspec.Raw | None]] = {}

@@ -88,9 +88,9 @@ def _own(fields: Mapping[str, Any]) -> LoggedSpan:
         kind=_KINDS[fields["span.kind"]],
         start_ns=int(fields["timestamp"]) * 1000,
         duration_ns=int(fields["duration"]) * 1000,
-        resource=Resource(str(fields["local.app"]), fields.get("resource") or {}),
+        resource=Resource(str(fields["local.app"]), _mapping(fields.get("resource"))),
         rpc_id=str(fields["spanId"]),
-        tags=fields.get("tags"),
+        tags=_mapping(fields.get("tags")) or None,
         events=[_event(each) for each in fields.get("events", ())] or None,
         links=[_link(each) for each in fields.get("links", ())] or None,
         status=_STATUS.get(fields.get("status", ""), 0),
@@ -99,6 +99,14 @@ def _own(fields: Mapping[str, Any]) -> LoggedSpan:
         tracestate=str(fields.get("tracestate", "")),
         scope=str(fields.get("scope", "")),
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, not {value!r}")
+    return value
 
 
 def _event(fields: Mapping[str, Any]) -> EventRecord:

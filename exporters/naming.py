@@ -62,16 +62,14 @@ def prometheus_name(name: str, unit: str = "", mtype: str = "") -> str:
     ``mtype`` is Metrics 2.0's (rate, count, gauge, counter, timestamp), or ``histogram``,
     ``summary`` or ``info``: ``counter`` ends in ``_total``, a ``gauge`` of unit 1 in ``_ratio``,
     ``timestamp`` in ``_timestamp_seconds``, ``info`` in ``_info``. A word the name has already
-    is not repeated. A name of which nothing would remain is escaped by :func:`escaped_name`.
+    is not repeated. A name of which nothing would remain goes through :func:`escaped_name` first.
 
     >>> prometheus_name("http.server.request.duration", "s", "histogram")
     'http_server_request_duration_seconds'
     >>> prometheus_name("network.io", "By", "counter")
     'network_io_bytes_total'
     """
-    tokens = [token for token in _SEPARATORS.split(name) if token]
-    if not tokens:
-        return escaped_name(name)
+    tokens = [token for token in _SEPARATORS.split(name) if token] or [escaped_name(name)]
     tokens = _with_unit(tokens, unit, mtype)
     suffix = _suffix(unit, mtype)
     if suffix:

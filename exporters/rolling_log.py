@@ -212,7 +212,7 @@ class RollingLog:
     def _append(self, lines: bytes, size: int) -> None:
         descriptor = self._descriptor
         assert descriptor is not None
-        if size and size != self._end and os.pread(descriptor, 1, size - 1) != b"\n":
+        if size and size != self._end and _byte_at(descriptor, size - 1) != b"\n":
             lines = b"\n" + lines  # someone died in the middle of a line
         try:
             written = os.write(descriptor, lines)
@@ -245,6 +245,11 @@ class RollingLog:
             else:
                 _log.warning("lookout: %s can be written again", self.path)
         self._failing = error is not None
+
+
+def _byte_at(descriptor: int, offset: int) -> bytes:
+    os.lseek(descriptor, offset, os.SEEK_SET)  # writes go to the end all the same: O_APPEND
+    return os.read(descriptor, 1)
 
 
 def _free_name(path: Path, suffix: str) -> Path:

@@ -45,6 +45,7 @@ class ZipkinTransport:
         self._content_type = content_type
         self._compress = compressor(compression)
         self._ledger = ledger
+        self._zstd_taken = False  # the server has shown that it knows zstd
 
     def encode(self, records: Sequence[SpanRecord]) -> tuple[bytes, int]:
         if not records and not self._ledger:
@@ -76,13 +77,16 @@ class ZipkinTransport:
         headers = parcel.headers
         if ledger and self._ledger:
             headers = {**headers, LEDGER_HEADER: ledger}
+        zstd = headers.get("Content-Encoding") == "zstd"
         try:
             self._client.post(parcel.path, parcel.body, headers, timeout_s)
         except Refused as refusal:
-            if refusal.status != 415 or headers.get("Content-Encoding") != "zstd":
+            # Zipkin's own server says 400 to what it cannot unpack.
+            if not zstd or self._zstd_taken or refusal.status not in {400, 415}:
                 raise
             self._fall_back_to_gzip(parcel)
             return self.deliver(parcel, ledger, timeout_s)
+        self._zstd_taken = self._zstd_taken or zstd
         return 0
 
     def close(self) -> None:

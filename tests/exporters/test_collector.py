@@ -140,7 +140,7 @@ def test_retries_what_may_pass(
 def test_drops_what_is_refused(rig: Any, receiver: Any, spans: Any, status: int) -> None:
     """A batch the collector calls bad is counted as refused and not sent again."""
     receiver.answers = [status]
-    lookout = rig(receiver.url)
+    lookout = rig(receiver.url, compression="gzip")
     lookout.offer(spans(5))
     assert lookout.flusher.flush(5)
     lookout.offer(spans(1))
@@ -159,9 +159,10 @@ def test_splits_what_is_too_large_for_the_server(rig: Any, receiver: Any, spans:
     assert lookout.report.dropped == {"too_large": 1}
 
 
-def test_falls_back_to_gzip(rig: Any, receiver: Any, spans: Any) -> None:
-    """A server that does not know zstd answers 415 once and gets gzip from then on."""
-    receiver.answers = [415]
+@pytest.mark.parametrize("status", [415, 400])
+def test_falls_back_to_gzip(rig: Any, receiver: Any, spans: Any, status: int) -> None:
+    """A server that does not know zstd says so once and gets gzip from then on."""
+    receiver.answers = [status]
     lookout = rig(receiver.url, compression="zstd")
     lookout.offer(spans(2))
     assert lookout.flusher.flush(5)

@@ -104,6 +104,14 @@ def test_json_line_keeps_the_whole_span(span: Any) -> None:
     assert line["resource"] == {"host.ip": "10.0.0.7"}
 
 
+def test_any_mapping_of_tags_is_an_object(span: Any) -> None:
+    """OpenTelemetry's spans hand out read-only views of their attributes."""
+    from types import MappingProxyType
+
+    line = one(JsonDigest().encode(BIZ, [span(tags=MappingProxyType({"k": 1}))]))
+    assert line["tags"] == {"k": 1}
+
+
 @pytest.mark.parametrize("key", HOSTILE)
 def test_json_is_valid_for_hostile_values(span: Any, key: str) -> None:
     """Quotes, breaks, NUL, a megabyte, lone surrogates, odd numbers and objects: valid JSON."""

@@ -17,6 +17,7 @@ import pytest
 
 from exporters.destination import Deadline, LocalDestination
 from exporters.flusher import Flusher
+from exporters.isolated import Isolated
 from exporters.ledger import Ledger
 from exporters.memory import MemoryDestination
 from exporters.ring import Ring
@@ -113,6 +114,31 @@ def test_destinations_do_not_disturb_each_other(rig: Any, spans: Any) -> None:
     report = lookout.ledger.report("broken")
     assert report.balanced
     assert report.dropped == {"destination_failed": 10}
+
+
+def test_a_slow_destination_slows_only_itself(rig: Any, spans: Any) -> None:
+    """Behind a queue of its own one that hangs delays nobody, and drops are its own."""
+    release = threading.Event()
+
+    class Hanging(MemoryDestination):
+        name = "hanging"
+
+        def accept(self, records: Any) -> None:
+            release.wait(30)
+            super().accept(records)
+
+    hanging = Hanging()
+    lookout = rig(Isolated(hanging, queue_records=100), interval_s=60)
+    for record in spans(150):
+        lookout.ring.offer(record)
+    assert not lookout.flusher.flush(0.2)
+    assert len(lookout.memory.spans) == 150
+    release.set()
+    assert lookout.flusher.flush(5)
+    report = lookout.ledger.report("hanging")
+    assert report.balanced
+    assert report.sent == len(hanging.spans) >= 100
+    assert report.dropped == {"queue_full": 150 - report.sent}
 
 
 def test_every_record_is_sent_once_however_often_it_is_offered(rig: Any, span: Any) -> None:
@@ -244,6 +270,7 @@ SETUP = """
 import os, sys, threading, time
 from conftest import Span
 from exporters.flusher import Flusher
+from exporters.isolated import Isolated
 from exporters.ledger import Ledger
 from exporters.logs import RollingLogs
 from exporters.ring import Ring

@@ -1,0 +1,111 @@
+"""A queue and a thread for a destination that may be slow, so that it slows only itself."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ._bell import Bell
+from .destination import Deadline, Destination
+from .ledger import DESTINATION_FAILED, QUEUE_FULL, Account, Ledger
+from .records import SpanRecord
+from .suppression import suppress_instrumentation
+
+
+class Isolated:
+    """Runs ``inner`` on a thread of its own, behind a queue of up to ``queue_records`` records.
+
+    Network destinations have this built in. It is for logs on a disk that may hang, such as a
+    network mount, and for destinations of the application's own that take their time.
+    """
+
+    def __init__(self, inner: Destination, queue_records: int = 16_384) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._limit = queue_records
+        self.account = Account(inner.name)
+        self.counts_unsampled = getattr(inner, "counts_unsampled", False)
+        self._queue: deque[Sequence[SpanRecord]] = deque()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._renew()
+
+    def _renew(self) -> None:
+        """What belongs to one process."""
+        self._thread = None
+        self._bell = Bell()
+        self._turn = threading.Lock()  # held while the inner destination works
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    @property
+    def periodic_tasks(self) -> Sequence[tuple[float, Callable[[], object]]]:
+        """The inner destination's, on the flusher's thread."""
+        return getattr(self._inner, "periodic_tasks", ())
+
+    def open(self, ledger: Ledger) -> None:
+        self.account = ledger.account(self.name)
+        self._inner.open(ledger)
+
+    def accept(self, records: Sequence[SpanRecord]) -> None:
+        with self._lock:
+            room = max(0, self._limit - self._waiting)
+            taken = records[:room]
+            self._queue.append(taken)
+            self._waiting += len(taken)
+        if lost := len(records) - len(taken):
+            self.account.offer(lost)
+            self.account.drop(QUEUE_FULL, lost)
+        self._start()
+        self._bell.ring()
+
+    def flush(self, deadline: Deadline) -> bool:
+        return self._drain(deadline) and self._inner.flush(deadline)
+
+    def shutdown(self, deadline: Deadline) -> bool:
+        self._stopped = True
+        self._bell.ring()
+        return self._drain(deadline) and self._inner.shutdown(deadline)
+
+    def after_fork(self) -> None:
+        self._queue.clear()
+        self._renew()
+        self._inner.after_fork()
+
+    def _start(self) -> None:
+        if self._thread is not None or self._stopped:
+            return
+        thread = threading.Thread(target=self._run, name=f"lookout-{self.name}", daemon=True)
+        with contextlib.suppress(RuntimeError):  # at exit: flush does the work
+            thread.start()
+            self._thread = thread
+
+    def _run(self) -> None:
+        suppress_instrumentation()
+        while not self._stopped:
+            with self._turn:
+                while self._queue and not self._stopped:
+                    self._hand_over()
+            self._bell.wait(30.0)
+
+    def _drain(self, deadline: Deadline) -> bool:
+        if not self._turn.acquire(timeout=deadline.left()):
+            return False
+        try:
+            while self._queue and not deadline.over:
+                self._hand_over()
+            return not self._queue
+        finally:
+            self._turn.release()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            records = self._queue.popleft()
+            self._waiting -= len(records)
+        try:
+            self._inner.accept(records)
+        except Exception:  # against its contract
+            self.account.offer(len(records))
+            self.account.drop(DESTINATION_FAILED, len(records))
