@@ -1,0 +1,52 @@
+"""``lookout query`` shows what PromQL answers."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from lookout_server.commands.query import command
+
+from ..serving import Serve, Serving
+from .remote import HEADERS, write_request
+
+
+@pytest.fixture
+def loaded(serve: Serve) -> Serving:
+    """A collector with a gauge that grows for five minutes."""
+    serving = serve("--retention", "0")
+    now = int(time.time()) * 1000
+    points = [(now - 300_000 + 15_000 * step, float(step)) for step in range(21)]
+    body = write_request([({"__name__": "size", "kind": "a"}, points)])
+    assert serving.request("/api/v1/write", body, HEADERS)[0] == 204
+    return serving
+
+
+def run(serving: Serving, *arguments: str) -> str:
+    done = CliRunner().invoke(command, [*arguments, "--url", serving.url])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_every_form_of_answer(loaded: Serving) -> None:
+    """A table, CSV, JSON and a graph of the same series."""
+    assert 'size{kind="a"}     20' in run(loaded, "size")
+    lines = run(loaded, "size", "--csv").splitlines()
+    assert lines[0] == "time,value,__name__,kind"
+    assert lines[1].endswith(",20,size,a")
+    answer = json.loads(run(loaded, "size", "--json"))
+    assert answer["result"][0]["value"][1] == "20"
+    graph = run(loaded, "size", "--range", "5m")
+    assert '── size{kind="a"}' in graph
+    assert graph.splitlines()[1].startswith(" 20│")
+    assert run(loaded, "nothing").strip() == "no series"
+
+
+def test_errors_are_one_line(loaded: Serving) -> None:
+    """A query that is wrong is told in the API's words."""
+    done = CliRunner().invoke(command, ["sum(", "--url", loaded.url])
+    assert done.exit_code == 1
+    assert done.output.startswith('Error: invalid parameter "query": 1:5: parse error')
