@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from .http import Refused
@@ -40,6 +40,10 @@ async def _store(request: Request, error: Exception) -> Response:
     return PlainTextResponse("the database failed on this request", 500)
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
 async def _unexpected(request: Request, error: Exception) -> Response:
     # The server's error middleware raises it again, and the log gets the traceback.
     return PlainTextResponse("internal error", 500)
@@ -48,6 +52,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 HANDLERS: Mapping[Any, Handler] = {
     Refused: _refused,
     Malformed: _malformed,
+    ClientDisconnect: _gone,
     StoreLimit: _limit,
     StoreUnavailable: _unavailable,
     StoreError: _store,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import cramjam
 import numpy as np
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from .server import Server
@@ -17,6 +17,7 @@ from .signal import Malformed
 
 #: Bodies from this size on are decompressed on a worker thread.
 INLINE_BYTES = 256 * 1024
+_DISCARD_SECONDS = 2.0
 
 
 class Refused(Exception):
@@ -123,14 +124,29 @@ async def read_raw(request: Request, server: Server) -> bytes:
     """The body as sent. Raises Refused (408 or 413)."""
     limit = server.config.body_max
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise TooLarge("the body", limit)
     try:
         async with asyncio.timeout(server.config.body_timeout):
+            if length.isdecimal() and int(length) > limit:
+                raise TooLarge("the body", limit)
             return await _joined(request, limit)
+    except TooLarge:
+        await _discard(request, limit)
+        raise
     except TimeoutError:
         seconds = server.config.body_timeout
         raise Refused(408, f"the body did not arrive within {seconds:g} s") from None
+
+
+async def _discard(request: Request, limit: int) -> None:
+    """Read on for a moment: most clients look for the answer only after they sent everything."""
+    size = 0
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while size < 4 * limit:
+                message = await request.receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _share(request: Request) -> BodyShare | None:

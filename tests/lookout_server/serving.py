@@ -84,6 +84,7 @@ class Serving:
     def _reap(self) -> int:
         status = self.process.wait(60)
         if self.process.stdout:
+            self.lines += self.process.stdout.readlines()
             self.process.stdout.close()
         return status
 

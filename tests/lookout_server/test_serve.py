@@ -174,7 +174,8 @@ def test_bodies_over_their_limits(serve: Serve) -> None:
     """Too large is 413, as sent or unpacked, a bomb costs no memory, unknown coding is 415."""
     serving = serve(env={"LOOKOUT_BODY_MAX": "1MB", "LOOKOUT_BODY_MAX_DECOMPRESSED": "5MB"})
     before = serving.metric("process_resident_memory_bytes")
-    assert serving.request("/api/v2/spans", b"[" + b" " * 1_000_000, JSON)[0] == 413
+    for size in (1_000_000, 3_000_000):
+        assert serving.request("/api/v2/spans", b"[" + b" " * size, JSON)[0] == 413
     bomb = gzip.compress(b"[" + b" " * 100_000_000, 1)
     status, _, text = serving.request("/api/v2/spans", bomb, {**JSON, "Content-Encoding": "gzip"})
     assert status == 413, text
@@ -196,6 +197,17 @@ def test_slow_clients_are_let_go(serve: Serve) -> None:
     assert half.recv(100).startswith(b"HTTP/1.1 408")
     silent.close()
     half.close()
+
+
+def test_clients_that_break_off_leave_no_trace(serve: Serve) -> None:
+    """Half a body and a closed connection: nothing is stored, nothing is logged."""
+    serving = serve()
+    host, port = serving.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as half:
+        half.sendall(b"POST /api/v2/spans HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[")
+    assert serving.request("/api/v2/spans", span(), JSON)[0] == 202
+    assert serving.terminate() == 0
+    assert len(serving.lines) == 1
 
 
 def test_too_many_connections(serve: Serve) -> None:
