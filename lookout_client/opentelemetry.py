@@ -19,6 +19,7 @@ from .family import Definition
 from .meters import Counter, Gauge, Histogram, NativeHistogram, UpDownCounter
 from .metric import Kind
 from .registry import Registry
+from .shadowing import intruder
 from .views import View, view_of
 
 I = TypeVar("I")  # noqa: E741 - an instrument
@@ -218,15 +219,5 @@ def load_meter_provider() -> api.MeterProvider:
 
         ensure_started()
     except Exception as error:
-        _log.warning("lookout: metrics are kept but not sent: %r%s", error, _intruder())
+        _log.warning("lookout: metrics are kept but not sent: %s", intruder() or repr(error))
     return MeterProvider()
-
-
-def _intruder() -> str:
-    import sys
-
-    for name in ("tracer", "exporters"):
-        path = getattr(sys.modules.get(name), "__file__", None)
-        if path and not path.startswith(os.path.dirname(os.path.dirname(__file__))):
-            return f"; {path} hides Lookout's package {name}: start Python with -P"
-    return ""

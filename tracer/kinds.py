@@ -40,6 +40,23 @@ class StatusCode(_Numbered):
     OK = 1
     ERROR = 2
 
+    # ``span.status`` is read in OpenTelemetry's form too, where the code is a part of it.
+
+    @property
+    def status_code(self) -> StatusCode:
+        """The code itself."""
+        return self
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the span did not fail, as OpenTelemetry's ``Status.is_ok`` says it."""
+        return self is not StatusCode.ERROR
+
+    @property
+    def is_unset(self) -> bool:
+        """Whether nobody set a status."""
+        return self is StatusCode.UNSET
+
 
 _KINDS = {int(kind): kind for kind in SpanKind}
 _KIND_NAMES = {kind.name: kind for kind in SpanKind}

@@ -8,33 +8,44 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link
 from opentelemetry.trace import SpanKind as OtelSpanKind
 from opentelemetry.trace import Tracer as OtelTracer
 from opentelemetry.trace import TracerProvider as OtelTracerProvider
 
-from exporters.records import Resource
-
 from . import otel_context as _registers_our_span_as_theirs  # noqa: F401
+from . import setup
 from .api import PIPELINE
 from .context import use_span
 from .kinds import SpanKind, StatusCode
 from .pipeline import Pipeline
+from .span import Span
+from .span_view import SpanView, ViewedResource, viewed_resource
 from .tracer import CURRENT
 from .tracer import Tracer as OurTracer
 
 Attributes = Mapping[str, Any] | None
 
-#: OpenTelemetry's kinds as ours; a dictionary, because this is asked for every span.
-_KINDS = {theirs: SpanKind(theirs.value) for theirs in OtelSpanKind}
+#: Our kinds by the numbers of OpenTelemetry's.
+_KINDS = tuple(SpanKind)
+_INTERNAL = SpanKind.INTERNAL
+_OTEL_INTERNAL = OtelSpanKind.INTERNAL
 
-#: record_exception, set_status_on_exception, end_on_exit: what ``with span:`` does anyway.
-_ALL = (True, True, True)
+_new = object.__new__
+
+
+def _kind(kind: OtelSpanKind) -> SpanKind:
+    """Ours for theirs; asked for every span, and hashing their enum costs a Python call."""
+    try:
+        return _KINDS[kind._value_]
+    except (AttributeError, IndexError, TypeError):
+        return _INTERNAL
 
 
 class Tracer(OtelTracer):
@@ -47,7 +58,7 @@ class Tracer(OtelTracer):
         self,
         name: str,
         context: Context | None = None,
-        kind: OtelSpanKind = OtelSpanKind.INTERNAL,
+        kind: OtelSpanKind = _OTEL_INTERNAL,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
         start_time: int | None = None,
@@ -58,23 +69,20 @@ class Tracer(OtelTracer):
 
         What becomes of an exception is decided where the span is made current.
         """
-        span = self._start(
+        return self._start(
             name,
-            kind=_KINDS.get(kind, SpanKind.INTERNAL),
+            kind=_INTERNAL if kind is _OTEL_INTERNAL else _kind(kind),
             parent=CURRENT if context is None else context,  # type: ignore[arg-type]
             tags=attributes,
+            links=links,
             start_ns=start_time,
         )
-        if links:
-            for link in links:
-                span.add_link(link.context, link.attributes)
-        return span
 
     def start_as_current_span(  # type: ignore[override]  # its result has __enter__ and __call__
         self,
         name: str,
         context: Context | None = None,
-        kind: OtelSpanKind = OtelSpanKind.INTERNAL,
+        kind: OtelSpanKind = _OTEL_INTERNAL,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
         start_time: int | None = None,
@@ -83,11 +91,20 @@ class Tracer(OtelTracer):
         end_on_exit: bool = True,
     ) -> CurrentSpan:
         """A span that is current inside a ``with`` block, or around a decorated function."""
-        return CurrentSpan(
-            self,
-            (name, context, kind, attributes, links, start_time),
-            (record_exception, set_status_on_exception, end_on_exit),
-        )
+        # Slots are set here, as a call of __init__ would cost as much as the rest.
+        if record_exception and set_status_on_exception and end_on_exit:
+            current: CurrentSpan = _new(CurrentSpan)
+        else:
+            current = _new(CurrentSpanWithOptions)
+            current._at_exit = (record_exception, set_status_on_exception, end_on_exit)
+        current._start = self._start
+        current._name = name
+        current._kind = _INTERNAL if kind is _OTEL_INTERNAL else _kind(kind)
+        current._parent = CURRENT if context is None else context
+        current._tags = attributes
+        current._links = links
+        current._start_ns = start_time
+        return current
 
 
 class CurrentSpan:
@@ -96,20 +113,33 @@ class CurrentSpan:
     As a decorator it starts one for each call, and for a coroutine function around the await.
     """
 
-    __slots__ = ("_arguments", "_at_exit", "_span", "_tracer", "_use")
+    __slots__ = (
+        "_at_exit",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_span",
+        "_start",
+        "_start_ns",
+        "_tags",
+        "_use",
+    )
 
-    def __init__(
-        self, tracer: Tracer, arguments: tuple[Any, ...], at_exit: tuple[bool, bool, bool]
-    ) -> None:
-        self._tracer, self._arguments, self._at_exit = tracer, arguments, at_exit
+    _at_exit: tuple[bool, bool, bool]
+    _kind: SpanKind
+    _links: Sequence[Link] | None
+    _name: str
+    _parent: Any
+    _span: Span
+    _start: Callable[..., Span]
+    _start_ns: int | None
+    _tags: Attributes
+    _use: use_span
 
     def __enter__(self) -> Any:
-        self._span = span = self._tracer.start_span(*self._arguments)
-        if self._at_exit == _ALL:
-            return span.__enter__()
-        self._use = use_span(span)
-        self._use.__enter__()
-        return span
+        self._span = span = self._begin()
+        return span.__enter__()
 
     def __exit__(
         self,
@@ -117,18 +147,17 @@ class CurrentSpan:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._at_exit == _ALL:
-            self._span.__exit__(kind, error, traceback)
-            return
-        self._use.__exit__(kind, error, traceback)
-        record_exception, set_status, end = self._at_exit
-        if isinstance(error, Exception):
-            if record_exception:
-                self._span.record_exception(error, escaped=True)
-            if set_status:
-                self._span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
-        if end:
-            self._span.finish()
+        self._span.__exit__(kind, error, traceback)
+
+    def _begin(self) -> Span:
+        return self._start(
+            self._name,
+            kind=self._kind,
+            parent=self._parent,
+            tags=self._tags,
+            links=self._links,
+            start_ns=self._start_ns,
+        )
 
     def __call__(self, function: Any) -> Any:
         """Decorate ``function``."""
@@ -149,7 +178,49 @@ class CurrentSpan:
         return called
 
     def _again(self) -> CurrentSpan:
-        return CurrentSpan(self._tracer, self._arguments, self._at_exit)
+        """The same once more: several calls of a decorated function may run at once."""
+        again = _new(type(self))
+        for slot in CurrentSpan.__slots__:
+            if hasattr(self, slot):
+                setattr(again, slot, getattr(self, slot))
+        return again
+
+
+class CurrentSpanWithOptions(CurrentSpan):
+    """One that leaves out some of what ``with span:`` does at its end."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Any:
+        self._span = span = self._begin()
+        self._use = use_span(span)
+        self._use.__enter__()
+        return span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._use.__exit__(kind, error, traceback)
+        record_exception, set_status, end = self._at_exit
+        if isinstance(error, Exception):
+            if record_exception:
+                self._span.record_exception(error, escaped=True)
+            if set_status:
+                self._span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+        if end:
+            self._span.finish()
+
+
+class SpanProcessor(Protocol):
+    """What ``add_span_processor`` takes: the interface of OpenTelemetry's SDK."""
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None: ...
+    def on_end(self, span: Any) -> None: ...
+    def shutdown(self) -> None: ...
+    def force_flush(self, timeout_millis: int = 30_000) -> bool: ...
 
 
 class TracerProvider(OtelTracerProvider):
@@ -157,6 +228,7 @@ class TracerProvider(OtelTracerProvider):
 
     def __init__(self, pipeline: Pipeline | None = None) -> None:
         self._pipeline = pipeline or PIPELINE
+        self._processors: list[SpanProcessor] = []
 
     def get_tracer(
         self,
@@ -171,6 +243,45 @@ class TracerProvider(OtelTracerProvider):
         )
 
     @property
-    def resource(self) -> Resource:
+    def resource(self) -> ViewedResource:
         """What this process says of itself; instrumentations read ``resource.attributes``."""
-        return self._pipeline.resource
+        return viewed_resource(self._pipeline.resource)
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Call the processor for every recorded span, whoever starts it, besides our own way.
+
+        It is given a :class:`tracer.span_view.SpanView`, on the thread that starts or ends it.
+        """
+        self._processors.append(span_processor)
+        self._pipeline.add_observer(_Processing(span_processor))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Hand over everything that is finished; False when the time was not enough."""
+        deadline = time.monotonic() + timeout_millis / 1_000
+        done = setup.flush(timeout_millis / 1_000)
+        for processor in self._processors:
+            left = max(deadline - time.monotonic(), 0)
+            done = processor.force_flush(int(left * 1_000)) is not False and done
+        return done
+
+    def shutdown(self) -> None:
+        """Flush and stop, within the configured exit timeout. Later spans record nothing."""
+        if self._pipeline is PIPELINE:
+            setup.shutdown()
+        else:
+            self._pipeline.disable()
+        for processor in self._processors:
+            processor.shutdown()
+
+
+class _Processing:
+    """A span processor as an observer of our spans."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+
+    def on_start(self, span: Span) -> None:
+        self._processor.on_start(SpanView(span), parent_context=get_current())
+
+    def on_end(self, span: Span) -> None:
+        self._processor.on_end(SpanView(span))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exporters.records import SAMPLED, Resource
 
@@ -15,6 +16,8 @@ from .span_context import RANDOM
 
 if TYPE_CHECKING:
     from .span import Span
+
+_log = logging.getLogger("lookout")
 
 Emit = Callable[["Span"], Any]
 
@@ -42,12 +45,16 @@ class Pipeline:
         "limits",
         "note_unsampled",
         "now",
+        "observers",
         "record_unsampled",
         "resource",
         "root_flags",
         "sampler",
         "spell",
+        "started",
     )
+
+    started: Callable[[Span], None] | None
 
     def __init__(
         self,
@@ -59,6 +66,7 @@ class Pipeline:
         clock: Clock | None = None,
         limits: SpanLimits | None = None,
     ) -> None:
+        self.observers: tuple[Observer, ...] = ()
         self.configure(
             emit or discard,
             enabled=emit is not None,
@@ -91,6 +99,7 @@ class Pipeline:
         recorded.
         """
         self.emit = emit
+        self._observe()
         self.enabled = enabled
         self.resource = resource or Resource("unknown_service")
         self.set_ids(ids or RandomIds())
@@ -104,8 +113,23 @@ class Pipeline:
     def disable(self) -> None:
         """Start no more spans. What is finished already can still be read as it was."""
         self.emit = discard
+        self.started = None
         self.enabled = self.keep_all = self.drop_all = False
         self.note_unsampled = int
+
+    def add_observer(self, observer: Observer) -> None:
+        """Tell ``observer`` of every recorded span. It stays when the pipeline is set up anew."""
+        self.observers = (*self.observers, observer)
+        self._observe()
+
+    def _observe(self) -> None:
+        """Put the observers around ``emit``; without any, nothing stands in the way."""
+        emit = getattr(self.emit, "unobserved", self.emit)
+        self.started = None
+        if self.observers and emit is not discard:
+            observed = Observed(emit, self.observers)
+            self.started, emit = observed.started, observed
+        self.emit = emit
 
     def saved(self) -> dict[str, Any]:
         """All parts as they are, for :meth:`restore`."""
@@ -137,8 +161,47 @@ class Pipeline:
         self.now = clock.monotonic_ns
 
 
+class Observer(Protocol):
+    """Hears of spans on the thread that starts and finishes them."""
+
+    def on_start(self, span: Span) -> None: ...
+    def on_end(self, span: Span) -> None: ...
+
+
+class Observed:
+    """An ``emit`` with observers. What one of them raises is logged and goes no further."""
+
+    def __init__(self, unobserved: Emit, observers: tuple[Observer, ...]) -> None:
+        self.unobserved, self._observers = unobserved, observers
+
+    def started(self, span: Span) -> None:
+        """A span was started."""
+        for observer in self._observers:
+            try:
+                observer.on_start(span)
+            except Exception:
+                _log.debug("an observer of spans failed", exc_info=True)
+
+    def __call__(self, span: Span) -> None:
+        for observer in self._observers:
+            try:
+                observer.on_end(span)
+            except Exception:
+                _log.debug("an observer of spans failed", exc_info=True)
+        self.unobserved(span)
+
+
 def _bits_of(ids: IdGenerator) -> Callable[[int], int]:
+    """A generator of the application's, called with care: it may raise or give no id."""
+    spare = RandomIds().bits
+
     def bits(width: int) -> int:
-        return ids.generate_trace_id() if width > 64 else ids.generate_span_id()
+        try:
+            made = ids.generate_trace_id() if width > 64 else ids.generate_span_id()
+            if 0 < made < 1 << width:
+                return made
+        except Exception:
+            _log.debug("the id generator failed", exc_info=True)
+        return spare(width)
 
     return bits

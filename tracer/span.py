@@ -12,6 +12,7 @@ from . import current
 from .failure import Failure, failure_of
 from .identity import MASK_64, format_span_id, format_trace_id
 from .kinds import SpanKind, StatusCode
+from .readable import Readable
 from .span_context import RANDOM, Carried, SpanContext
 from .values import PLAIN, fits, recordable, text, trimmed
 from .values import attributes as clean_attributes
@@ -32,6 +33,7 @@ _get = current.get
 _set = current.set
 _EMPTY = current.EMPTY
 _Context = type(_EMPTY)
+_UNSET = StatusCode.UNSET
 
 
 class _Closed(dict[Any, Any]):
@@ -63,6 +65,7 @@ class _Extra:
         "dropped_tags",
         "events",
         "links",
+        "status",
         "status_text",
     )
 
@@ -73,10 +76,11 @@ class _Extra:
         self.dropped_events = 0
         self.dropped_links = 0
         self.cut_values = 0
+        self.status = _UNSET
         self.status_text = ""
 
 
-class Span:
+class Span(Readable):
     """Something that took time, from its start to the flusher.
 
     Made by :meth:`tracer.tracer.Tracer.start_span`, never directly. As a context manager it is
@@ -105,7 +109,6 @@ class Span:
         "kind",
         "name",
         "parent_id",
-        "status",
         "trace_id",
     )
 
@@ -114,7 +117,6 @@ class Span:
     flags: int
     name: str
     kind: SpanKind
-    status: StatusCode
     duration_ns: int
     _sid: int  # 0: the low half of the trace id
     _tracer: Tracer
@@ -239,19 +241,20 @@ class Span:
         By OpenTelemetry's rules OK is final, UNSET never overwrites, and ``description`` belongs
         to ERROR.
         """
-        if self._tags is _CLOSED or self.status == StatusCode.OK:
+        if self._tags is _CLOSED or self.status is StatusCode.OK:
             return
         number = getattr(code, "status_code", code)
         number = getattr(number, "value", number)
         if number not in (1, 2):
             return
-        self.status = StatusCode(number)
+        extra = self._more()
+        extra.status = StatusCode(number)
         reason = description if description is not None else getattr(code, "description", None)
         if number == 2 and reason:
             limit = self._tracer.pipeline.limits.value_length
-            self._more().status_text = text(reason, limit)
-        elif self._extra is not None:
-            self._extra.status_text = ""
+            extra.status_text = text(reason, limit)
+        else:
+            extra.status_text = ""
 
     def set_name(self, name: str) -> Span:
         """Give the span another name."""
@@ -344,7 +347,7 @@ class Span:
                 self.add_event("cancelled", {"exception.type": type(exception).__name__})
             return
         self.record_exception(exception, escaped=True)
-        if self.status == StatusCode.UNSET:
+        if self.status is StatusCode.UNSET:
             reason = text(exception, 1_024)
             self.set_status(StatusCode.ERROR, f"{type(exception).__name__}: {reason}")
 
@@ -378,6 +381,10 @@ class Span:
     @property
     def links(self) -> Sequence[LinkRecord] | None:
         return self._extra.links or None if self._extra else None
+
+    @property
+    def status(self) -> StatusCode:
+        return self._extra.status if self._extra else _UNSET
 
     @property
     def status_text(self) -> str:

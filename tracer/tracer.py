@@ -10,7 +10,7 @@ from exporters.records import DEBUG, REMOTE_PARENT, SAMPLED, SHARED
 
 from . import current
 from .baggage import EMPTY as EMPTY_BAGGAGE
-from .kinds import SpanKind, StatusCode, kind_of
+from .kinds import SpanKind, kind_of
 from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
 from .pipeline import Pipeline
 from .sampling import KEEP, Decision
@@ -24,7 +24,6 @@ _get = current.get
 _EMPTY = current.EMPTY
 _INTERNAL = SpanKind.INTERNAL
 _ALL = ~0
-_UNSET = StatusCode.UNSET
 
 
 class _Current:
@@ -90,23 +89,38 @@ class Tracer:
             span._carried = None
             span._index = 0
             span._rpc = "0"
-        elif type(above) is PassiveSpan:
-            return unsampled(self, name, above._root or above, above._carried)
-        elif pipeline.drop_all and (above is _EMPTY or above is None):
-            return unsampled(self, name, None, None)
+        elif type(above) is PassiveSpan or (
+            pipeline.drop_all and (above is _EMPTY or above is None)
+        ):
+            passive = PassiveSpan()  # as unsampled() does, without its call
+            passive._tracer = self
+            passive.name = name
+            if above is _EMPTY or above is None:
+                passive._root = passive._carried = None
+            else:
+                passive._root = above._root or above
+                passive._carried = above._carried
+            pipeline.note_unsampled()
+            return passive
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
         span._tracer = self
         span.name = name
         span.kind = kind
-        span.status = _UNSET
         span.duration_ns = 0
         span._kids = 0
         span._extra = None
         span._tags = {}
         span._offset = pipeline.clock.offset_ns
         span._start = pipeline.now()
-        if tags or links or start_ns or type(name) is not str or type(kind) is not SpanKind:
+        if (
+            tags
+            or links
+            or start_ns
+            or type(name) is not str
+            or type(kind) is not SpanKind
+            or pipeline.started
+        ):
             _complete(span, tags, links, start_ns)
         return span
 
@@ -255,7 +269,6 @@ def _begin(span: Span, tracer: Tracer, name: str, kind: SpanKind) -> None:
     span._tracer = tracer
     span.name = name
     span.kind = kind
-    span.status = _UNSET
     span.duration_ns = 0
     span._kids = 0
     span._extra = None
@@ -287,6 +300,8 @@ def _complete(
                 span.add_link(getattr(link, "context", link), getattr(link, "attributes", None))
     except Exception:
         span._count("dropped_links")
+    if started := span._tracer.pipeline.started:
+        started(span)
 
 
 def _flags_of(

@@ -39,6 +39,12 @@ _NAMES = frozenset(
 _PREFIXES = ("uberctx-", "baggage-")
 
 
+def concerns_tracing(name: str) -> bool:
+    """Whether a header of that name, in any case, may be read by a propagator."""
+    lower = name.lower()
+    return lower in _NAMES or lower.startswith(_PREFIXES)
+
+
 def headers(carrier: Any) -> Headers:
     """The headers in ``carrier`` that concern tracing, names in any case. Never raises."""
     if type(carrier) is dict and _is_lower(carrier):

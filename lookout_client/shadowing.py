@@ -1,0 +1,36 @@
+"""An application's own ``tracer.py`` or ``exporters`` may hide our packages of these names.
+
+Python looks beside the script first. Entry points therefore never fail in such an application: they
+give it something that does nothing, and name the file in one log line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def intruder() -> str:
+    """What hides one of our packages, and what to do about it; empty where nothing does.
+
+    Looks without importing: that would run the application's module.
+    """
+    for name in ("tracer", "exporters"):
+        path = _path(name)
+        if path and not os.path.abspath(path).startswith(_HOME + os.sep):
+            return f"{path} hides Lookout's package {name}: start Python with -P"
+    return ""
+
+
+def _path(name: str) -> str | None:
+    module = sys.modules.get(name)
+    if module is not None:
+        return getattr(module, "__file__", None)
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec is not None else None
