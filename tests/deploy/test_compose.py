@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
-yaml = pytest.importorskip("yaml", reason="PyYAML reads the compose file")
+
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
 
 
