@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -136,30 +136,36 @@ def _quantile(frame: Frame, groups: Groups, param: Float64Array) -> Float64Array
 
 def count_values(node: Aggregate, frame: Frame, label: str) -> Frame:
     """How many series of a group have each value, the value as a label."""
-    key = grouping(node)
-    names = frozenset(node.grouping) | {label}
+    names = frozenset(node.grouping)
+    kept = not (node.without and label in names)
+    by_others = grouping(node) if node.without or names else lambda _: labelsets.NO_LABELS
+    groups = Groups(frame, lambda labels: labelsets.without(by_others(labels), (label,)))
     counts: dict[Labels, Float64Array] = {}
-    for row, labels in enumerate(frame.labels):
-        for value, steps in _values_of(frame, row):
-            with_value = labelsets.replaced(labels, {label: value})
-            group = key(with_value) if node.without else labelsets.only(with_value, names)
-            count = counts.setdefault(group, np.zeros(frame.steps))
-            count[steps] += 1
+    for labels, rows in zip(groups.labels, groups.members() if len(frame) else (), strict=True):
+        for value, count in _value_counts(frame, rows):
+            key = labelsets.replaced(labels, {label: value}) if kept else labels
+            counts[key] = counts.get(key, 0.0) + count
     if not counts:
         return Frame.empty(frame.steps)
     values = np.stack(list(counts.values()))
     return Frame(list(counts), values, values > 0, np.zeros(len(counts), dtype=np.bool_))
 
 
-def _values_of(frame: Frame, row: int) -> list[tuple[str, list[int]]]:
-    """The values of a row as text, each with the steps it stands at."""
-    found: dict[str, list[int]] = {}
-    for step in np.flatnonzero(frame.present[row]).tolist():
-        histogram = None if frame.histograms is None else frame.histograms[row, step]
-        plain = float(frame.values[row, step])
-        value = format_float(plain) if histogram is None else describe(histogram)
-        found.setdefault(value, []).append(step)
-    return list(found.items())
+def _value_counts(frame: Frame, rows: Int64Array) -> Iterator[tuple[str, Float64Array]]:
+    """Each value that rows have, as text, and how many of them have it at each step."""
+    is_float = frame.is_float()[rows]
+    steps = np.nonzero(is_float)[1]
+    values, which = np.unique(frame.values[rows][is_float], return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    edges = np.searchsorted(which[order], np.arange(len(values) + 1))
+    for number, value in enumerate(values.tolist()):
+        own = steps[order[edges[number] : edges[number + 1]]]
+        yield format_float(value), np.bincount(own, minlength=frame.steps).astype(np.float64)
+    if frame.histograms is not None:
+        for row, step in np.argwhere(frame.is_histogram()[rows]).tolist():
+            count = np.zeros(frame.steps)
+            count[step] = 1.0
+            yield describe(frame.histograms[rows[row], step]), count
 
 
 def check_label_name(name: str) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -132,10 +133,7 @@ class QueryContext:
         block = self._blocks.get(key)
         if block is None:
             block = self.source.select(matchers, start_ms, end_ms, hints)
-            self._blocks[key] = block
-            for warning in block.warnings:
-                self.annotations.plain_warning(warning)
-            self.check()
+            self._blocks[key] = self._checked(block)
         return block
 
     def select_parts(
@@ -147,15 +145,20 @@ class QueryContext:
             yield self.select(matchers, start_ms, end_ms, hints)
             return
         parts = self.source.select_parts(matchers, start_ms, end_ms, hints)
-        block, following = next(parts, None), next(parts, None)
-        if block is not None and following is None:
-            self._blocks[key] = block  # all there is: the query may ask for it again
-        while block is not None:
-            self.check()
-            for warning in block.warnings:
-                self.annotations.plain_warning(warning)
-            yield block
-            block, following = following, next(parts, None)
+        first = list(islice(parts, 2))
+        if len(first) == 1:
+            self._blocks[key] = first[0]  # all there is: the query may ask for it again
+        first.reverse()
+        while first:
+            yield self._checked(first.pop())
+        for block in parts:
+            yield self._checked(block)
+
+    def _checked(self, block: SeriesBlock) -> SeriesBlock:
+        for warning in block.warnings:
+            self.annotations.plain_warning(warning)
+        self.check()
+        return block
 
     def hints(self, **parts: object) -> SelectHints:
         """Hints with what is left of the query's limits filled in."""

@@ -21,16 +21,30 @@ from ..source import BoolArray, Float64Array, Int64Array, Labels
 
 _SMALL_DIFFERENCE = 1e-12
 _BUCKET = "le"
+#: Histograms times steps evaluated at once.
+_BATCH_COLUMNS = 100_000
 
 
 @dataclass(slots=True)
 class Classic:
-    """The buckets of one histogram at some steps where it has the same ones."""
+    """Histograms with the same bounds at steps where all have all their buckets.
 
-    labels: Labels
-    steps: Int64Array  # positions of the columns
+    A column of ``counts`` is one histogram at one step, steps running fastest.
+    """
+
+    numbers: list[int]  # of the histograms
+    labels: list[Labels]
+    steps: Int64Array  # positions of the steps
     bounds: Float64Array  # upper bounds, strictly increasing
-    counts: Float64Array  # buckets by steps, cumulative
+    counts: Float64Array  # buckets by columns, cumulative
+
+    def per_column(self, per_step: Float64Array) -> Float64Array:
+        """A number per step of the query, repeated for each histogram."""
+        return np.tile(per_step[self.steps], len(self.numbers))
+
+    def per_histogram(self, columns: Float64Array) -> Float64Array:
+        """Columns as a matrix of histograms by steps."""
+        return columns.reshape(len(self.numbers), len(self.steps))
 
 
 def classics(frame: Frame, position: int, context: QueryContext) -> dict[Labels, list[int]]:
@@ -60,24 +74,52 @@ def bound_of(text: str) -> float | None:
     return bound
 
 
-def by_presence(frame: Frame, labels: Labels, rows: list[int]) -> Iterator[Classic]:
+def batches(frame: Frame, found: dict[Labels, list[int]]) -> Iterator[Classic]:
+    """All histograms, those alike together. ``found`` has their rows by labels."""
+    present = frame.is_float()
+    complete = np.asarray(present.all(axis=1))
+    known: dict[str, float] = {}
+    alike: dict[tuple[float, ...], list[tuple[int, Labels, list[int]]]] = {}
+    for number, (labels, rows) in enumerate(found.items()):
+        bounds = np.array([_bound_at(frame, row, known) for row in rows])
+        order = np.argsort(bounds, kind="stable")
+        bounds, ordered = bounds[order], [rows[at] for at in order.tolist()]
+        if complete[ordered].all() and (np.diff(bounds) > 0).all():
+            alike.setdefault(tuple(bounds.tolist()), []).append((number, labels, ordered))
+        else:
+            yield from _by_presence(frame, present, (number, labels, ordered), bounds)
+    steps = np.arange(frame.steps)
+    for key, members in alike.items():
+        at_once = max(1, _BATCH_COLUMNS // max(1, frame.steps))
+        for start in range(0, len(members), at_once):
+            numbers, labels_of, rows_of = zip(*members[start : start + at_once], strict=True)
+            counts = frame.values[np.array(rows_of).T].reshape(len(key), -1)
+            yield Classic(list(numbers), list(labels_of), steps, np.array(key), counts)
+
+
+def _bound_at(frame: Frame, row: int, known: dict[str, float]) -> float:
+    text = labelsets.get(frame.labels[row], _BUCKET)
+    if text not in known:
+        known[text] = bound_of(text) or 0.0
+    return known[text]
+
+
+def _by_presence(
+    frame: Frame,
+    present: BoolArray,
+    histogram: tuple[int, Labels, list[int]],
+    bounds: Float64Array,
+) -> Iterator[Classic]:
     """One histogram's buckets, steps with the same buckets together."""
-    bounds = np.array(
-        [float(bound_of(labelsets.get(frame.labels[row], _BUCKET)) or 0.0) for row in rows]
-    )
-    order = np.argsort(bounds, kind="stable")
-    bounds = bounds[order]
-    ordered = np.array(rows)[order]
-    present = frame.is_float()[ordered]
-    values = frame.values[ordered]
-    patterns, which = np.unique(present, axis=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        there = patterns[:, number]
-        if not there.any():
-            continue
-        steps = np.flatnonzero(which.ravel() == number)
-        counts = values[np.ix_(np.flatnonzero(there), steps)]
-        yield Classic(labels, steps, *_coalesced(bounds[there], counts))
+    number, labels, rows = histogram
+    values = frame.values[rows]
+    patterns, which = np.unique(present[rows], axis=1, return_inverse=True)
+    for pattern in range(patterns.shape[1]):
+        there = patterns[:, pattern]
+        if there.any():
+            steps = np.flatnonzero(which.ravel() == pattern)
+            counts = values[np.ix_(np.flatnonzero(there), steps)]
+            yield Classic([number], [labels], steps, *_coalesced(bounds[there], counts))
 
 
 def _coalesced(bounds: Float64Array, counts: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -90,7 +132,7 @@ def _coalesced(bounds: Float64Array, counts: Float64Array) -> tuple[Float64Array
 
 @dataclass(slots=True)
 class _Lifted:
-    forced: BoolArray  # per step
+    forced: BoolArray  # per column
     lowest: Float64Array
     highest: Float64Array
     difference: Float64Array
@@ -137,10 +179,10 @@ def _almost_equal(left: Float64Array, right: Float64Array) -> BoolArray:
 def quantile_kernel(
     position: int, times: Int64Array, context: QueryContext
 ) -> Callable[[Classic, Float64Array], Float64Array]:
-    """``histogram_quantile`` of one histogram's buckets, noting where they were lifted."""
+    """``histogram_quantile`` of histograms, noting where their buckets were lifted."""
 
     def kernel(buckets: Classic, quantiles: Float64Array) -> Float64Array:
-        wanted = quantiles[buckets.steps]
+        wanted = buckets.per_column(quantiles)
         result, lifted = bucket_quantiles(buckets, wanted)
         if lifted is not None:
             counted = lifted.forced & (wanted >= 0) & (wanted <= 1)
@@ -149,19 +191,25 @@ def quantile_kernel(
         return result
 
     def _note_lift(buckets: Classic, lifted: _Lifted, counted: BoolArray) -> None:
-        stamps = times[buckets.steps[counted]]
-        name = labelsets.metric_name(buckets.labels) if context.options.delayed_name_removal else ""
-        finding = ForcedMonotonicity(
-            text="",
-            position=position,
-            first_ms=int(stamps.min()),
-            last_ms=int(stamps.max()),
-            lowest=float(lifted.lowest[counted].min()),
-            highest=float(lifted.highest[counted].max()),
-            difference=float(lifted.difference[counted].max()),
-            count=int(counted.sum()),
-        )
-        context.annotations.forced_monotonicity(name, finding)
+        delayed = context.options.delayed_name_removal
+        width = len(buckets.steps)
+        for at, labels in enumerate(buckets.labels):
+            columns = at * width + np.flatnonzero(counted[at * width : (at + 1) * width])
+            if not len(columns):
+                continue
+            stamps = times[buckets.steps[columns - at * width]]
+            finding = ForcedMonotonicity(
+                text="",
+                position=position,
+                first_ms=int(stamps.min()),
+                last_ms=int(stamps.max()),
+                lowest=float(lifted.lowest[columns].min()),
+                highest=float(lifted.highest[columns].max()),
+                difference=float(lifted.difference[columns].max()),
+                count=len(columns),
+            )
+            name = labelsets.metric_name(labels) if delayed else ""
+            context.annotations.forced_monotonicity(name, finding)
 
     return kernel
 
@@ -169,9 +217,8 @@ def quantile_kernel(
 def bucket_quantiles(
     buckets: Classic, quantiles: Float64Array
 ) -> tuple[Float64Array, _Lifted | None]:
-    """The quantile per step by linear interpolation within the bucket it falls into."""
-    steps = len(buckets.steps)
-    result = np.full(steps, np.nan)
+    """The quantile per column by linear interpolation within the bucket it falls into."""
+    result = np.full(buckets.counts.shape[1], np.nan)
     lifted = None
     if np.isposinf(buckets.bounds[-1]):
         lifted = _lift(buckets)
@@ -201,11 +248,11 @@ def _interpolated(buckets: Classic, quantiles: Float64Array) -> Float64Array:
 
 
 def bucket_fractions(buckets: Classic, lower: Float64Array, upper: Float64Array) -> Float64Array:
-    """The share of observations between two bounds per step, by linear interpolation."""
-    low, high = lower[buckets.steps], upper[buckets.steps]
+    """The share of observations between two bounds per column, by linear interpolation."""
+    low, high = buckets.per_column(lower), buckets.per_column(upper)
     total = buckets.counts[-1]
     if not np.isposinf(buckets.bounds[-1]):
-        return np.full(len(buckets.steps), np.nan)
+        return np.full(len(low), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = (_rank_of(buckets, high) - _rank_of(buckets, low)) / total
     share = np.where(low >= high, 0.0, share)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -180,23 +180,19 @@ class _Split:
             for row, step in np.argwhere(self._native).tolist():
                 metric = labelsets.metric_name(frame.labels[row])
                 values[row, step] = native(frame.histograms[row, step], step, metric)
-        parts = [Frame(frame.labels, values, self._native, frame.drop_name).pruned()]
-        for labels, rows in self._classics.items():
-            self._context.check()
-            parts.append(self._classic(labels, rows, from_buckets))
-        return stacked(parts).pruned()
+        native_part = Frame(frame.labels, values, self._native, frame.drop_name).pruned()
+        return stacked([native_part, self._from_classics(from_buckets)]).pruned()
 
-    def _classic(
-        self,
-        labels: Labels,
-        rows: Sequence[int],
-        from_buckets: Callable[[classic.Classic], Float64Array],
-    ) -> Frame:
-        values = np.full(self._frame.steps, np.nan)
-        present = np.zeros(self._frame.steps, dtype=np.bool_)
-        for buckets in classic.by_presence(self._frame, labels, list(rows)):
-            values[buckets.steps] = from_buckets(buckets)
-            present[buckets.steps] = True
-        if labels in self._clash:
-            present &= ~self._clash[labels]
-        return Frame.single(labels, values, present)
+    def _from_classics(self, from_buckets: Callable[[classic.Classic], Float64Array]) -> Frame:
+        labels = list(self._classics)
+        shape = len(labels), self._frame.steps
+        values, present = np.full(shape, np.nan), np.zeros(shape, dtype=np.bool_)
+        for buckets in classic.batches(self._frame, self._classics):
+            self._context.check()
+            cells = np.ix_(np.array(buckets.numbers), buckets.steps)
+            values[cells] = buckets.per_histogram(from_buckets(buckets))
+            present[cells] = True
+        for number, each in enumerate(labels):
+            if each in self._clash:
+                present[number] &= ~self._clash[each]
+        return Frame(labels, values, present, np.zeros(len(labels), dtype=np.bool_))
