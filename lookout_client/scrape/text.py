@@ -179,11 +179,12 @@ class OpenMetricsRenderer(TextRenderer):
     def _buckets(self, name: str, bounds: tuple[float, ...], point: BucketPoint) -> Iterator[str]:
         block = self._blocks.get(point.tags) or self._block(point.tags)
         exemplars = point.exemplars if point.exemplars and bounds else {}
+        buckets = len(bounds) + 1 if bounds else 0
         for index, line in enumerate(super()._buckets(name, bounds, point)):
             if index in exemplars:  # one line per bucket comes first
                 yield f"{line[:-1]}{_exemplar(exemplars[index])}\n"
-            else:
-                yield line
+            elif index < buckets or point.total >= 0:
+                yield line  # a sum below zero, and the count with it, must not be told
         yield f"{name}_created{block} {point.created_ns / 1e9!r}\n"
 
     def _end(self) -> Iterable[str]:
