@@ -94,12 +94,18 @@ class ZipkinSpan(msgspec.Struct, omit_defaults=True, rename="camel"):
     shared: bool = False
 
 
+# What all spans of a resource share.
+_Known = tuple[Resource, Endpoint, dict[str, str]]
+_NOBODY = Resource("")
+
+
 class ZipkinEncoder:
     """Turns span records into Zipkin v2 JSON arrays. Keeps one small cache; one per thread."""
 
     def __init__(self) -> None:
         self._json = msgspec.json.Encoder()
-        self._resources: dict[int, tuple[Resource, Endpoint, dict[str, str]]] = {}
+        self._resources: dict[int, _Known] = {}
+        self._last: _Known = (_NOBODY, Endpoint(), {})
 
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
@@ -109,39 +115,41 @@ class ZipkinEncoder:
         except (UnicodeEncodeError, OverflowError, TypeError):
             return self._json.encode(clean(msgspec.to_builtins(spans)))
 
-    def encode_each(self, records: Sequence[SpanRecord]) -> list[bytes]:
-        """One JSON object per record."""
-        return [self.encode((record,))[1:-1] for record in records]
-
     def span(self, record: SpanRecord) -> ZipkinSpan:
         """The v2 model of one record."""
-        endpoint, shared_tags = self._resource(record.resource)
+        resource = record.resource
+        if resource is not self._last[0]:
+            self._last = self._resource(resource)
+        _, endpoint, shared_tags = self._last
         parent = record.parent_id
         events = record.events
+        own = record.tags
+        kind = record.kind
+        flags = record.flags
         return ZipkinSpan(
             record.trace_id.to_bytes(16, "big").hex(),
             record.span_id.to_bytes(8, "big").hex(),
             record.name,
             parent.to_bytes(8, "big").hex() if parent else None,
-            _KINDS[record.kind],
+            _KINDS[kind],
             record.start_ns // 1000,
-            max(1, record.duration_ns // 1000),
+            record.duration_ns // 1000 or 1,
             endpoint,
-            _remote(record.kind, record.tags),
+            _remote(kind, own) if kind else None,
             [_annotation(event) for event in events] if events else None,
-            _tags(record, shared_tags),
-            bool(record.flags & DEBUG),
-            bool(record.flags & SHARED),
+            _tags(record, own, shared_tags),
+            flags & DEBUG != 0,
+            flags & SHARED != 0,
         )
 
-    def _resource(self, resource: Resource) -> tuple[Endpoint, dict[str, str]]:
+    def _resource(self, resource: Resource) -> _Known:
         known = self._resources.get(id(resource))
         if known is None or known[0] is not resource:
             if len(self._resources) >= 64:
                 self._resources.clear()
             known = (resource, _local(resource), _resource_tags(resource))
             self._resources[id(resource)] = known
-        return known[1], known[2]
+        return known
 
 
 def _local(resource: Resource) -> Endpoint:
@@ -158,12 +166,15 @@ def _resource_tags(resource: Resource) -> dict[str, str]:
     }
 
 
-def _tags(record: SpanRecord, shared: dict[str, str]) -> dict[str, str] | None:
-    own = record.tags
-    tags = {k: v if type(v) is str else json_text(v) for k, v in own.items()} if own else {}
-    if shared:
-        tags = shared | tags
-    if record.status or record.links or record.scope or record.tracestate:
+def _tags(
+    record: SpanRecord, own: Mapping[str, Any] | None, shared: dict[str, str]
+) -> dict[str, str] | None:
+    tags = {**shared} if shared else {}
+    if own:
+        for key, value in own.items():
+            kind = type(value)
+            tags[key] = value if kind is str else str(value) if kind is int else json_text(value)
+    if record.status or record.scope or record.tracestate or record.links:
         _add_the_rest(record, tags)
     return tags or None
 
