@@ -12,6 +12,7 @@ from ..kinds import SpanKind
 from ..span import Span
 from . import http
 from .exchange import Exchange
+from .lifespan import lifespan
 from .routes import asgi_route
 from .server import start_server_span
 
@@ -28,6 +29,10 @@ class AsgiMiddleware:
     The span lasts until the last byte of the response is handed to the server; background tasks
     that run after it are children of the finished span. A streamed response is one span.
 
+    When the application has answered ``lifespan.shutdown``, what is finished is flushed before the
+    server hears of it, within the exit timeout: uvicorn ends itself by SIGTERM then, and nothing
+    that runs at exit runs. An application without lifespan gets one for this.
+
     :param exclude: paths that are passed on untraced, with everything below them
         (``"/metrics"`` also excludes ``/metrics/x``).
     """
@@ -37,6 +42,9 @@ class AsgiMiddleware:
         self._exclude = tuple(exclude)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(self.app, scope, receive, send)
+            return
         if scope["type"] not in ("http", "websocket") or self._excluded(scope.get("path", "")):
             await self.app(scope, receive, send)
             return
