@@ -84,4 +84,6 @@ SERVICES = (
 
 def filled(expression: str, *, job: str = ".*", interval: str = "1m") -> str:
     """The expression as Grafana would send it."""
-    return expression.replace("$job", job).replace("$__rate_interval", interval)
+    for name, value in (("$job", job), ("$service", ".*"), ("$__rate_interval", interval)):
+        expression = expression.replace(name, value)
+    return expression

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable
@@ -11,6 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 from .expressions import SERVICES, Panel
+from .operations import CLICKHOUSE, COLLECTOR, RUNTIME, SPANS, TRACES
 
 FOLDER = Path(__file__).parent / "dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="lookout-prometheus")
@@ -38,7 +40,54 @@ def services() -> Dashboard:
     return board
 
 
-DASHBOARDS = {"services": services}
+def traces() -> Dashboard:
+    """The same of every service that reports spans, and who calls whom."""
+    service = QueryVariable("service").label("Service").datasource(SOURCE)
+    service = service.query(f"label_values({SPANS}_count, service)")
+    board = _board("Services by their spans", "lookout-spans", TRACES)
+    return board.with_variable(service.multi(True).include_all(True))
+
+
+def runtime() -> Dashboard:
+    """CPU, memory, threads and garbage collection of the processes."""
+    job = QueryVariable("job").label("Service").datasource(SOURCE)
+    job = job.query("label_values(process_cpu_time_seconds_total, job)")
+    board = _board("Runtime", "lookout-runtime", RUNTIME)
+    return board.with_variable(job.multi(True).include_all(True))
+
+
+def collector() -> Dashboard:
+    """What the collector takes, keeps and refuses (needs ``scrape_self``)."""
+    return _board("Collector", "lookout-collector", COLLECTOR)
+
+
+def clickhouse() -> Dashboard:
+    """Batches, parts and disk of the database (needs ``scrape_self``)."""
+    return _board("ClickHouse", "lookout-clickhouse", CLICKHOUSE)
+
+
+def _board(title: str, uid: str, panels: Sequence[Panel]) -> Dashboard:
+    board = Dashboard(title).uid(uid).tags(["lookout"]).refresh("10s").time("now-15m", "now")
+    for panel in panels:
+        board = board.with_panel(time_series(panel))
+    return board
+
+
+DASHBOARDS = {
+    "services": services,
+    "traces": traces,
+    "runtime": runtime,
+    "collector": collector,
+    "clickhouse": clickhouse,
+}
+#: What each dashboard asks.
+PANELS = {
+    "services": SERVICES,
+    "traces": TRACES,
+    "runtime": RUNTIME,
+    "collector": COLLECTOR,
+    "clickhouse": CLICKHOUSE,
+}
 
 
 def rendered(name: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grafana.expressions import SERVICES, filled
-from grafana.generate import DASHBOARDS, FOLDER, rendered
+from grafana.expressions import Panel, filled
+from grafana.generate import DASHBOARDS, FOLDER, PANELS, rendered
 from lookout_server.query.prometheus.parser import parse
 
 
@@ -23,17 +23,22 @@ def test_no_dashboard_is_left_over() -> None:
     assert {path.stem for path in Path(FOLDER).glob("*.json")} == set(DASHBOARDS)
 
 
-def test_every_panel_asks_its_expressions() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_panel_asks_its_expressions(name: str) -> None:
     """What the tests run on data is what the dashboard sends, with its title over it."""
-    panels = json.loads(rendered("services"))["panels"]
+    panels = json.loads(rendered(name))["panels"]
     asked = {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in panels}
-    assert asked == {panel.title: list(panel.expressions.values()) for panel in SERVICES}
+    assert asked == {panel.title: list(panel.expressions.values()) for panel in PANELS[name]}
 
 
-@pytest.mark.parametrize("panel", SERVICES, ids=lambda panel: panel.title)
-def test_the_legend_names_labels_the_expression_keeps(panel: object) -> None:
+@pytest.mark.parametrize(
+    "panel",
+    [panel for panels in PANELS.values() for panel in panels],
+    ids=lambda panel: panel.title,
+)
+def test_the_legend_names_labels_the_expression_keeps(panel: Panel) -> None:
     """A legend can only show labels that are in the ``by`` of its expression."""
-    for legend, expression in panel.expressions.items():  # type: ignore[attr-defined]
+    for legend, expression in panel.expressions.items():
         parse(filled(expression))
         labels = [part.partition("}}")[0] for part in legend.split("{{")[1:]]
         assert labels and all(f"{label}" in expression for label in labels)
