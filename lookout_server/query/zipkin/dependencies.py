@@ -70,9 +70,8 @@ WHERE {_OF_TENANT} AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}} GROUP BY b
 """
 _SUMS = f"""
 SELECT parent, child, sum(call) AS total, sum(error) AS failed FROM (
-    SELECT bucket, argMax(parents, version) AS parents, argMax(children, version) AS children,
-        argMax(calls, version) AS calls, argMax(errors, version) AS errors
-    FROM span_links WHERE {_OF_TENANT} AND bucket IN {{buckets:Array(UInt32)}} GROUP BY bucket)
+    SELECT parents, children, calls, errors FROM span_links FINAL
+    WHERE {_OF_TENANT} AND bucket IN {{buckets:Array(UInt32)}})
 ARRAY JOIN parents AS parent, children AS child, calls AS call, errors AS error
 GROUP BY parent, child
 """
@@ -112,12 +111,12 @@ class Dependencies:
         if not window.buckets:
             return total((await self._link(_ANY_IN_RANGE, window, self._all(window))).values())
         stored, missing = await self._state(window.buckets)
-        parts = [await self._sums(stored)]
-        async for linkers in self._link_missing(missing):
-            parts += linkers.values()
-        parts += (await self._link_before(window)).values()
-        parts += (await self._link_last(window)).values()
-        return total(parts)
+        parts = [linkers async for linkers in self._link_missing(missing)]
+        sums, *edges = await asyncio.gather(
+            self._sums(stored), self._link_before(window), self._link_last(window)
+        )
+        linked = (linker for part in (*parts, *edges) for linker in part.values())
+        return total((sums, *linked))
 
     async def settle(self, since_ms: int, until_ms: int) -> None:
         """Link and store what has settled in the range and is not stored or not true."""

@@ -1,0 +1,87 @@
+"""`lookout traces`, `trace`, `services` and `deps` against a running collector."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lookout_server.cli import cli
+
+from .running import serving
+
+NOW_US = time.time_ns() // 1000 - 5_000_000
+SPANS = [
+    {"traceId": "a1", "id": "1", "kind": "SERVER", "name": "get /", "timestamp": NOW_US,
+     "duration": 5000, "localEndpoint": {"serviceName": "web"}},
+    {"traceId": "a1", "id": "2", "parentId": "1", "kind": "CLIENT", "name": "call",
+     "timestamp": NOW_US + 1000, "duration": 3000, "localEndpoint": {"serviceName": "web"}},
+    {"traceId": "a1", "id": "2", "parentId": "1", "kind": "SERVER", "shared": True, "name": "put",
+     "timestamp": NOW_US + 1500, "duration": 2000, "tags": {"error": "boom"},
+     "localEndpoint": {"serviceName": "db"}},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A collector with one trace of tenant ``t``."""
+    with serving(tmp_path_factory.mktemp("commands")) as base_url:
+        post = urllib.request.Request(
+            f"{base_url}/api/v2/spans", json.dumps(SPANS).encode(), {"X-Scope-OrgID": "t"}
+        )
+        with urllib.request.urlopen(post) as answer:
+            assert answer.status == 202
+        yield base_url
+
+
+def run(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, [*arguments, "--url", url, "--tenant", "t"])
+
+
+def test_traces_lists_what_it_finds(url: str) -> None:
+    """A trace is a line: duration, spans, root, services and id."""
+    found = run(url, "traces", "--service", "web", "--query", "error").output
+    assert "no traces" in found  # the error is the database's
+    found = run(
+        url, "traces", "--service", "db", "--query", "error", "--min-duration", "2ms"
+    ).output
+    for text in ("5ms", "web: get /", "web, db", "00000000000000a1"):
+        assert text in found
+
+
+def test_trace_draws_a_waterfall(url: str) -> None:
+    """Each span is below its parent, with its bar, its duration and, if asked for, its tags."""
+    lines = run(url, "trace", "a1", "--width", "80", "--tags").output.splitlines()
+    assert lines[0] == "00000000000000a1  3 spans  2 services  5ms"
+    assert [line.split("█")[0].rstrip() for line in lines[1:4]] == [
+        "web: get /", "  web: call", "    db: put"
+    ]  # fmt: skip
+    assert lines[1].endswith("█ 5ms") and lines[4].strip() == "error = boom"
+
+
+def test_services_and_deps(url: str) -> None:
+    """Services, the names of one, and who calls whom."""
+    assert run(url, "services").output == "db\nweb\n"
+    assert "  call\n  get /\n" in run(url, "services", "web").output
+    assert run(url, "deps").output.splitlines()[1].split() == ["web", "db", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["traces"], ["trace", "a1"], ["services"], ["services", "web"], ["deps"]]
+)
+def test_json_is_the_answer_of_the_api(url: str, arguments: list[str]) -> None:
+    """--json gives what a script can read."""
+    assert json.loads(run(url, *arguments, "--json").output)
+
+
+def test_errors_are_one_line(url: str) -> None:
+    """What is wrong is said in the collector's words, or in ours, with a failing status."""
+    failed = run(url, "trace", "ffff")
+    assert (failed.exit_code, failed.output) == (1, "lookout: 000000000000ffff not found\n")
+    failed = run("http://127.0.0.1:9", "services")
+    assert failed.output.startswith("lookout: no answer from http://127.0.0.1:9")
+    assert run(url, "traces", "--since", "x").exit_code == 2
