@@ -22,7 +22,7 @@ from ..registry import Registry
 _log = logging.getLogger("lookout")
 
 GROUP = "lookout_importers"
-BUILT_IN = ("python", "process", "system", "logging")
+BUILT_IN = ("python", "process", "system", "logging", "ledger")
 
 
 @dataclass(slots=True)
