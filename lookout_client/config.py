@@ -143,9 +143,9 @@ class MetricsConfig:
         None, str, "token a puller must send as X-Lookout-Token", "LOOKOUT_PULL_TOKEN"
     )
     importers: tuple[str, ...] = _setting(
-        ("python", "process"),
+        ("python", "process", "ledger"),
         _words,
-        "what to measure by itself: python, process, system, logging, or a plug-in's name; none",
+        "what to measure by itself: python, process, system, logging, ledger, or a plug-in's name",
         "LOOKOUT_IMPORTERS",
     )
     importer_names: str = _setting(
