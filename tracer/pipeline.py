@@ -46,6 +46,7 @@ class Pipeline:
         "note_unsampled",
         "now",
         "observers",
+        "ratio_floor",
         "record_unsampled",
         "resource",
         "root_flags",
@@ -67,6 +68,7 @@ class Pipeline:
         limits: SpanLimits | None = None,
     ) -> None:
         self.observers: tuple[Observer, ...] = ()
+        self.ratio_floor: int | None = None  # where the sampler is a plain ratio
         self.configure(
             emit or discard,
             enabled=emit is not None,
@@ -115,6 +117,7 @@ class Pipeline:
         self.emit = discard
         self.started = None
         self.enabled = self.keep_all = self.drop_all = False
+        self.ratio_floor = None
         self.note_unsampled = int
 
     def add_observer(self, observer: Observer) -> None:
@@ -146,6 +149,9 @@ class Pipeline:
         self.drop_all = (
             self.enabled and not self.record_unsampled and getattr(sampler, "keeps_no_root", False)
         )
+        self.ratio_floor = None
+        if self.enabled and not self.record_unsampled:
+            self.ratio_floor = getattr(sampler, "rejected_below", None)
         self.keep_all = self.enabled and getattr(sampler, "keeps_every_root", False)
 
     def set_ids(self, ids: IdGenerator) -> None:

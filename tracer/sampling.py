@@ -78,7 +78,7 @@ class AlwaysOff:
 
 #: The part of a trace id that W3C trace-context level 2 promises to be random: its low 56 bits.
 RANDOM_BITS = 56
-_RANDOM_MASK = (1 << RANDOM_BITS) - 1
+RANDOM_MASK = (1 << RANDOM_BITS) - 1
 
 
 class Ratio:
@@ -93,7 +93,7 @@ class Ratio:
         if not 0.0 <= ratio <= 1.0:
             raise ValueError(f"sampling ratio must be between 0 and 1, not {ratio!r}")
         self.ratio = ratio
-        self._rejected_below = (1 << RANDOM_BITS) - round(ratio * (1 << RANDOM_BITS))
+        self.rejected_below = (1 << RANDOM_BITS) - round(ratio * (1 << RANDOM_BITS))
         self.keeps_every_root = ratio == 1.0
         self.keeps_no_root = ratio == 0.0
 
@@ -105,7 +105,7 @@ class Ratio:
         tags: Mapping[str, object] | None,
         parent: SpanContext | None,
     ) -> Decision:
-        return KEEP if trace_id & _RANDOM_MASK >= self._rejected_below else DROP
+        return KEEP if trace_id & RANDOM_MASK >= self.rejected_below else DROP
 
     def __repr__(self) -> str:
         return f"Ratio({self.ratio})"
@@ -118,6 +118,7 @@ class ParentBased:
         self.root = root
         self.keeps_every_root = getattr(root, "keeps_every_root", False)
         self.keeps_no_root = getattr(root, "keeps_no_root", False)
+        self.rejected_below = getattr(root, "rejected_below", None)
 
     def sample(
         self,

@@ -115,4 +115,4 @@ def _oldest(traces: dict[int, Any]) -> int:
 
 
 def _failed(span: Span) -> bool:
-    return span.status == StatusCode.ERROR
+    return span.status is StatusCode.ERROR

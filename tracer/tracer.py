@@ -13,7 +13,7 @@ from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, kind_of
 from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
 from .pipeline import Pipeline
-from .sampling import KEEP, Decision
+from .sampling import KEEP, RANDOM_MASK, Decision
 from .span import _CLOSED, INHERITED, Span, context_of, outlasting
 from .span_context import Carried, SpanContext
 from .values import text
@@ -89,19 +89,10 @@ class Tracer:
             span._carried = None
             span._index = 0
             span._rpc = "0"
-        elif type(above) is PassiveSpan or (
-            pipeline.drop_all and (above is _EMPTY or above is None)
-        ):
-            passive = PassiveSpan()  # as unsampled() does, without its call
-            passive._tracer = self
-            passive.name = name
-            if above is _EMPTY or above is None:
-                passive._root = passive._carried = None
-            else:
-                passive._root = above._root or above
-                passive._carried = above._carried
-            pipeline.note_unsampled()
-            return passive
+        elif type(above) is PassiveSpan:
+            return unsampled(self, name, above._root or above, above._carried)
+        elif above is _EMPTY or above is None:
+            return self._start_chosen_root(name, kind, tags, links, start_ns)
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
         span._tracer = self
@@ -124,6 +115,31 @@ class Tracer:
             _complete(span, tags, links, start_ns)
         return span
 
+    def _start_chosen_root(
+        self,
+        name: str,
+        kind: SpanKind,
+        tags: Mapping[str, object] | None,
+        links: Iterable[object] | None,
+        start_ns: int | None,
+    ) -> Span:
+        """A root that is not kept without asking."""
+        pipeline = self.pipeline
+        if pipeline.drop_all:
+            return unsampled(self, name, None, None)
+        floor = pipeline.ratio_floor
+        if floor is None:
+            return self._start_otherwise(name, kind, None, tags, links, start_ns)
+        # The sampler is a ratio: asked here, because most of its answers are no.
+        trace_id = pipeline.bits(128) or 1
+        if trace_id & RANDOM_MASK < floor:
+            passive = unsampled(self, name, None, None)
+            passive._known_trace_id = trace_id
+            return passive
+        span = self._root(trace_id, KEEP, None, name, kind)
+        _complete(span, tags, links, start_ns)
+        return span
+
     def _start_otherwise(
         self,
         name: str,
@@ -138,19 +154,6 @@ class Tracer:
         if not pipeline.enabled:
             return NOOP
         try:
-            if above is _EMPTY and not pipeline.record_unsampled:
-                # A root whose sampler must be asked: mostly there is nothing more to do.
-                trace_id = pipeline.bits(128) or 1
-                decision = pipeline.sampler.sample(trace_id, name, kind, tags, None)
-                state = decision.tracestate
-                carried = Carried(tracestate=state) if state else None
-                if not decision.sampled:
-                    passive = unsampled(self, name, None, carried)
-                    passive._known_trace_id = trace_id
-                    return passive
-                span = self._root(trace_id, decision, carried, name, kind)
-                _complete(span, tags, links, start_ns)
-                return span
             parent, carried = _resolve(above)
             if isinstance(parent, Span):
                 return self._start_below(name, kind, parent, carried, tags, links, start_ns)

@@ -14,6 +14,7 @@ from typing import Any
 
 from exporters.records import DEBUG, SAMPLED
 
+from ..identity import MASK_64
 from ..span_context import SpanContext, remote
 from . import carriers
 from .carriers import Headers
@@ -36,7 +37,7 @@ _SAMPLED_WORDS = {"1": True, "0": False, "true": True, "false": False}
 
 # trace-span[-sampled][-parent]; ids in lower case and at full length.
 _SINGLE = re.compile(
-    r"([0-9a-f]{16}|[0-9a-f]{32})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?"
+    r"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?"
 ).fullmatch
 # In the several headers shorter ids are padded; Brave takes one digit for a mistake.
 _MULTI_TRACE_ID = re.compile(r"[0-9a-f]{2,32}").fullmatch
@@ -68,10 +69,12 @@ def read_multi(headers: Headers) -> SpanContext | None:
     first = carriers.first
     trace_text = first(headers, TRACE_ID)
     sampled_text = first(headers, SAMPLED_FLAG)
-    debug = first(headers, FLAGS) == "1"
+    debug = FLAGS in headers and first(headers, FLAGS) == "1"
     sampled: bool | None = None
     if sampled_text is not None:
-        sampled = _SAMPLED_WORDS.get(sampled_text.lower())
+        sampled = _SAMPLED_WORDS.get(sampled_text)
+        if sampled is None:
+            sampled = _SAMPLED_WORDS.get(sampled_text.lower())
         if sampled is None:
             return None
     if debug:
@@ -81,7 +84,7 @@ def read_multi(headers: Headers) -> SpanContext | None:
             return None
         return remote(0, 0, sampled, debug)
     span_text = first(headers, SPAN_ID)
-    parent_text = first(headers, PARENT_SPAN_ID)
+    parent_text = first(headers, PARENT_SPAN_ID) if PARENT_SPAN_ID in headers else None
     if span_text is None or not _MULTI_TRACE_ID(trace_text) or not _MULTI_SPAN_ID(span_text):
         return None
     trace_id, span_id, parent_id = int(trace_text, 16), int(span_text, 16), 0
@@ -106,10 +109,10 @@ def read(headers: Headers) -> SpanContext | None:
 
 def format_single(source: Source) -> str:
     """The ``b3`` header of ``source``."""
-    flags = source.flags
+    flags, trace_id = source.flags, source.trace_id
     decision = "d" if flags & DEBUG else "1" if flags & SAMPLED else "0"
-    span = source.span_id.to_bytes(8, "big").hex()
-    return f"{format_trace_id(source.trace_id)}-{span}-{decision}"
+    trace = trace_id.to_bytes(16 if trace_id > MASK_64 else 8, "big").hex()
+    return f"{trace}-{source.span_id.to_bytes(8, 'big').hex()}-{decision}"
 
 
 def format_trace_id(trace_id: int) -> str:

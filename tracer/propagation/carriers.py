@@ -47,7 +47,7 @@ def concerns_tracing(name: str) -> bool:
 
 def headers(carrier: Any) -> Headers:
     """The headers in ``carrier`` that concern tracing, names in any case. Never raises."""
-    if type(carrier) is dict and _is_lower(carrier):
+    if type(carrier) is dict and (_NAMES.issuperset(carrier) or _is_lower(carrier)):
         return carrier
     found: dict[str, Any] = {}
     for name, value in items(carrier):

@@ -7,6 +7,8 @@ from typing import Any
 
 from .. import context as current_context
 from ..baggage import Baggage
+from ..current import get as _get
+from ..span import Span, _Left
 from ..span_context import SpanContext
 from . import carriers
 from .b3 import B3Multi, B3Single
@@ -28,6 +30,10 @@ class Composite:
         self.writers = tuple(writers)
         self._baggage_only = [reader for reader in self.readers if type(reader) is W3CBaggage]
         self._write = tuple(writer.write for writer in self.writers)
+        # For a span that carries nothing, which is most of them.
+        self._write_identity = tuple(
+            writer.write for writer in self.writers if type(writer) is not W3CBaggage
+        )
         self._identity = [reader for reader in self.readers if type(reader) is not W3CBaggage]
 
     @property
@@ -59,7 +65,8 @@ class Composite:
         try:
             if put is None:
                 if type(carrier) is dict:
-                    for write in self._write:
+                    plain = type(source) is Span and source._carried is None
+                    for write in self._write_identity if plain else self._write:
                         for name, value in write(source):
                             carrier[name] = value
                     return
@@ -130,6 +137,11 @@ def inject(carrier: Any, context: Source | None = None, put: Put | None = None) 
     ``carrier`` is a mutable mapping or a list of pairs; ``put(carrier, name, value)`` says how to
     write into anything else.
     """
-    source = context if context is not None else current_context.injectable()
+    if context is None:
+        source: Source | None = _get()
+        if type(source) is not Span or type(source._prev) is _Left:
+            source = current_context.injectable()
+    else:
+        source = context
     if source is not None:
         _Global.composite.inject(carrier, source, put)
