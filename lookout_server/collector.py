@@ -122,7 +122,7 @@ class Collector:
 
     def observe_stored(self, signal: str, observer: Callable[[Sequence[Any]], None]) -> None:
         """Have ``observer`` called with the pieces of each stored batch."""
-        self.writers[signal].observers.append(observer)
+        self.writers[signal].observers.add(observer)
 
     async def settle(self, signal: str) -> None:
         """Read your writes; see :class:`.server.Server`."""

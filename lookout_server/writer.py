@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from .journal import Batch, Entry, Journal, JournalError
+from .observing import Observers
 from .self_metrics import SelfMetrics
 from .signal import Receipt, Rows, Signal
 from .store.port import Store, StoreError, StoreUnavailable
@@ -100,8 +101,8 @@ class Writer:
         self._bounds = bounds or Bounds()
         self._time_columns = time_columns or {}
         self._stored = stored
-        #: Called with the pieces of each batch that was stored.
-        self.observers: list[Callable[[Sequence[Piece]], None]] = []
+        #: Told the pieces of each batch that was stored.
+        self.observers: Observers[Sequence[Piece]] = Observers(f"observers-{signal.name}")
         self._changed = threading.Condition()
         self._waiting: deque[Piece] = deque()
         self._memory_rows = 0
@@ -122,6 +123,7 @@ class Writer:
     def start(self, accepted: int = 0) -> None:
         """Begin with what the journal holds from before; ``accepted`` is its highest number."""
         self._accepted = accepted
+        self.observers.start()
         self._thread.start()
 
     def add(self, piece: Piece) -> None:
@@ -166,6 +168,7 @@ class Writer:
         self._thread.join(timeout)
         self._abandon.set()
         self._thread.join(5.0)
+        self.observers.stop()
         return self._written >= self._accepted
 
     # -- the writer's thread -------------------------------------------------------------
@@ -312,16 +315,12 @@ class Writer:
         if stored:  # its tables can be read now
             stored()
         self._journal.forget(batch, self._stored(pieces))
-        for observer in self.observers:
-            try:
-                observer(pieces)
-            except Exception:  # an observer's fault must not stop the writer
-                log.exception("%s: an observer of stored batches failed", self.signal.name)
         count = sum(piece.count for piece in pieces)
         with self._changed:
             self._written = batch.last
             self.waiting_rows = max(0, self.waiting_rows - count)
         self._measure(pieces, count, refused, time.perf_counter() - started)
+        self.observers.tell(pieces)
 
     def _insert_singly(self, batch: Batch, pieces: list[Piece], error: _Unstorable) -> None:
         """A batch some entry of which spoils it: each entry is planned and tried by itself."""

@@ -263,6 +263,23 @@ def test_a_bug_does_not_end_the_writing(bench: Bench) -> None:
     assert failures == []
 
 
+def test_observers_see_each_batch_once(bench: Bench) -> None:
+    """In order, whatever one of them raises, and all of them before the end."""
+    seen: list[int] = []
+
+    def fail(pieces: Sequence[Piece]) -> None:
+        raise KeyError("an observer's bug")
+
+    bench.writer.observers.add(fail)
+    bench.writer.observers.add(lambda pieces: seen.extend(piece.seq for piece in pieces))
+    bench.start()
+    for number in range(3):
+        bench.accept(str(number))
+        bench.settled()
+    bench.writer.stop(5)
+    assert seen == [1, 2, 3]
+
+
 def test_many_days_are_many_inserts(bench: Bench) -> None:
     """No insert touches more than 90 partitions."""
     bench.start()
