@@ -27,6 +27,9 @@ class LookoutDistro(BaseDistro):  # type: ignore[misc]
     def _configure(self, **kwargs: Any) -> None:
         os.environ.setdefault(OTEL_PYTHON_TRACER_PROVIDER, "lookout")
         os.environ.setdefault(OTEL_PYTHON_METER_PROVIDER, "lookout")
+        # uvicorn ends itself by the signal once it has shut down, so that nothing registered to
+        # run at exit runs, and nobody is there to put our middleware around the application.
+        os.environ.setdefault("LOOKOUT_FLUSH_ON_SIGTERM", "true")
 
 
 class LookoutConfigurator:
