@@ -10,7 +10,7 @@ these between its load and its store, so no update can be lost; a test checks th
 every recording method for it. Measured beside prometheus_client's ``labels().inc()`` = 1.00: the
 attribute 0.05, an append log 0.05 plus a fold and a bound, cells per thread 0.08, threading.local
 0.10. Hence every number that is not exactly an int or a float is converted first, on the slow
-path. Interpreters without that lock get the sharded classes of :mod:`lookout_client.sharded`.
+path. Interpreters without that lock are served by :mod:`lookout_client.free_threading`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from .free_threading import guard, has_gil
 from .metric import Kind, MetricId, Tags
 from .snapshot import BucketPoint, NumberPoint, Point
 from .timing import TimerMethods
@@ -388,6 +389,10 @@ class Distribution(Meter[B]):
         return BucketPoint(self.tags, total, counts, self.created_ns, self.exemplars)
 
 
+if not has_gil():
+    guard(Distribution, ("record", "_record", "take", "take_max", "reset", "point"))
+
+
 class BoundSummary(Distribution["BoundSummary"]):
     """One series of a distribution summary: how often, how much, and the largest value."""
 
@@ -411,3 +416,10 @@ class BoundTimer(Distribution["BoundTimer"], TimerMethods):
 
     __slots__ = ()
     kind = Kind.TIMER
+
+
+if not has_gil():
+    guard(Sum, ("take", "reset", "point"))
+    guard(BoundCounter, ("inc", "_add"))
+    guard(BoundUpDownCounter, ("inc", "dec"))
+    guard(BoundGauge, ("inc", "dec"))

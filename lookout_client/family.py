@@ -117,7 +117,12 @@ class Family:
 
     def refuse(self, reason: str) -> None:
         """Count a recording that could not be taken."""
-        self.registry.refused[reason] = self.registry.refused.get(reason, 0) + 1
+        refused = self.registry.refused
+        try:
+            refused[reason] += 1
+        except KeyError:
+            refused.setdefault(reason, 0)
+            refused[reason] += 1
 
     def number(self, value: object) -> float | None:
         """``value`` as a finite int or float, or None after counting why it is refused."""

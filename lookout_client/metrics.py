@@ -23,6 +23,7 @@ from .push.pusher import OtlpPusher, Post
 from .registry import Registry
 from .resource import common_tags, metric_resource
 from .scrape.server import ScrapeServer, start_server
+from .self_metrics import SelfMetrics
 from .tracing import sampled_trace
 
 _log = logging.getLogger("lookout")
@@ -64,7 +65,10 @@ class Metrics:
         if post is not None and config.metrics_push:
             self._pusher = OtlpPusher(registry, metric_resource(self._resource), post)
             self._every(config.metrics_interval_s, self._pusher)
-        self._every(EXPIRY_INTERVAL_S, Expiry(registry, config.metrics_idle_s).sweep)
+        expiry = Expiry(registry, config.metrics_idle_s)
+        self._every(EXPIRY_INTERVAL_S, expiry.sweep)
+        own = SelfMetrics(registry, expiry)
+        self._undo.append(registry.add_source(own))
         if config.gateway:
             self._report_to_gateway()
         if config.workers_dir:

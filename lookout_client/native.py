@@ -15,6 +15,7 @@ from math import frexp, inf, ldexp
 from typing import TYPE_CHECKING, Self
 
 from .bound import B, Meter
+from .free_threading import guard, has_gil
 from .metric import Kind, Tags
 from .snapshot import ExponentialPoint
 from .timing import TimerMethods
@@ -298,6 +299,10 @@ class Native(Meter[B]):
 #: Where every histogram starts: no value has a bucket in it.
 _FIRST_GRID = Grid(MAX_SCALE, 0)
 _FIRST_GRID.bounds = (inf,)
+
+
+if not has_gil():
+    guard(Native, ("record", "_record", "take", "take_max", "reset", "point"))
 
 
 class BoundNativeHistogram(Native["BoundNativeHistogram"]):

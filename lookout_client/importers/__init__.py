@@ -22,7 +22,13 @@ from ..registry import Registry
 _log = logging.getLogger("lookout")
 
 GROUP = "lookout_importers"
-BUILT_IN = ("python", "process", "system", "logging", "ledger")
+BUILT_IN = {
+    "python": "python",
+    "process": "process",
+    "system": "system",
+    "logging": "log_records",  # a submodule called logging would hide the standard one here
+    "ledger": "ledger",
+}
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ def _start(name: str, context: Context, failures: Counter) -> None:
 def find(name: str) -> Importer:
     """The importer of that name; LookupError if there is none."""
     if name in BUILT_IN:
-        module = importlib.import_module(f".{name}", __name__)
+        module = importlib.import_module(f".{BUILT_IN[name]}", __name__)
         return module.start  # type: ignore[no-any-return]
     for plug_in in entry_points(group=GROUP, name=name):
         return plug_in.load()  # type: ignore[no-any-return]

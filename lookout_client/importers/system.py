@@ -1,0 +1,249 @@
+"""The machine: CPU, load, memory, file systems, disks, network. Through psutil.
+
+Names as in https://opentelemetry.io/docs/specs/semconv/system/system-metrics/, or SOFALookout's
+``os.*``. Ratios are from 0 to 1 and called so; what is called percent is from 0 to 100.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..family import Definition
+from ..metric import Kind, Tags, tag_set
+from ..registry import Registry
+from ..snapshot import NumberPoint, Snapshot
+from . import Context
+
+#: File systems that hold no files of anybody's.
+PSEUDO = frozenset(("cgroup", "cgroup2", "debugfs", "devtmpfs", "nfs", "overlay", "proc",
+                    "rpc_pipefs", "rootfs", "squashfs", "sysfs", "tmpfs"))  # fmt: skip
+#: How long one reading of the machine serves.
+CACHE_S = 1.0
+
+
+def start(context: Context) -> None:
+    """Measure this machine. ImportError without psutil."""
+    import psutil
+
+    reader = LookoutNames if context.sofalookout else OpenTelemetryNames
+    context.undo.append(context.registry.add_source(reader(context.registry, psutil)))
+
+
+class _Reader:
+    """What both sets of names are read from."""
+
+    def __init__(self, registry: Registry, psutil: Any) -> None:
+        self.psutil = psutil
+        self.now_ns = registry.clock_ns
+        self.created_ns = registry.clock_ns()
+
+    def __call__(self) -> Iterator[Snapshot]:
+        for part in self.parts():
+            try:
+                yield from part()
+            except (OSError, AttributeError, NotImplementedError):
+                continue  # this machine has no such thing, or does not tell
+
+    def parts(self) -> Iterable[Callable[[], Iterator[Snapshot]]]:
+        """The groups of metrics, each read by itself."""
+        raise NotImplementedError
+
+    def family(
+        self, name: str, unit: str, kind: Kind, values: Iterable[tuple[dict[str, str], float]],
+        group: str = "",
+    ) -> Snapshot:  # fmt: skip
+        """One metric with its series."""
+        mtype = "counter" if kind is Kind.COUNTER else "gauge"
+        definition = Definition(name, kind, unit, mtype, group=group)
+        points = [NumberPoint(tag_set(tags), value, self.created_ns) for tags, value in values]
+        return Snapshot(definition, list(points))
+
+    def file_systems(self) -> Iterator[tuple[Any, Any]]:
+        """Partitions and their usage, those that cannot be asked left out."""
+        for partition in self.psutil.disk_partitions(all=False):
+            if partition.fstype in PSEUDO or partition.fstype.startswith("fuse."):
+                continue
+            try:
+                yield partition, self.psutil.disk_usage(partition.mountpoint)
+            except OSError:
+                continue
+
+
+class OpenTelemetryNames(_Reader):
+    """The machine under OpenTelemetry's names."""
+
+    def parts(self) -> Iterable[Callable[[], Iterator[Snapshot]]]:
+        return self._cpu, self._load, self._memory, self._files, self._disks, self._network
+
+    def _cpu(self) -> Iterator[Snapshot]:
+        times = self.psutil.cpu_times()
+        values = [({"cpu.mode": mode}, seconds) for mode, seconds in times._asdict().items()]
+        yield self.family("system.cpu.time", "s", Kind.COUNTER, values)
+        count = float(self.psutil.cpu_count() or 0)
+        yield self.family("system.cpu.logical.count", "{cpu}", Kind.GAUGE, [({}, count)])
+
+    def _load(self) -> Iterator[Snapshot]:
+        for minutes, load in zip((1, 5, 15), os.getloadavg(), strict=True):
+            name = f"system.linux.load.{minutes}m"
+            yield self.family(name, "{thread}", Kind.GAUGE, [({}, load)])
+
+    def _memory(self) -> Iterator[Snapshot]:
+        memory = self.psutil.virtual_memory()
+        states = {
+            state: getattr(memory, state)
+            for state in ("used", "free", "cached", "buffers")
+            if hasattr(memory, state)
+        }
+        values = [({"system.memory.state": state}, value) for state, value in states.items()]
+        yield self.family("system.memory.usage", "By", Kind.GAUGE, values)
+        yield self.family("system.memory.limit", "By", Kind.GAUGE, [({}, memory.total)])
+
+    def _files(self) -> Iterator[Snapshot]:
+        usage: list[tuple[dict[str, str], float]] = []
+        ratios: list[tuple[dict[str, str], float]] = []
+        for partition, used in self.file_systems():
+            where = {
+                "system.device": partition.device,
+                "system.filesystem.mountpoint": partition.mountpoint,
+                "system.filesystem.type": partition.fstype,
+            }
+            usage.append(({**where, "system.filesystem.state": "used"}, used.used))
+            usage.append(({**where, "system.filesystem.state": "free"}, used.free))
+            ratios.append((where, used.percent / 100))
+        if usage:
+            yield self.family("system.filesystem.usage", "By", Kind.GAUGE, usage)
+            yield self.family("system.filesystem.utilization", "1", Kind.GAUGE, ratios)
+
+    def _disks(self) -> Iterator[Snapshot]:
+        counters = (self.psutil.disk_io_counters(perdisk=True) or {}).items()
+        for name, unit, fields in (
+            ("system.disk.io", "By", ("read_bytes", "write_bytes")),
+            ("system.disk.operations", "{operation}", ("read_count", "write_count")),
+        ):
+            values = [
+                ({"system.device": device, "disk.io.direction": direction}, getattr(io, field))
+                for device, io in counters
+                for direction, field in zip(("read", "write"), fields, strict=True)
+            ]
+            if values:
+                yield self.family(name, unit, Kind.COUNTER, values)
+
+    def _network(self) -> Iterator[Snapshot]:
+        counters = (self.psutil.net_io_counters(pernic=True) or {}).items()
+        for name, unit, fields in (
+            ("system.network.io", "By", ("bytes_recv", "bytes_sent")),
+            ("system.network.packet.count", "{packet}", ("packets_recv", "packets_sent")),
+            ("system.network.errors", "{error}", ("errin", "errout")),
+            ("system.network.packet.dropped", "{packet}", ("dropin", "dropout")),
+        ):
+            values = [
+                (
+                    {"network.interface.name": device, "network.io.direction": direction},
+                    getattr(io, field),
+                )
+                for device, io in counters
+                for direction, field in zip(("receive", "transmit"), fields, strict=True)
+            ]
+            if values:
+                yield self.family(name, unit, Kind.COUNTER, values)
+
+
+class LookoutNames(_Reader):
+    """The machine under SOFALookout's names, all gauges of a mixin each."""
+
+    def __init__(self, registry: Registry, psutil: Any) -> None:
+        super().__init__(registry, psutil)
+        self._cpu_before = psutil.cpu_times()
+        self._disks_before: dict[str, Any] = dict(psutil.disk_io_counters(perdisk=True) or {})
+        self._disks_at = time.monotonic()
+
+    def parts(self) -> Iterable[Callable[[], Iterator[Snapshot]]]:
+        return self._cpu, self._load, self._memory, self._usage, self._disks, self._network
+
+    def mixin(self, name: str, tags: Tags, values: dict[str, float]) -> Iterator[Snapshot]:
+        """Gauges of one mixin and tag set."""
+        for component, value in values.items():
+            series = [(dict(tags), float(value))]
+            yield self.family(f"{name}.{component}", "", Kind.GAUGE, series, group=name)
+
+    def _cpu(self) -> Iterator[Snapshot]:
+        now, before = self.psutil.cpu_times(), self._cpu_before
+        self._cpu_before = now
+        modes = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
+        yield from self.mixin("os.cpu", (), cpu_percent(before._asdict(), now._asdict(), modes))
+
+    def _load(self) -> Iterator[Snapshot]:
+        names = ("1min", "5min", "15min")
+        averages = dict(zip(names, os.getloadavg(), strict=True))
+        yield from self.mixin("os.systemload.average", (), averages)
+
+    def _memory(self) -> Iterator[Snapshot]:
+        memory = self.psutil.virtual_memory()
+        values = {
+            f"{field}.bytes": getattr(memory, field, 0)
+            for field in ("total", "free", "buffers", "cached")
+        }
+        yield from self.mixin("os.memory.stats", (), values)
+
+    def _usage(self) -> Iterator[Snapshot]:
+        for partition, used in self.file_systems():
+            tags = tag_set(
+                {"device": partition.device, "root": partition.mountpoint,
+                 "type": partition.fstype}
+            )  # fmt: skip
+            values = {
+                "total.bytes": used.total, "used.bytes": used.used, "percent.used": used.percent
+            }  # fmt: skip
+            yield from self.mixin("os.disk.usage", tags, values)
+
+    def _disks(self) -> Iterator[Snapshot]:
+        now, at = dict(self.psutil.disk_io_counters(perdisk=True) or {}), time.monotonic()
+        elapsed_ms = (at - self._disks_at) * 1000
+        for device, io in now.items():
+            before = self._disks_before.get(device)
+            if before is not None and elapsed_ms > 0:
+                values = disk_times(before, io, elapsed_ms)
+                yield from self.mixin("os.io.stats", (("device", device),), values)
+        self._disks_before, self._disks_at = now, at
+
+    def _network(self) -> Iterator[Snapshot]:
+        for device, io in (self.psutil.net_io_counters(pernic=True) or {}).items():
+            if device == "lo" or device.startswith(("bond", "docker", "veth")):
+                continue
+            values = {
+                "in.bytes": io.bytes_recv, "in.packets": io.packets_recv,
+                "in.errs": io.errin, "in.dropped": io.dropin,
+                "out.bytes": io.bytes_sent, "out.packets": io.packets_sent,
+                "out.errs": io.errout, "out.dropped": io.dropout,
+            }  # fmt: skip
+            yield from self.mixin("os.net.stats", (("intfc", device),), values)
+
+
+def cpu_percent(
+    before: dict[str, float], now: dict[str, float], modes: Iterable[str]
+) -> dict[str, float]:
+    """The share of each mode in the time passed, from 0 to 100; since boot at first."""
+    passed = {mode: now.get(mode, 0.0) - before.get(mode, 0.0) for mode in now}
+    # guest time is part of user time already
+    total = sum(value for mode, value in passed.items() if not mode.startswith("guest"))
+    if total <= 0:
+        passed, total = now, sum(v for mode, v in now.items() if not mode.startswith("guest"))
+    return {mode: round(100 * passed.get(mode, 0.0) / total, 2) if total else 0.0 for mode in modes}
+
+
+def disk_times(before: Any, now: Any, elapsed_ms: float) -> dict[str, float]:
+    """How long requests took, in milliseconds, and how busy the disk was, in percent."""
+    reads, writes = now.read_count - before.read_count, now.write_count - before.write_count
+    read_ms, write_ms = now.read_time - before.read_time, now.write_time - before.write_time
+    busy_ms = getattr(now, "busy_time", 0) - getattr(before, "busy_time", 0)
+    requests = reads + writes
+    return {
+        "svctm": busy_ms / requests if requests else 0.0,
+        "r_await": read_ms / reads if reads else 0.0,
+        "w_await": write_ms / writes if writes else 0.0,
+        "await": (read_ms + write_ms) / requests if requests else 0.0,
+        "util": min(100 * busy_ms / elapsed_ms, 100.0),
+    }
