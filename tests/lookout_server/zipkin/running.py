@@ -12,10 +12,13 @@ from pathlib import Path
 
 
 @contextmanager
-def serving(data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
+def serving(
+    data_dir: Path, *, env: Mapping[str, str] | None = None, multitenancy: bool = True
+) -> Iterator[str]:
     """The base URL of a collector that keeps everything and tells tenants apart."""
-    command = [sys.executable, "-m", "lookout_server", "serve", "--multitenancy"]
-    command += ["--retention", "0", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0", *flags]
+    command = [sys.executable, "-m", "lookout_server", "serve"]
+    command += ["--multitenancy"] if multitenancy else []
+    command += ["--retention", "0", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         command, env=os.environ | dict(env or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
