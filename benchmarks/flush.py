@@ -36,6 +36,8 @@ from tracer.pipeline import Pipeline
 from tracer.tracer import Tracer
 
 SPANS_PER_REQUEST = 4
+#: For the rate: more than any of them can get out, so that the handler does not set the bound.
+MANY_SPANS = 20
 
 
 @dataclass
@@ -101,7 +103,7 @@ def without_spans() -> Mode:
     return Mode(lambda number: None, lambda: 0, lambda: None)
 
 
-def ours(destination: Destination) -> Mode:
+def ours(destination: Destination, spans: int = SPANS_PER_REQUEST) -> Mode:
     ledger = Ledger("benchmark")
     ring: Ring[Any] = Ring(131_072)
     flusher = Flusher(ring, [destination], ledger=ledger)
@@ -109,7 +111,7 @@ def ours(destination: Destination) -> Mode:
     account = ledger.account(destination.name)
 
     def make(number: int) -> None:
-        for _ in range(SPANS_PER_REQUEST):
+        for _ in range(spans):
             with tracer.start_span("op") as span:
                 span.set_tag("a", "some text")
                 span.set_tag("b", "other text")
@@ -120,7 +122,7 @@ def ours(destination: Destination) -> Mode:
     return Mode(make, lambda: account.acknowledged, lambda: flusher.flush(60))
 
 
-def opentelemetry_otlp(url: str) -> Mode:
+def opentelemetry_otlp(url: str, spans: int = SPANS_PER_REQUEST) -> Mode:
     """OpenTelemetry's own OTLP/HTTP exporter where it is installed, else its encoder's stand-in."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
@@ -144,7 +146,7 @@ def opentelemetry_otlp(url: str) -> Mode:
     tracer = provider.get_tracer("benchmark")
 
     def make(number: int) -> None:
-        for _ in range(SPANS_PER_REQUEST):
+        for _ in range(spans):
             with tracer.start_as_current_span("op") as span:
                 span.set_attribute("a", "some text")
                 span.set_attribute("b", "other text")
@@ -278,7 +280,20 @@ def main() -> None:
             modes[peer] = opentelemetry_otlp(url)
         except ImportError:
             print("without opentelemetry-exporter-otlp-proto-http there is no peer to compare with")
+        print(f"{SPANS_PER_REQUEST} spans a request")
         report(compare(modes, arguments.rounds, arguments.seconds), peer)
+        many = {
+            "no spans": without_spans(),
+            "Lookout, rolling logs": ours(RollingLogs(Path(folder) / "many"), MANY_SPANS),
+            "Lookout, collector": ours(
+                CollectorDestination(url, limits=Limits(linger_s=0.2, queue_records=200_000)),
+                MANY_SPANS,
+            ),
+        }
+        if peer in modes:
+            many[peer] = opentelemetry_otlp(url, MANY_SPANS)
+        print(f"{MANY_SPANS} spans a request")
+        report(compare(many, arguments.rounds, arguments.seconds), peer)
     print(f"burst of 100,000 spans from 8 threads, ring 131,072: {burst()} dropped")
 
 

@@ -1,8 +1,11 @@
 """The one background thread: it empties the ring into the destinations and runs periodic work.
 
 It starts with the first record and sleeps, without waking by itself, while there are none.
-While records come it naps for ``interval_s`` or until ``batch`` records wait, whichever is
-first, so a busy application pays one wake per batch and a quiet one a few per second.
+While records come it naps for ``interval_s``, or until a quarter of the ring is full, and then
+takes all that wait. Few long naps are better than many short ones: beside a thread that computes,
+each time this one gets the interpreter it may keep it for up to a switch interval (5 ms), and a
+request that this happens to is slow. At ten turns a second these are far fewer than one in a
+hundred requests (benchmarks/flush.py).
 
 Nothing here waits for a network: see :class:`exporters.destination.Destination`.
 """
@@ -45,10 +48,6 @@ class _Turn:
 
 class Flusher:
     """Moves records from ``ring`` to ``destinations`` in batches of about ``batch``.
-
-    While the thread encodes a batch it keeps the interpreter, up to the switch interval of 5 ms.
-    The default is large so that this happens to few requests, well below one in a hundred
-    (benchmarks/flush.py): a smaller one makes shorter pauses for more of them.
 
     ``interval_s`` bounds how long a record waits in the ring. At interpreter exit everything is
     flushed on the exiting thread within ``exit_timeout_s``; a forked child starts empty, with a
@@ -204,7 +203,7 @@ class Flusher:
     def _rest(self, busy: bool) -> None:
         """Nap while records come; sleep until the next one when they stopped."""
         seconds = self.interval_s if busy else _LONGEST_SLEEP_S
-        enough = max(1, min(self.batch, self.ring.capacity // 2))
+        enough = max(1, self.ring.capacity // 4)
         self.ring.set_mark(enough if busy else 0)
         if not busy and len(self.ring):
             return  # one came before the mark was down

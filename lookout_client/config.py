@@ -145,7 +145,8 @@ class MetricsConfig:
     importers: tuple[str, ...] = _setting(
         ("python", "process", "ledger"),
         _words,
-        "what to measure by itself: python, process, system, logging, ledger, or a plug-in's name",
+        "what to measure by itself: python, process, system, logging, ledger, or a plug-in's "
+        "name; none",
         "LOOKOUT_IMPORTERS",
     )
     importer_names: str = _setting(
