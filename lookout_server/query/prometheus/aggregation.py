@@ -17,7 +17,7 @@ from .numbers import format_float
 from .quoting import quote
 from .source import METRIC_NAME, BoolArray, Float64Array, Int64Array, Labels
 from .sums import RowSums
-from .tree import Aggregate, AggregateOp
+from .tree import Aggregate, AggregateOp, unwrap
 
 
 def grouping(node: Aggregate) -> Callable[[Labels], Labels]:
@@ -108,7 +108,7 @@ def floats_of(node: Aggregate, frame: Frame, context: QueryContext) -> Frame:
         return frame
     if frame.is_histogram().any():
         text = notes.histogram_ignored(node.op.value)
-        context.annotations.info(text, node.expr.start)
+        context.annotations.info(text, unwrap(node.expr).start)
     return Frame(frame.labels, frame.values, frame.is_float(), frame.drop_name)
 
 

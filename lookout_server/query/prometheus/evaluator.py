@@ -245,7 +245,7 @@ class Evaluator:
                 return ranking.choose(node, frame, param, self.context)
             case tree.AggregateOp.QUANTILE:
                 assert param is not None and node.param is not None
-                aggregation.check_quantile(param, node.param.start, self.context)
+                aggregation.check_quantile(param, tree.unwrap(node.param).start, self.context)
         return aggregation.spread(node, frame, param, self.context)
 
     def _fold(self, node: tree.Aggregate) -> Frame:

@@ -15,7 +15,7 @@ from .histogram_matrix import Layout
 from .native import AGGREGATION, HistogramTotal
 from .source import BoolArray, Int64Array, ObjectArray
 from .sums import RowSums
-from .tree import Aggregate, AggregateOp
+from .tree import Aggregate, AggregateOp, unwrap
 
 _NO_HINT = -1
 _FIRST_GROUP = np.zeros(1, dtype=np.int64)
@@ -28,7 +28,7 @@ class HistogramGroups:
         self._mean = node.op is AggregateOp.AVG
         self._frame = frame
         self._context = context
-        self._position = node.expr.start
+        self._position = unwrap(node.expr).start
         self._native = frame.is_histogram()
 
     def added_to(self, floats: Frame, members: Mapping[int, Int64Array]) -> Frame:

@@ -12,7 +12,7 @@ from .errors import ExecutionError
 from .frame import Frame
 from .numbers import format_go
 from .source import BoolArray, Float64Array, Int64Array, Labels
-from .tree import Aggregate, AggregateOp
+from .tree import Aggregate, AggregateOp, unwrap
 
 _LARGEST_INT, _SMALLEST_INT = 9223372036854774784.0, -9223372036854775808.0
 
@@ -89,7 +89,7 @@ def _limit_ratio(
         return Frame.empty(frame.steps)
     if np.isnan(param).any():
         raise ExecutionError("Ratio value is NaN")
-    position = node.param.start if node.param is not None else node.start
+    position = unwrap(node.param).start if node.param is not None else node.start
     if param.max() > 1:
         text = notes.invalid_ratio(float(param.max()), 1.0)
         context.annotations.warn(text, position)

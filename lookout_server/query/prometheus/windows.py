@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .source import Float64Array, Int64Array
+from .source import Int64Array
 
 #: Cells gathered at once: 16 MB of float64, so that temporaries stay near the caches.
 _GATHERED_CELLS = 2_000_000
@@ -99,13 +99,3 @@ def gathered(low: Int64Array, high: Int64Array) -> Iterator[tuple[Int64Array, In
         for begin in range(0, len(positions), rows):
             part = positions[begin : begin + rows]
             yield part, starts[part][:, None] + np.arange(length)
-
-
-def apply_by_length(
-    low: Int64Array, high: Int64Array, kernel: object, values: Float64Array
-) -> Float64Array:
-    """``kernel(matrix of one window per row)`` for every non-empty window, NaN for the rest."""
-    out = np.full(low.size, np.nan)
-    for positions, cells in gathered(low, high):
-        out[positions] = kernel(values[cells])  # type: ignore[operator]
-    return out.reshape(low.shape)

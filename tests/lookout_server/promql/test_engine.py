@@ -220,6 +220,12 @@ def test_annotations_name_line_and_column() -> None:
     ]
 
 
+def test_parentheses_around_an_argument_do_not_move_its_annotation() -> None:
+    """The place is that of what stands inside of them, as in Prometheus."""
+    result = Engine().instant("rate(((up[5m])))", 10 * _MINUTE, source())
+    assert result.infos[0].endswith("(1:8)")
+
+
 def test_a_result_says_what_it_cost() -> None:
     """Samples read and the most held at once."""
     result = Engine().range("sum(up)", 0, 600_000, 60_000, source())

@@ -84,7 +84,7 @@ def ranged(evaluator: Evaluator, node: tree.Call) -> Iterator[Frame]:
     args = [evaluator.scalar(arg) for i, arg in enumerate(node.args) if i != at]
     source = tree.unwrap(node.args[at])
     _check_modifier(name, source)
-    position = node.args[0].start
+    position = tree.unwrap(node.args[0]).start
     for vector in evaluator.range_vectors(source):
         result = _ranged_part(evaluator, name, source, vector, args, position)
         yield result.pruned().without_names(evaluator.context.options.delayed_name_removal)

@@ -56,9 +56,9 @@ def quantile(evaluator: Evaluator, node: tree.Call) -> Frame:
     """``histogram_quantile(scalar, vector)``."""
     wanted = evaluator.scalar(node.args[0])
     frame = evaluator.vector(node.args[1])
-    _check(evaluator.context, wanted, node.args[0].start)
-    split = _Split(evaluator, frame, node.args[1].start)
-    result = split.quantiles(wanted, node.args[1].start)
+    _check(evaluator.context, wanted, tree.unwrap(node.args[0]).start)
+    split = _Split(evaluator, frame, tree.unwrap(node.args[1]).start)
+    result = split.quantiles(wanted, tree.unwrap(node.args[1]).start)
     return _unnamed(evaluator, result)
 
 
@@ -67,12 +67,12 @@ def quantiles(evaluator: Evaluator, node: tree.Call) -> Frame:
     frame = evaluator.vector(node.args[0])
     label = evaluator.evaluate(tree.unwrap(node.args[1]))
     assert isinstance(label, str)
-    position = node.args[0].start
+    position = tree.unwrap(node.args[0]).start
     split = _Split(evaluator, frame, position)
     parts: list[Frame] = []
     for arg in node.args[2:]:
         wanted = evaluator.scalar(arg)
-        _check(evaluator.context, wanted, arg.start)
+        _check(evaluator.context, wanted, tree.unwrap(arg).start)
         part = split.quantiles(wanted, position)
         for value in np.unique(wanted).tolist():
             at = np.broadcast_to(_same(wanted, value), part.present.shape)
@@ -101,8 +101,8 @@ def fraction(evaluator: Evaluator, node: tree.Call) -> Frame:
     """``histogram_fraction(lower, upper, vector)``."""
     lower, upper = evaluator.scalar(node.args[0]), evaluator.scalar(node.args[1])
     frame = evaluator.vector(node.args[2])
-    split = _Split(evaluator, frame, node.args[2].start)
-    return _unnamed(evaluator, split.fractions(lower, upper, node.args[2].start))
+    split = _Split(evaluator, frame, tree.unwrap(node.args[2]).start)
+    return _unnamed(evaluator, split.fractions(lower, upper, tree.unwrap(node.args[2]).start))
 
 
 def _check(context: QueryContext, wanted: Float64Array, position: int) -> None:
