@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Bits a child inherits from its parent.
 INHERITED = SAMPLED | DEBUG | RANDOM
 
-MAX_RPC_ID = 255  # characters; SOFA stops at 100 levels
+MAX_RPC_ID = 255  # characters, some 100 levels, where SOFATracer begins a new trace
 
 _get = current.get
 _set = current.set
@@ -409,7 +409,11 @@ class Span(Readable):
 
     @property
     def rpc_id(self) -> str:
-        return f"{self._rpc}.{self._index}" if self._index else self._rpc
+        if not self._index:
+            return self._rpc
+        dotted = f"{self._rpc}.{self._index}"
+        # Tasks that start each other for ever would make it grow for ever: it begins anew.
+        return dotted if len(dotted) <= MAX_RPC_ID else "0"
 
     @property
     def sofa_trace_id(self) -> str:

@@ -166,3 +166,12 @@ def test_samplers_are_made_as_configured(settings: dict[str, Any], expected: str
     """By name and argument, or as an object; what cannot be keeps everything."""
     assert repr(sampler_of(config(**settings))) == expected
     _ = (AlwaysOn, KInHundred, ParentBased, RateLimited, Ratio, RulesFile)
+
+
+def test_the_page_on_tracing_lists_every_setting() -> None:
+    """docs/tracing.md has a row with the variables and the meaning of each."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "tracing.md").read_text()
+    for name, variables, _, meaning in table():
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{name}` |")), "")
+        assert all(f"`{variable}`" in row for variable in variables), name
+        assert meaning in row, name

@@ -177,3 +177,14 @@ def test_dotted_ids_number_the_children() -> None:
             tracer.start_span("leaf").finish()
         assert root.next_rpc_id() == "0.5"
     assert [span.rpc_id for span in traces] == ["0.1", "0.2", "0.3", "0.4.1", "0.4", "0"]
+
+
+def test_dotted_ids_do_not_grow_without_end() -> None:
+    """A chain of spans that never ends keeps its dotted ids, and so its memory, bounded."""
+    with recording() as traces:
+        parent = tracer.start_span("root", parent=None)
+        for _ in range(1_000):
+            parent = tracer.start_span("next", parent=parent)
+            parent.finish()
+        assert max(len(span.rpc_id) for span in traces) <= 255
+        assert traces.spans[50].rpc_id == "0" + ".1" * 51
