@@ -1,11 +1,11 @@
 """Spans a second the collector accepts, keeps and stores: Zipkin JSON, 100 spans a request.
 
-usage: scripts/bench ingest [--seconds 10] [--clients 2] [--connections 8] [--rate SPANS_PER_SECOND]
+usage: scripts/bench ingest [--seconds 10] [--connections 8] [--rate 40000] [--rounds 3] [--zipkin]
 
-Starts ``lookout serve`` as a process of its own, loads it over keep-alive connections from other
-processes (their CPU time is not the collector's but shares the machine's cores), waits until every
+Starts ``lookout serve`` as a process of its own, loads it over keep-alive connections from two
+others (their CPU time is not the collector's but shares the machine's cores), waits until every
 accepted span is stored, and prints one JSON line. Without ``--rate`` the clients send as fast as
-they are answered.
+they are answered. With ``--zipkin`` rounds alternate with a real Zipkin server's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import re
 import signal
@@ -25,12 +26,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 SPANS = 100
+ZIPKIN = Path(__file__).parents[1] / ".parts" / "zipkin"  # scripts/parts-zipkin
 _SERVICES = [f"service-{n}" for n in range(40)]
 _ROUTES = [f"get /api/v1/resource-{n}/{{id}}" for n in range(400)]
 
@@ -183,40 +185,46 @@ def _delay_quantile(values: dict[str, float], quantile: float) -> float:
     return next(bound for bound, count in buckets if count >= quantile * total)
 
 
-def run(seconds: float, clients: int, connections: int, rate: float) -> dict[str, float]:
-    """One round."""
-    plan = Plan(seconds, connections, rate / clients / connections)
+def offer(url: str, options: argparse.Namespace) -> tuple[list[Sent], float]:
+    """Load a server; what the clients saw, and when they began (perf_counter)."""
+    host, port = url.removeprefix("http://").split(":")
+    rate = options.rate / options.clients / options.connections
+    plan = Plan(options.seconds, options.connections, rate)
+    context = multiprocessing.get_context("spawn")
+    go, out = context.Event(), context.Queue()
+    workers = [
+        context.Process(target=client, args=(host, int(port), plan, n, go, out))
+        for n in range(options.clients)
+    ]
+    for worker in workers:
+        worker.start()
+    time.sleep(1.5 + options.clients * 0.5)  # while they prepare their requests
+    started = time.perf_counter()
+    go.set()
+    sent: list[Sent] = [out.get() for _ in workers]
+    return sent, started
+
+
+def ours(options: argparse.Namespace) -> dict[str, float]:
+    """One round of the collector: the time runs until the last accepted span is stored."""
     with collector() as url:
-        host, port = url.removeprefix("http://").split(":")
-        context = multiprocessing.get_context("spawn")
-        go, out = context.Event(), context.Queue()
-        workers = [
-            context.Process(target=client, args=(host, int(port), plan, n, go, out))
-            for n in range(clients)
-        ]
-        for worker in workers:
-            worker.start()
-        time.sleep(1.5 + clients * 0.3)  # while they prepare their bodies
         before = metrics(url)["process_cpu_seconds_total"]
-        started = time.perf_counter()
-        go.set()
-        sent: list[Sent] = [out.get() for _ in workers]
+        sent, started = offer(url, options)
         accepted = sum(one.accepted for one in sent)
         resident = 0.0
-        while _stored(url) < accepted and time.perf_counter() < started + seconds * 3 + 30:
+        while _stored(url) < accepted and time.perf_counter() < started + options.seconds * 3 + 30:
             resident = max(resident, metrics(url)["process_resident_memory_bytes"])
             time.sleep(0.05)
         elapsed = time.perf_counter() - started
         after = metrics(url)
+        cpu = after["process_cpu_seconds_total"] - before
         latencies = sorted(value for one in sent for value in one.latencies)
         return {
             "spans_accepted": accepted,
             "spans_stored": _stored(url),
             "requests_refused": sum(one.refused for one in sent),
             "spans_per_second": round(accepted / elapsed),
-            "cpu_us_per_span": round(
-                (after["process_cpu_seconds_total"] - before) / accepted * 1e6, 2
-            ),
+            "cpu_us_per_span": round(cpu / accepted * 1e6, 2),
             "answer_p50_ms": round(statistics.median(latencies) * 1000, 2),
             "answer_p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1000, 2),
             "queryable_p99_s_at_most": _delay_quantile(after, 0.99),
@@ -224,15 +232,67 @@ def run(seconds: float, clients: int, connections: int, rate: float) -> dict[str
         }
 
 
+@contextmanager
+def zipkin() -> Iterator[str]:
+    """A real Zipkin server with its storage in memory: its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "QUERY_PORT": str(port), "SELF_TRACING_ENABLED": "false"}
+    process = subprocess.Popen(
+        ["java", "-Xmx1g", "-jar", str(next(ZIPKIN.glob("*exec.jar")))],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"{url}/health"):
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def theirs(options: argparse.Namespace) -> dict[str, float]:
+    """One round of Zipkin: it answers 202 first, so what counts is what it did not drop."""
+    with zipkin() as url:
+        sent, started = offer(url, options)
+        elapsed = time.perf_counter() - started
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            counters = json.load(answer)
+        dropped = counters.get("counter.zipkin_collector.spans_dropped.http", 0)
+        accepted = sum(one.accepted for one in sent)
+        return {
+            "spans_accepted": accepted,
+            "spans_dropped": dropped,
+            "spans_per_second": round((accepted - dropped) / elapsed),
+        }
+
+
 def main() -> None:
-    """Print one JSON line."""
+    """Print one JSON line a round, and the ratio when there is a peer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=0)
+    parser.add_argument("--rate", type=float, default=0, help="spans a second; 0: all they can")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--zipkin", action="store_true", help="interleaved with a Zipkin server")
     options = parser.parse_args()
-    print(json.dumps(run(options.seconds, options.clients, options.connections, options.rate)))
+    ratios = []
+    for _ in range(options.rounds):
+        own = ours(options)
+        print(json.dumps({"lookout": own}))
+        if options.zipkin:
+            peer = theirs(options)
+            print(json.dumps({"zipkin": peer}))
+            ratios.append(own["spans_per_second"] / peer["spans_per_second"])
+    if ratios:
+        print(json.dumps({"ratio_to_zipkin_median": round(statistics.median(ratios), 2)}))
 
 
 if __name__ == "__main__":
