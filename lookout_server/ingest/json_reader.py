@@ -24,6 +24,7 @@ _JAVA_LONG = re.compile(r"[+-]?[0-9]+")
 _JAVA_DOUBLE = re.compile(
     r"([+-]?)(?:(NaN)|(Infinity)|((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?)"
 )
+_TWO_POINTS = re.compile(r"[+-]?[0-9]*\.[0-9]*\.")
 _ESCAPES = {"n": "\n", "t": "\t", "b": "\b", "r": "\r", "f": "\f"}
 _ESCAPES |= {c: c for c in "\"'\\/\n"}
 _LONG_MAX = 2**63 - 1
@@ -72,6 +73,7 @@ class JsonReader:
         self._started = False
         self._token: Token | None = None
         self._literal = ""  # text of a number or keyword that was peeked
+        self._literal_end = 0  # a peeked number that is no long is not passed yet
 
     # What the caller asks
 
@@ -119,6 +121,7 @@ class JsonReader:
             value = self._quoted()
         elif token is Token.NUMBER:
             value = self._literal
+            self._at = self._literal_end
         else:
             raise JsonError(f"Expected a string but was {token.value}{self._location()}")
         self._consumed()
@@ -152,9 +155,8 @@ class JsonReader:
                 depth -= 1
             elif token is Token.NAME:
                 self.next_name()
-            elif token is Token.STRING:
-                self._quoted()
-                self._consumed()
+            elif token in (Token.STRING, Token.NUMBER):
+                self.next_string()
             else:
                 self._consumed()
             if depth <= 0 and not (self._frames and self._frames[-1].dangling):
@@ -245,8 +247,10 @@ class JsonReader:
         match = _NUMBER.match(self._text, self._at)
         if match is None or self._literal_goes_on(match.end()):
             return None
-        self._at = match.end()
         self._literal = match.group()
+        self._literal_end = match.end()
+        if _is_long(self._literal):  # of others, error texts name the place before
+            self._at = match.end()
         return Token.NUMBER
 
     def _literal_goes_on(self, at: int) -> bool:
@@ -336,6 +340,7 @@ class JsonReader:
             text = self._quoted()
         elif token is Token.NUMBER:
             text = self._literal
+            self._at = self._literal_end
         else:
             raise JsonError(f"Expected {article} but was {token.value}{self._location()}")
         value = _java_integer(text, largest)
@@ -356,12 +361,19 @@ class JsonReader:
         raise JsonError(f"malformed JSON{self._location()}")
 
 
+def _is_long(text: str) -> bool:
+    """Whether a number is a whole one of 64 bits (minus zero is not)."""
+    if len(text) > 20 or text == "-0" or not _JAVA_LONG.fullmatch(text):
+        return False
+    return -(2**63) <= int(text) < 2**63
+
+
 def _java_integer(text: str, largest: int) -> int | None:
     """The whole number a text stands for, as Java reads it; None when it is not whole or fits not.
 
     Raises JsonError when the text is no number at all.
     """
-    if len(text) < 20 and _JAVA_LONG.fullmatch(text):
+    if len(text) < 24 and _JAVA_LONG.fullmatch(text):
         value = int(text)
         if -largest - 1 <= value <= largest:
             return value
@@ -378,7 +390,9 @@ def _java_double(text: str) -> float:
         raise JsonError("empty String")
     match = _JAVA_DOUBLE.fullmatch(trimmed)
     if match is None:
-        raise JsonError(f'For input string: "{text}"')
+        if _TWO_POINTS.match(trimmed):
+            raise JsonError("multiple points")
+        raise JsonError(f'For input string: "{trimmed}"')
     sign, nan, infinity, digits = match.groups()
     if nan:
         return float("nan")

@@ -21,6 +21,9 @@ from ..spans.model import (
 )
 from .json_reader import JsonError, JsonReader, Token
 
+#: Of an error text, which may hold what the sender wrote.
+_TEXT_MOST = 1000
+
 _fast = msgspec.json.Decoder(list[FastSpan])
 
 
@@ -49,9 +52,9 @@ def read_spans(body: bytes) -> list[Span]:
 def malformed(error: Exception) -> Malformed:
     """The error as Zipkin words it."""
     text = str(error)
-    if "Expected BEGIN_OBJECT" in text or "malformed" in text:
+    if "Expected BEGIN_" in text or "malformed" in text:
         text = "Malformed"
-    return Malformed(f"{text} reading List<Span> from json")
+    return Malformed(f"{text[:_TEXT_MOST]} reading List<Span> from json")
 
 
 def read_endpoint(reader: JsonReader) -> Endpoint:

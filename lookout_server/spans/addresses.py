@@ -6,7 +6,8 @@ import ipaddress
 import re
 
 _ADDRESS = re.compile(r"[0-9a-fA-F:.]+")
-_DOTTED = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}")
+# Leading zeros pass, and stay: senders of them search for what they sent.
+_DOTTED = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|[01][0-9]{2}|[0-9]{1,2})(?:\.(?!$)|$)){4}")
 _EMBEDDED = re.compile(r"::(?:[fF0]{4}:)?([0-9.]+)")
 
 
