@@ -83,7 +83,7 @@ def _add_distribution(
     else:
         bounds, counts, exemplars = definition.bounds, point.counts, dict(point.exemplars or {})
     running = list(accumulate(counts))
-    if bounds:
+    if bounds or isinstance(point, ExponentialPoint):
         for index, bound in enumerate((*bounds, math.inf)):
             metric.add_sample(
                 f"{name}_bucket",

@@ -116,10 +116,13 @@ class TextRenderer:
             lines.append(f"{name}{block} {shown}\n")
         return lines
 
-    def _buckets(self, name: str, bounds: tuple[float, ...], point: BucketPoint) -> Iterator[str]:
+    def _buckets(
+        self, name: str, bounds: tuple[float, ...], point: BucketPoint, histogram: bool = False
+    ) -> Iterator[str]:
+        """Buckets, sum and count; a ``histogram`` without bounds still has the bucket +Inf."""
         block = self._blocks.get(point.tags) or self._block(point.tags)
         running = list(accumulate(point.counts))
-        if bounds:
+        if bounds or histogram:
             start = f"{name}_bucket{block[:-1]}," if block else f"{name}_bucket{{"
             for bound, count in zip((*bounds, math.inf), running, strict=True):
                 yield f'{start}le="{number(bound)}"}} {count}\n'
@@ -130,7 +133,7 @@ class TextRenderer:
         """A text format cannot carry native buckets: their powers of two stand for them."""
         bounds, counts = powers_of_two(point)
         classic = BucketPoint(point.tags, point.total, counts, point.created_ns)
-        return self._buckets(name, bounds, classic)
+        return self._buckets(name, bounds, classic, histogram=True)
 
     def _block(self, tags: Tags) -> str:
         """The label block of ``tags``, the common tags included: ``{a="b"}``."""
@@ -176,11 +179,13 @@ class OpenMetricsRenderer(TextRenderer):
             yield f"{name}{block} {number(value)}{_exemplar(exemplar)}\n"
             yield f"{created_name}{block} {created_ns / 1e9!r}\n"
 
-    def _buckets(self, name: str, bounds: tuple[float, ...], point: BucketPoint) -> Iterator[str]:
+    def _buckets(
+        self, name: str, bounds: tuple[float, ...], point: BucketPoint, histogram: bool = False
+    ) -> Iterator[str]:
         block = self._blocks.get(point.tags) or self._block(point.tags)
         exemplars = point.exemplars if point.exemplars and bounds else {}
-        buckets = len(bounds) + 1 if bounds else 0
-        for index, line in enumerate(super()._buckets(name, bounds, point)):
+        buckets = len(bounds) + 1 if bounds or histogram else 0
+        for index, line in enumerate(super()._buckets(name, bounds, point, histogram)):
             if index in exemplars:  # one line per bucket comes first
                 yield f"{line[:-1]}{_exemplar(exemplars[index])}\n"
             elif index < buckets or point.total >= 0:

@@ -71,6 +71,19 @@ def test_any_tag_value_survives(registry: Registry, accept: str) -> None:
     assert sample.labels == {"k": value}
 
 
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+@pytest.mark.parametrize("value", [None, 1e-300, 1.7e308])
+def test_a_native_histogram_always_has_its_last_bucket(
+    registry: Registry, accept: str, value: float | None
+) -> None:
+    """Empty, or with values beyond every power of two: +Inf counts them all."""
+    histogram = registry.native_histogram("h")
+    if value is not None:
+        histogram.record(value)
+    found = samples(registry, accept)["h_bucket"]
+    assert found[frozenset({"le=+Inf"})].value == (value is not None)
+
+
 def test_metrics_that_differ_only_in_forbidden_characters_stay_apart(registry: Registry) -> None:
     """`a.b` and `a_b` are one name to Prometheus: the second is escaped, not merged."""
     registry.gauge("a.b").set(1)
