@@ -54,6 +54,8 @@ def decode_json(body: bytes, receipt: Receipt, limits: LabelLimits | None) -> Me
     """Rows of a JSON ``ExportMetricsServiceRequest``. Raises Malformed."""
     try:
         parsed = orjson.loads(body)
+        if not isinstance(parsed, dict):
+            raise ValueError("it is no JSON object")
         _ids_to_base64(parsed)
         request = json_format.ParseDict(
             parsed, ExportMetricsServiceRequest(), ignore_unknown_fields=True

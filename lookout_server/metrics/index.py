@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..query.prometheus.matchers import Matcher, MatchType
+from .known import HISTOGRAMS, STARTED
 from .series import METRIC_NAME, Labels
 
 UInt64Array: TypeAlias = npt.NDArray[np.uint64]
@@ -82,6 +83,7 @@ class Metric:
         self.mid = mid
         self.labels: list[Labels] = []
         self.has_histograms = False
+        self.has_starts = False
         self.label_names: set[str] = set()
         self._ids: list[int] = []
         self._places: dict[int, int] = {}
@@ -96,7 +98,8 @@ class Metric:
     def add(self, id_: int, labels: Labels, first: int, last: int, kinds: int) -> None:
         """A series seen from day ``first`` to day ``last`` (midnights, Unix s)."""
         self._arrays = None
-        self.has_histograms |= bool(kinds & 2)
+        self.has_histograms |= bool(kinds & 1 << HISTOGRAMS)
+        self.has_starts |= bool(kinds & 1 << STARTED)
         place = self._places.get(id_)
         if place is None:
             self._places[id_] = len(self._ids)
@@ -179,7 +182,7 @@ class SeriesIndex:
         self.size = 0
 
     def add(self, mid: int, id_: int, labels: Labels, first: int, last: int, kinds: int) -> None:
-        """See :meth:`Metric.add`; ``kinds`` has bit 1 for floats, bit 2 for histograms."""
+        """See :meth:`Metric.add`; ``kinds`` has a bit for each kind of :mod:`.known`."""
         metric = self._metrics.get(mid)
         if metric is None:
             metric = self._metrics[mid] = Metric(_name(labels), mid)

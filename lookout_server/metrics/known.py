@@ -14,8 +14,8 @@ from .series import Series, describe
 DAY_MS = 86_400_000
 
 
-#: Kinds of samples a series has; a series may have both.
-FLOATS, HISTOGRAMS = 0, 1
+#: Kinds of samples a series has, maybe several: floats, native histograms, floats with start times.
+FLOATS, HISTOGRAMS, STARTED = 0, 1, 2
 
 
 class Place(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..query.prometheus.histogram import Histogram, spans_of
-from .known import DAY_MS, FLOATS, HISTOGRAMS, KnownSeries, Place
+from .known import DAY_MS, FLOATS, HISTOGRAMS, STARTED, KnownSeries, Place
 from .rows import ExemplarSample, HistogramSample, Int64Array, MetricRows
 from .series import Series
 
@@ -119,17 +119,19 @@ def _note(
 
 def _only_samples(rows: MetricRows) -> bool:
     """Whether all series have float samples and nothing else has a time of its own."""
-    if rows.histograms or rows.exemplars:
+    if rows.histograms or rows.exemplars or rows.starts is not None:
         return False
     return len(np.unique(rows.sample_series)) == len(rows.series)
 
 
 def _times_seen(rows: MetricRows, days: Int64Array) -> Iterable[tuple[int, int, int]]:
     """A time for each (index of the series, day, kind)."""
-    packed = rows.sample_series.astype(np.int64) << 32 | days
+    started = 0 if rows.starts is None else (rows.starts != 0).astype(np.int64)
+    packed = (rows.sample_series.astype(np.int64) << 32 | days) * 2 + started
     _, first = np.unique(packed, return_index=True)
     for at in first.tolist():
-        yield int(rows.sample_series[at]), int(rows.timestamps[at]), FLOATS
+        kind = STARTED if rows.starts is not None and rows.starts[at] else FLOATS
+        yield int(rows.sample_series[at]), int(rows.timestamps[at]), kind
     for histogram in rows.histograms:
         yield histogram.series, histogram.timestamp, HISTOGRAMS
     for exemplar in rows.exemplars:

@@ -198,7 +198,8 @@ class ClickHouseSource:
         *,
         final: bool,
     ) -> SampleColumns:
-        columns = f"id, {window.offset} AS t, v" + (", st" if self._starts else "")
+        started = self._starts and any(one.metric.has_starts for one in window.found)
+        columns = f"id, {window.offset} AS t, v" + (", st" if started else "")
         sql = f"SELECT {columns} FROM samples {'FINAL' if final else ''} {window.clause}"
         samples = RawSamples.of(self._fetch(sql, window, hints, limits), window.start_ms)
         if hints.newest_per_step:

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS series$LOCAL $ON_CLUSTER
     mid UInt64 CODEC(ZSTD(1)),                      -- hash of the metric name
     id UInt64 CODEC(ZSTD(1)),                       -- hash of all labels
     seen DateTime('UTC') CODEC(Delta(4), ZSTD(1)),  -- some time on the day it has samples
-    kind UInt8 CODEC(ZSTD(1)),                      -- 0 floats, 1 native histograms
+    kind UInt8 CODEC(ZSTD(1)),                      -- 0 floats, 1 native histograms, 2 floats with st
     labels Map(LowCardinality(String), String) CODEC(ZSTD(1)),  -- __name__ included
     updated DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') CODEC(Delta(8), ZSTD(1)),
     $KEEP(metrics),
