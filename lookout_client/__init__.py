@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     )
     from tracer.instrumentation import instrument, uninstrument
     from tracer.instrumentation.asgi import AsgiMiddleware
+    from tracer.instrumentation.logging import TraceFilter, TraceFormatter, add_trace
     from tracer.instrumentation.wsgi import WsgiMiddleware
 
     from .client import flush, init, ledger, shutdown
@@ -80,6 +81,9 @@ _LATE = {
     **dict.fromkeys(("metrics_asgi", "metrics_wsgi", "start_server"), ".scrape"),
     **dict.fromkeys(("instrument", "uninstrument"), "tracer.instrumentation"),
     "AsgiMiddleware": "tracer.instrumentation.asgi",
+    **dict.fromkeys(
+        ("TraceFilter", "TraceFormatter", "add_trace"), "tracer.instrumentation.logging"
+    ),
     "WsgiMiddleware": "tracer.instrumentation.wsgi",
     **dict.fromkeys(
         (
@@ -130,8 +134,11 @@ __all__ = [
     "StatusCode",
     "Timer",
     "TopN",
+    "TraceFilter",
+    "TraceFormatter",
     "UpDownCounter",
     "WsgiMiddleware",
+    "add_trace",
     "counter",
     "current_span",
     "extract",
