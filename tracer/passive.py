@@ -173,12 +173,12 @@ class PassiveSpan(Span):
 
     def __enter__(self) -> Span:
         previous = _get()
-        if previous is not self:
+        if previous is _EMPTY:
+            self._prev = self._base = previous
+            _set(self)
+        elif previous is not self:
             self._prev = previous
-            if type(previous) is not _Context:
-                self._base = previous._base
-            else:
-                self._base = previous if previous is _EMPTY else base_of(previous)
+            self._base = previous._base if type(previous) is not _Context else base_of(previous)
             _set(self)
         return self
 
@@ -190,7 +190,11 @@ class PassiveSpan(Span):
     ) -> None:
         if _get() is self:
             previous = self._prev
-            if type(previous) is not _Context and type(previous._prev) is _Left:
+            if (
+                previous is not _EMPTY
+                and type(previous) is not _Context
+                and type(previous._prev) is _Left
+            ):
                 previous = outlasting(previous)
             _set(previous)
             self._prev = None

@@ -90,9 +90,22 @@ class Tracer:
             span._index = 0
             span._rpc = "0"
         elif type(above) is PassiveSpan:
-            return unsampled(self, name, above._root or above, above._carried)
+            passive = PassiveSpan()  # what unsampled() does, without its call
+            passive._tracer = self
+            passive.name = name
+            passive._root = above._root or above
+            passive._carried = above._carried
+            pipeline.note_unsampled()
+            return passive
         elif above is _EMPTY or above is None:
-            return self._start_chosen_root(name, kind, tags, links, start_ns)
+            if not pipeline.drop_all:
+                return self._start_chosen_root(name, kind, tags, links, start_ns)
+            passive = PassiveSpan()
+            passive._tracer = self
+            passive.name = name
+            passive._root = passive._carried = None
+            pipeline.note_unsampled()
+            return passive
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
         span._tracer = self
@@ -125,8 +138,6 @@ class Tracer:
     ) -> Span:
         """A root that is not kept without asking."""
         pipeline = self.pipeline
-        if pipeline.drop_all:
-            return unsampled(self, name, None, None)
         floor = pipeline.ratio_floor
         if floor is None:
             return self._start_otherwise(name, kind, None, tags, links, start_ns)
