@@ -19,7 +19,6 @@ import pyarrow as pa
 
 from ...server import Server
 from ...spans.tables import BUCKET_US, bucket_of, partition_days
-from ...store.port import Limits
 from . import bulk_linker
 from .bulk_linker import LINK_COLUMNS, total
 from .explain import Explanation
@@ -36,7 +35,6 @@ _YOUNG_REACH = 1
 _BUCKET_MS = BUCKET_US // 1000
 #: Spans linked at once: bounds memory to some hundred MB.
 _SPANS_MOST = 400_000
-_LIMITS = Limits(seconds=60.0)
 
 _OF_TENANT = "tenant = {tenant:String}"
 _HOME_IN_RANGE = f"""
@@ -170,6 +168,7 @@ class Dependencies:
         """Traces that began before the whole buckets and have a span in the range."""
         parameters = self._homes(window, window.buckets)
         parameters |= {"s0": bucket_of(window.since * 1000), "s1": window.first + REACH}
+        parameters["from"] = parameters["before"]
         return await self._link(_HOME_BEFORE, window, parameters)
 
     async def _link_last(self, window: _Window) -> dict[int, Linker]:
@@ -181,13 +180,15 @@ class Dependencies:
 
     def _all(self, window: _Window) -> dict[str, Any]:
         first, last = bucket_of(window.since * 1000), bucket_of(window.until * 1000)
-        return self._homes(window, range(first, last + 1))
+        return self._homes(window, range(first, last + 1)) | {"from": max(first - REACH, 0)}
 
     def _homes(self, window: _Window, buckets: range) -> dict[str, Any]:
         return {
             "b0": buckets.start,
             "b1": buckets.stop - 1,
             "before": max(buckets.start - REACH, 0),
+            # A span without timestamp may be kept a little before its trace begins.
+            "from": max(buckets.start - 1, 0),
             "after": buckets.stop - 1 + REACH,
             "since": window.since,
             "until": window.until,
@@ -198,7 +199,7 @@ class Dependencies:
     ) -> dict[int, Linker]:
         sql = (
             f"SELECT {LINK_COLUMNS} FROM spans WHERE {_OF_TENANT} "
-            f"AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}} AND {traces}"
+            f"AND bucket BETWEEN {{from:UInt32}} AND {{after:UInt32}} AND {traces}"
         )
         table = await self._fetch("read traces", sql, {"tenant": self._tenant, **parameters})
         with self._explanation.stage("link", rows=table.num_rows):
@@ -222,7 +223,7 @@ class Dependencies:
 
     async def _fetch(self, stage: str, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
         with self._explanation.stage(stage, sql=sql) as note:
-            table = await self._server.fetch(sql, parameters, _LIMITS)
+            table = await self._server.fetch(sql, parameters)
             note.rows = table.num_rows
             return table
 

@@ -130,7 +130,7 @@ class TraceSearch:
         while until >= candidates.earliest:
             rows = await self._reader.candidates(*candidates.step(since, until, most))
             full = len(rows) == most
-            if full and until > candidates.latest:
+            if full and until > candidates.latest and rows[0][1] > candidates.latest:
                 # Too many to take them all: of those after the window only what reaches into it.
                 later = await self._reader.candidates(*candidates.after())
                 await self._take([fold for fold, _ in later], order)
