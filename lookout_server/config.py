@@ -303,6 +303,16 @@ class ServerConfig(BaseSettings):
         description="Services x names x kinds x statuses with metrics of their own, per tenant.",
     )
 
+    # -- scraping ------------------------------------------------------------------------
+    scrape_config: Path | None = Field(
+        default=None,
+        description="A prometheus.yml with the targets to scrape: static and from files.",
+    )
+    scrape_self: Duration = Field(
+        default=0.0, description="How often the collector scrapes its own /metrics; 0: not."
+    )
+    scrape_tenant: str = Field(default="default", description="Tenant of what is scraped.")
+
     # -- PromQL --------------------------------------------------------------------------
     promql_timeout: Duration = Field(default=120.0, description="Time limit of one query.")
     promql_lookback: Duration = Field(

@@ -6,6 +6,7 @@ import os
 import platform
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ...scrape import Scraper
+from ...scrape.target import Target
 from .answers import success
 from .errors import BadData
 from .parameters import parse_int
@@ -167,11 +170,22 @@ class _StatusApi:
         return success(request, b"[]")
 
     async def targets(self, request: Request) -> Response:
-        targets = b'{"activeTargets":[],"droppedTargets":[],"droppedTargetCounts":{}}'
-        return success(request, targets)
+        state = request.query_params.get("state", "").lower()
+        scraper = Scraper.running.get(self._service.server)
+        active = [_active(target) for target in scraper.targets] if scraper else []
+        dropped = [{"discoveredLabels": labels} for labels in scraper.dropped] if scraper else []
+        counts = Counter(entry["discoveredLabels"]["job"] for entry in dropped)
+        body = {
+            "activeTargets": [] if state == "dropped" else active,
+            "droppedTargets": [] if state == "active" else dropped,
+            "droppedTargetCounts": dict(counts),
+        }
+        return success(request, dumps(body))
 
     async def scrape_pools(self, request: Request) -> Response:
-        return success(request, dumps({"scrapePools": []}))
+        scraper = Scraper.running.get(self._service.server)
+        pools = sorted({target.job.name for target in scraper.targets}) if scraper else []
+        return success(request, dumps({"scrapePools": pools}))
 
     async def alerts(self, request: Request) -> Response:
         return success(request, dumps({"alerts": []}))
@@ -184,6 +198,24 @@ class _StatusApi:
         if kind not in ("", "alert", "record"):
             raise BadData(f'invalid parameter "type": not supported value {quote(kind)}')
         return success(request, dumps({"groups": []}))
+
+
+def _active(target: Target) -> dict[str, Any]:
+    job = target.job
+    seen = datetime.fromtimestamp(target.last_scrape_ms / 1000, UTC).isoformat()
+    return {
+        "discoveredLabels": target.discovered,
+        "labels": target.labels,
+        "scrapePool": job.name,
+        "scrapeUrl": target.url,
+        "globalUrl": target.url,
+        "lastError": target.last_error,
+        "lastScrape": seen.replace("+00:00", "Z"),
+        "lastScrapeDuration": target.last_seconds,
+        "health": target.health,
+        "scrapeInterval": f"{job.interval:g}s",
+        "scrapeTimeout": f"{job.timeout:g}s",
+    }
 
 
 def _top(rows: list[dict[str, Any]], what: str, limit: int) -> list[dict[str, Any]]:
