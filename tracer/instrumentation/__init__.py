@@ -8,7 +8,7 @@ import logging
 __all__ = ["CLIENTS", "instrument", "uninstrument"]
 
 #: Client libraries that can be instrumented by name.
-CLIENTS = ("httpx", "requests")
+CLIENTS = ("aiohttp", "httpx", "requests", "urllib3")
 
 _log = logging.getLogger("lookout")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,11 +22,26 @@ from .exchange import Exchange
 def outgoing(method: str, url: str, headers: Any) -> Iterator[Exchange | None]:
     """Span around one attempt; ``headers`` (a mutable mapping) get the trace context.
 
-    Yields None where instrumentation is suppressed, as in the flusher's own requests.
+    Yields None where instrumentation is suppressed, as in the flusher's own requests, and inside
+    another such span: a library may send by way of another that is instrumented too.
     """
-    if instrumentation_suppressed():
+    if _sending.get() or instrumentation_suppressed():
         yield None
         return
+    token = _sending.set(True)
+    try:
+        with _exchange(method, url, headers) as exchange:
+            yield exchange
+    finally:
+        _sending.reset(token)
+
+
+#: Whether an instrumented library is at work here.
+_sending: ContextVar[bool] = ContextVar("lookout_sending", default=False)
+
+
+@contextmanager
+def _exchange(method: str, url: str, headers: Any) -> Iterator[Exchange]:
     tags = http.client_tags(method, url)
     span = start_span(http.span_name(method, None), kind=SpanKind.CLIENT, tags=tags)
     exchange = Exchange("client", method, urlsplit(url).scheme or "http", span)

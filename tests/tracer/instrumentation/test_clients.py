@@ -1,7 +1,8 @@
-"""httpx and requests, against a real server on this machine."""
+"""httpx, requests, urllib3 and aiohttp, against a real server on this machine."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import requests
+import urllib3
 
 from exporters.records import CLIENT, STATUS_ERROR
 from exporters.suppression import suppressed
@@ -61,8 +63,6 @@ def with_httpx(url: str) -> int:
 
 
 def with_async_httpx(url: str) -> int:
-    import asyncio
-
     async def ask() -> int:
         async with httpx.AsyncClient(follow_redirects=True) as client:
             return (await client.get(url)).status_code
@@ -75,7 +75,25 @@ def with_requests(url: str) -> int:
         return session.get(url).status_code
 
 
-every_client = pytest.mark.parametrize("ask", [with_httpx, with_async_httpx, with_requests])
+def with_urllib3(url: str) -> int:
+    retries = urllib3.Retry(connect=0, redirect=3)
+    with urllib3.PoolManager(retries=retries) as pool:
+        return pool.request("GET", url).status
+
+
+def with_aiohttp(url: str) -> int:
+    aiohttp = pytest.importorskip("aiohttp")
+
+    async def ask() -> int:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return int(response.status)
+
+    return asyncio.run(ask())
+
+
+every_client = pytest.mark.parametrize(
+    "ask", [with_httpx, with_async_httpx, with_requests, with_urllib3, with_aiohttp]
+)
 Ask = Callable[[str], int]
 
 
@@ -115,10 +133,19 @@ def test_each_hop_of_a_redirect_is_a_span(ask: Ask, server: str, spans: list[Spa
 @every_client
 def test_a_refused_connection_is_recorded_and_raised(ask: Ask, spans: list[Span]) -> None:
     """The caller gets the library's own exception; the span names it."""
-    with pytest.raises((httpx.ConnectError, requests.ConnectionError)) as raised:
+    refused = (
+        httpx.ConnectError,
+        requests.ConnectionError,
+        urllib3.exceptions.MaxRetryError,
+        OSError,  # aiohttp's is one
+    )
+    with pytest.raises(refused) as raised:
         ask("http://127.0.0.1:9/")
-    assert spans[0].tags is not None
-    assert spans[0].tags["error.type"] == type(raised.value).__name__
+    # urllib3 wraps the last attempt's in one of its own.
+    error = getattr(raised.value, "reason", None) or raised.value
+    (span,) = spans
+    assert span.tags is not None
+    assert span.tags["error.type"] == type(error).__name__
 
 
 @every_client
