@@ -13,7 +13,6 @@ through OpenTelemetry stay visible inside our spans, and activating a span costs
 
 from __future__ import annotations
 
-import os
 from contextvars import Context as ContextSnapshot
 from contextvars import ContextVar, Token
 from typing import Any, Protocol, cast
@@ -56,16 +55,26 @@ class SpanAwareRuntimeContext(_RuntimeContext):
             return
 
 
-def _adopt_variable() -> ContextVar[Any]:
+def _is_shared() -> bool:
+    """Whether OpenTelemetry uses the runtime context we know how to extend.
+
+    Another one is left in place, and then the variable is ours alone: a runtime context that does
+    not expect a span there must never find one.
+    """
     runtime = otel_context._RUNTIME_CONTEXT
-    variable = getattr(runtime, "_current_context", None)
-    if isinstance(variable, ContextVar):
-        return variable
-    return ContextVar("current_context", default=Context())  # noqa: B039  (a Context cannot be changed)
+    return type(runtime) in (ContextVarsRuntimeContext, SpanAwareRuntimeContext) and isinstance(
+        getattr(runtime, "_current_context", None), ContextVar
+    )
+
+
+def _variable() -> ContextVar[Any]:
+    if _is_shared():
+        return cast("Any", otel_context._RUNTIME_CONTEXT)._current_context  # type: ignore[no-any-return]
+    return ContextVar("lookout_current", default=Context())  # noqa: B039  (it cannot be changed)
 
 
 #: The variable itself. Everything below and in :mod:`tracer.span` goes through these names.
-VARIABLE: ContextVar[Any] = _adopt_variable()
+VARIABLE: ContextVar[Any] = _variable()
 get = VARIABLE.get
 set = VARIABLE.set  # the module is read as ``current.set(...)``
 
@@ -73,15 +82,8 @@ set = VARIABLE.set  # the module is read as ``current.set(...)``
 EMPTY: Any = ContextSnapshot().run(VARIABLE.get)
 
 
-def install() -> bool:
-    """Let OpenTelemetry see our current span. True unless another runtime context was chosen."""
-    runtime = otel_context._RUNTIME_CONTEXT
-    if isinstance(runtime, SpanAwareRuntimeContext):
-        return True
-    if type(runtime) is not ContextVarsRuntimeContext or os.environ.get("OTEL_PYTHON_CONTEXT"):
-        return False  # somebody asked for another one by name: leave it in place
+#: Whether OpenTelemetry sees our current span and we see its.
+SHARED = _is_shared()
+
+if SHARED:
     otel_context._RUNTIME_CONTEXT = SpanAwareRuntimeContext(VARIABLE)
-    return True
-
-
-install()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -320,3 +324,46 @@ def test_off_is_one_span_that_does_nothing() -> None:
             tracer.inject(headers)
             assert headers == {}
         assert traces.spans == []
+
+
+def in_a_process(code: str, context: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "OTEL_PYTHON_CONTEXT": context},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_default_runtime_context_may_be_named() -> None:
+    """OTEL_PYTHON_CONTEXT=contextvars_context is what is there anyway: both see each other."""
+    code = """
+        import opentelemetry.trace, tracer
+        from tracer.testing import recording
+        with recording(), tracer.start_span("a") as span:
+            assert opentelemetry.trace.get_current_span() is span
+        print("fine")
+    """
+    assert in_a_process(code, "contextvars_context") == "fine"
+
+
+def test_another_runtime_context_is_left_alone() -> None:
+    """Under a runtime context we do not know each side keeps its own current span."""
+    code = """
+        import opentelemetry.context as context
+        from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+        class Other(ContextVarsRuntimeContext): ...
+        context._RUNTIME_CONTEXT = Other()
+        import opentelemetry.trace, tracer
+        from tracer.testing import recording
+        with recording(), tracer.start_span("a") as span:
+            assert tracer.current_span() is span
+            assert opentelemetry.trace.get_current_span() is opentelemetry.trace.INVALID_SPAN
+            assert context.get_current() == {}
+        print(type(context._RUNTIME_CONTEXT).__name__)
+    """
+    assert in_a_process(code, "") == "Other"
