@@ -257,6 +257,12 @@ class Registry:
         family = self.families.get(name)
         return family.series.get(tag_set(tags or {})) if family else None
 
+    def lint(self) -> list[str]:
+        """What could be better about the metrics: units, names, tags. Remarks, never errors."""
+        from .lint import remarks
+
+        return list(remarks(self))
+
     def remove(self, name: str) -> bool:
         """Forget a metric with all its series; False if there was none."""
         with self.lock:

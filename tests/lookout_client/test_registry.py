@@ -228,3 +228,30 @@ def test_meters_of_a_lenient_registry_never_raise(caplog: pytest.LogCaptureFixtu
             registry.counter("x", unit="no unit").inc()
     assert len(caplog.records) == 1
     assert registry.collect() == []
+
+
+def test_lint_says_what_could_be_better() -> None:
+    """Units that are none or not base units, names, tags; nothing about a good metric."""
+    registry = Registry(max_series_per_metric=2)
+    registry.counter("good.requests", unit="1").inc(method="GET")
+    assert registry.lint() == []
+    registry.gauge("wait", unit="ms")
+    registry.gauge("weight", unit="stone")
+    registry.counter("jobs_total", unit="1").inc(Queue="a", _type_="b")
+    registry.gauge("a.b", unit="1")
+    registry.gauge("a_b", unit="1")
+    registry.counter("nothing")
+    for number in range(3):
+        registry.counter("many", unit="1").inc(k=number)
+    found = " | ".join(registry.lint())
+    for remark in (
+        "wait: unit 'ms' is not a base unit: record in 's'",
+        "weight: unit 'stone' is unknown",
+        "jobs_total: the name says 'total'",
+        "jobs_total: tag 'Queue' is not lower case",
+        "jobs_total: tag '_type_' has the form of the system's own tags",
+        "a_b: Prometheus knows it by the name of a.b",
+        "nothing: no unit",
+        "many: more than 2 series",
+    ):
+        assert remark in found
