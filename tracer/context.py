@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import wraps
+from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from . import current
 from .passive import NOOP, NoopSpan, RemoteSpan
@@ -93,8 +94,11 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
     """``function``, to be called in the context of here and now, from whatever thread and time.
 
-    Each call gets its own copy of the context, so that several threads may call it at once.
+    Each call gets its own copy of the context, so that several threads may call it at once. A
+    coroutine function is awaited in its caller's context, with the current span of here and now.
     """
+    if iscoroutinefunction(function):
+        return cast("Callable[P, R]", _wrapped_coroutine(function))
     here = copy_context()
 
     @wraps(function)
@@ -102,6 +106,22 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
         return here.copy().run(function, *args, **named)
 
     return in_context
+
+
+def _wrapped_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    value = _get()
+
+    @wraps(function)
+    async def with_span(*args: Any, **named: Any) -> Any:
+        previous = _get()
+        _set(value)
+        try:
+            return await function(*args, **named)
+        finally:
+            if _get() is value:
+                _set(previous)
+
+    return with_span
 
 
 def injectable() -> Span | SpanContext | None:

@@ -202,6 +202,27 @@ def test_wrap_takes_the_context_along(traces: Recorder) -> None:
     assert traces.tree() == [("caller", [("work", [])] * 8)]
 
 
+def test_a_wrapped_coroutine_function_runs_below_the_span_it_was_wrapped_in(
+    traces: Recorder,
+) -> None:
+    """Awaited elsewhere and later, it still belongs there, and restores what was current."""
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        start_span("work").finish()
+
+    with start_span("caller"):
+        wrapped = tracer.wrap(work)
+
+    async def main() -> None:
+        with start_span("other") as other:
+            await wrapped()
+            assert current_span() is other
+
+    asyncio.run(main())
+    assert traces.tree() == [("caller", [("work", [])]), ("other", [])]
+
+
 def test_a_context_that_arrived_can_be_current(traces: Recorder) -> None:
     """Spans below a remote context continue its trace."""
     remote = SpanContext(0xABC, 0xDEF, is_remote=True, tracestate="v=1")
