@@ -59,7 +59,7 @@ class Metrics:
         config, registry = self.config, self.registry
         registry.max_series = config.max_series
         registry.max_series_per_metric = config.max_series_per_metric
-        registry.exemplars.use(sampled_trace if config.exemplars else no_trace)
+        registry.trace_with(sampled_trace if config.exemplars else no_trace)
         self._undo.append(watch_http(registry))
         self._undo.append(start_importers(registry, config.importers, config.importer_names))
         if post is not None and config.metrics_push:
@@ -85,7 +85,7 @@ class Metrics:
         """End everything begun; the last step goes to the gateway."""
         while self._undo:
             self._undo.pop()()
-        self.registry.exemplars.use(no_trace)
+        self.registry.trace_with(no_trace)
         self.registry.workers = None
         for server in (self.server, self.pull_server):
             if server is not None and self._pid == os.getpid():
@@ -142,6 +142,9 @@ class Metrics:
 
     def _after_fork(self) -> None:
         """A child pushes its own metrics, even one that never finishes a span."""
+        for server in (self.server, self.pull_server):
+            if server is not None:
+                server.abandon()
         if self._sender is not None:
             self._sender.after_fork()
         if self._undo:

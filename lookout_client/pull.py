@@ -194,6 +194,10 @@ class PullServer:
         """The port it listens on."""
         return int(self._server.server_address[1])
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the socket, which is the parent's."""
+        self._server.socket.close()
+
     def close(self) -> None:
         """Stop listening and sampling."""
         self._stop.set()

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from .bound import Meter
 from .errors import MeterClash, MeterError
-from .exemplars import Exemplars
+from .exemplars import CurrentTrace, Exemplars
 from .family import Definition, Family
 from .info import Facts, Info, Poll
 from .meters import (
@@ -343,6 +343,12 @@ class Registry:
 
     def __len__(self) -> int:
         return self._series
+
+    def trace_with(self, current: CurrentTrace) -> None:
+        """Take exemplars from ``current``, beginning with the next recording of every series."""
+        self.exemplars.use(current)
+        for meter in self:
+            meter._armed = self.exemplars.tries
 
     def collect(self) -> list[Snapshot]:
         """Every metric with everything its series hold, and arm the series for exemplars.

@@ -81,6 +81,10 @@ class ScrapeServer:
         """The port it listens on."""
         return int(self._server.server_address[1])
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the socket, which is the parent's."""
+        self._server.socket.close()
+
     def close(self) -> None:
         """Stop listening and end the thread."""
         self._server.shutdown()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -51,6 +54,23 @@ class Collector:
             for scope in resource["scopeMetrics"]
             for metric in scope["metrics"]
         }
+
+    def by_process(self, name: str) -> dict[str, str]:
+        """The last value of a counter by the pid in the instance id."""
+        found = {}
+        for path, body in self.received:
+            if path == "/v1/metrics":
+                (resource,) = body["resourceMetrics"]
+                instance = next(
+                    item["value"]["stringValue"]
+                    for item in resource["resource"]["attributes"]
+                    if item["key"] == "service.instance.id"
+                )
+                for metric in resource["scopeMetrics"][0]["metrics"]:
+                    if metric["name"] == name:
+                        value = metric["sum"]["dataPoints"][0]["asInt"]
+                        found[instance.rpartition(":")[2]] = value
+        return found
 
 
 @pytest.fixture
@@ -133,6 +153,39 @@ def test_meters_made_before_init_are_the_same_after_it(
     assert lookout.counter("early") is early
     lookout.flush(5)
     assert collector.metrics()["early"]["sum"]["dataPoints"][0]["asInt"] == "1"
+
+
+def test_a_meter_made_before_init_points_to_the_first_trace_after_it(
+    collector: Collector, started: Callable[..., None]
+) -> None:
+    """Exemplars begin with `init`, not with the first push after it."""
+    early = lookout.counter("early")
+    started()
+    with lookout.start_span("work"):
+        early.inc()
+    lookout.flush(5)
+    assert collector.metrics()["early"]["sum"]["dataPoints"][0]["exemplars"]
+
+
+def test_a_forked_worker_pushes_its_own_counts(
+    collector: Collector, started: Callable[..., None]
+) -> None:
+    """A child that never makes a span still pushes, under an instance id of its own."""
+    started(metrics_interval_s=0.1)
+    counter = lookout.counter("work")
+    counter.inc(5)
+    child = os.fork()
+    if child == 0:
+        counter.inc(2)
+        signal.pause()
+        os._exit(0)
+    expected = {str(os.getpid()): "5", str(child): "2"}
+    deadline = time.monotonic() + 20
+    while collector.by_process("work") != expected and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert collector.by_process("work") == expected
 
 
 def test_the_push_can_be_turned_off(collector: Collector, started: Callable[..., None]) -> None:
