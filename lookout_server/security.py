@@ -25,9 +25,12 @@ TENANT_HEADER = "x-scope-orgid"
 
 _TENANT_NAME = re.compile(r"[A-Za-z0-9!_.*'()-]{1,150}")
 _NO_TENANT = "this collector keeps tenants apart: name one in the header X-Scope-OrgID"
-_OPEN = re.compile(r"/(-/.*|ui/.*|favicon\.ico|health|info|zipkin(/(?!api/).*)?)?")
+_OPEN = re.compile(
+    r"/(-/.*|ui/.*|favicon\.ico|config\.json|version|(actuator/)?(health|info)"
+    r"|zipkin(/(?!api/).*)?)?"
+)
 #: Open to whoever may read at all, whatever the tenant.
-_NO_TENANT_NEEDED = re.compile(r"/(metrics|prometheus|actuator/.*)")
+_NO_TENANT_NEEDED = re.compile(r"/metrics")
 _ADMIN = re.compile(r"/api/v1/(admin|status/config)\b.*")
 #: POST is reading here: long queries do not fit a URL.
 _READING_POST = re.compile(

@@ -31,7 +31,7 @@ def decode(body: bytes) -> SpanColumns:
     """Columns of a JSON v2 list. Raises Malformed with Zipkin's own words."""
     try:
         return columns_of(_fast.decode(body))
-    except (msgspec.DecodeError, Irregular, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, Irregular, RecursionError):
         return SpanColumns.of(read_spans(body))
 
 

@@ -51,10 +51,10 @@ class Serving:
         asked = urllib.request.Request(self.url + path, body, headers or {}, method=method)
         try:
             with urllib.request.urlopen(asked, timeout=30) as answer:
-                return answer.status, _lower(answer.headers), answer.read().decode()
+                return answer.status, _lower(answer.headers), answer.read().decode(errors="replace")
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, _lower(error.headers), error.read().decode()
+                return error.code, _lower(error.headers), error.read().decode(errors="replace")
 
     def metric(self, name: str) -> float:
         """A value of ``/metrics`` by its full name with labels; 0 where there is none."""
