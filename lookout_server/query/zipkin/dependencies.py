@@ -203,7 +203,7 @@ class Dependencies:
         )
         table = await self._fetch("read traces", sql, {"tenant": self._tenant, **parameters})
         with self._explanation.stage("link", rows=table.num_rows):
-            return bulk_linker.link_by_bucket(table)
+            return await asyncio.to_thread(bulk_linker.link_by_bucket, table)
 
     async def _store(
         self, buckets: Iterable[int], linkers: Mapping[int, Linker], counts: Mapping[int, int]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from ...server import Server
 from ...spans.model import Span
 from .explain import Explanation
 from .read import SPAN_COLUMNS, distinct, spans_of
+
+#: Results from this size on are decoded on a worker thread: the event loop has spans to take.
+_INLINE_ROWS = 1000
 
 _FETCH = f"""
 SELECT {SPAN_COLUMNS} FROM spans
@@ -48,10 +54,9 @@ class TraceReader:
         parameters = {"tenant": self.tenant, "folds": sorted(folds)}
         table = await self._query("read traces", _FETCH, parameters)
         with self._explanation.stage("decode spans", rows=table.num_rows):
-            traces: dict[str, list[Span]] = {}
-            for span in spans_of(table):
-                traces.setdefault(span.low_trace_id, []).append(span)
-            return {low: distinct(spans) for low, spans in traces.items()}
+            if table.num_rows > _INLINE_ROWS:
+                return await asyncio.to_thread(_by_low_id, table)
+            return _by_low_id(table)
 
     async def candidates(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[int, int]]:
         """(folded id, sort value) of traces that may match."""
@@ -64,6 +69,13 @@ class TraceReader:
             table = await self._server.fetch(sql, parameters)
             note.rows = table.num_rows
             return table
+
+
+def _by_low_id(table: pa.Table) -> dict[str, list[Span]]:
+    traces: dict[str, list[Span]] = {}
+    for span in spans_of(table):
+        traces.setdefault(span.low_trace_id, []).append(span)
+    return {low: distinct(spans) for low, spans in traces.items()}
 
 
 def by_strict_id(spans: Sequence[Span]) -> list[list[Span]]:
