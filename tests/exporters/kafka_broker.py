@@ -56,6 +56,8 @@ class KafkaBroker:
             "transaction.state.log.min.isr=1\n"
             "offsets.topic.num.partitions=1\n"
             "group.initial.rebalance.delay.ms=0\n"
+            "broker.session.timeout.ms=1500\n"
+            "broker.heartbeat.interval.ms=200\n"
         )
         self._java("kafka.tools.StorageTool", "format", "-t", "bG9va291dC10ZXN0cy0wMQ",
                    "-c", str(self._config)).wait(60)  # fmt: skip

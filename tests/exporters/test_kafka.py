@@ -44,7 +44,7 @@ def destination(broker: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     made = KafkaDestination(
         broker.address,
         topic=topic,
-        limits=Limits(linger_s=0.01, batch_records=100, timeout_s=5.0),
+        limits=Limits(linger_s=0.01, batch_records=100, timeout_s=2.0),
         request_timeout_ms=30_000,
     )
     made._backoff = Backoff(0.1, 0.5)
