@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+#: Where an application that knows its route may say so, in the ASGI scope or the WSGI environ.
+ROUTE = "lookout.route"
+
 
 def asgi_route(scope: MutableMapping[str, Any]) -> str | None:
-    """Template of Starlette, FastAPI, Litestar or Django's ASGI handler; None where unknown."""
+    """Template of Starlette, FastAPI, Litestar, or what was said; None where unknown."""
     try:
-        return _from_scope(scope) or _from_routes(scope)
+        return scope.get(ROUTE) or _from_scope(scope) or _from_routes(scope)
     except Exception:
         return None
 
@@ -54,8 +57,11 @@ def _search(routes: Any, scope: dict[str, Any]) -> str | None:
     return None
 
 
-def flask_route(environ: Mapping[str, Any]) -> str | None:
-    """Template of the Flask (Werkzeug) rule that matched; None outside Flask."""
+def wsgi_route(environ: Mapping[str, Any]) -> str | None:
+    """Template of the Flask (Werkzeug) rule that matched, or what was said; None where unknown."""
+    said = environ.get(ROUTE)
+    if isinstance(said, str):
+        return said
     request = environ.get("werkzeug.request")
     rule = getattr(getattr(request, "url_rule", None), "rule", None)
     return rule if isinstance(rule, str) else None

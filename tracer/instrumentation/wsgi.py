@@ -11,7 +11,7 @@ from ..context import use_span
 from ..kinds import SpanKind
 from . import http
 from .exchange import Exchange
-from .routes import flask_route
+from .routes import wsgi_route
 from .server import start_server_span
 
 Environ = dict[str, Any]
@@ -40,7 +40,7 @@ class WsgiMiddleware:
 
         def answered(status: str, headers: Any, *more: Any) -> Any:
             # Only now: Flask forgets the request when the application returns.
-            exchange.routed(flask_route(environ))
+            exchange.routed(wsgi_route(environ))
             exchange.answered(_status_code(status))
             return start_response(status, headers, *more)
 
@@ -49,7 +49,7 @@ class WsgiMiddleware:
                 body = self.app(environ, answered)
         except BaseException as error:
             exchange.failed(error)
-            exchange.routed(flask_route(environ))
+            exchange.routed(wsgi_route(environ))
             exchange.end()
             raise
         return _Body(body, exchange)
