@@ -329,3 +329,87 @@ def test_names_a_bad_address(url: str) -> None:
     """An address that is none is refused at once, with what was given."""
     with pytest.raises(ValueError, match="http://host:port"):
         HttpClient(url)
+
+
+SCRIPT = """
+import os, sys
+from conftest import Span
+from exporters.collector import CollectorDestination
+from exporters.flusher import Flusher
+from exporters.ledger import Ledger
+from exporters.ring import Ring
+ring = Ring(64)
+ledger = Ledger("shop")
+flusher = Flusher(ring, [CollectorDestination(sys.argv[1])], ledger=ledger)
+ring.offer(Span(span_id=1))
+"""
+
+
+def run(code: str, url: str) -> None:
+    import os
+    import subprocess
+    import sys
+
+    root = Path(__file__).parents[2]
+    path = f"{root}:{root / 'tests' / 'exporters'}"
+    subprocess.run(
+        [sys.executable, "-c", code, url],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": path},
+        check=True,
+        timeout=60,
+    )
+
+
+def test_a_short_script_loses_nothing(receiver: Any) -> None:
+    """A program that ends at once delivers its span and its ledger on the way out."""
+    run(SCRIPT, receiver.url)
+    assert [request.json for request in receiver.requests][-1] == []
+    assert receiver.ids == [1]
+
+
+def test_forked_children_send_their_own(receiver: Any) -> None:
+    """A child sends what it recorded, under a ledger of its own, and nothing of its parent's."""
+    fork = """
+flusher.flush(5)
+if os.fork() == 0:
+    ring.offer(Span(span_id=2))
+    flusher.shutdown(5)
+    os._exit(0)
+os.wait()
+"""
+    run(SCRIPT + fork, receiver.url)
+    assert sorted(receiver.ids) == [1, 2]
+    ledgers = [json.loads(request.headers["X-Lookout-Ledger"]) for request in receiver.requests]
+    by_process = {each["process"]: each for each in ledgers}
+    assert [each["created"] for each in by_process.values()] == [1, 1]
+
+
+def test_damaged_spill_files_are_passed_over(
+    rig: Any, serve: Any, spans: Any, closed_port: int, tmp_path: Path, wait_until: Any
+) -> None:
+    """A parcel cut short by a full disk costs itself, not those behind it."""
+    url = f"http://127.0.0.1:{closed_port}"
+    first = rig(url, Limits(batch_records=10, linger_s=0.01), spill=tmp_path)
+    first.offer(spans(30))
+    first.flusher.shutdown(1)
+    parcels = sorted(tmp_path.glob("*/*-000010.parcel"))
+    parcels[1].write_bytes(parcels[1].read_bytes()[:-20])
+    receiver = serve(closed_port)
+    second = rig(url, spill=tmp_path)
+    second.offer(spans(1))
+    wait_until(lambda: len(receiver.ids) == 21)
+    assert receiver.ids == [*range(1, 11), *range(21, 31), 1]
+
+
+def test_spill_of_a_living_process_is_left_alone(
+    rig: Any, serve: Any, spans: Any, closed_port: int, tmp_path: Path, wait_until: Any
+) -> None:
+    """Two processes may share a spill directory; each sends its own."""
+    from exporters.spill import Spill
+
+    url = f"http://127.0.0.1:{closed_port}"
+    living = rig(url, spill=tmp_path)
+    living.offer(spans(5))
+    wait_until(lambda: list(tmp_path.glob("*/*.parcel")))
+    assert Spill(tmp_path).adopt() == 0
