@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -32,4 +33,28 @@ def at_exit(method: Callable[[], Any]) -> Callable[[], None]:
             living()
 
     atexit.register(hook)
+    if _is_multiprocessing_child():
+        _finalize(hook)
     return lambda: atexit.unregister(hook)
+
+
+def at_exit_of_child(method: Callable[[], Any]) -> None:
+    """In a child just forked: call a bound method when multiprocessing ends it.
+
+    Its children end without atexit; it runs finalizers of its own, which it clears when a child
+    begins and which can be made again by what it calls then.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(method.__self__, lambda owner: _finalize(method))  # type: ignore[attr-defined]
+
+
+def _is_multiprocessing_child() -> bool:
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _finalize(hook: Callable[[], Any]) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, hook, exitpriority=0)

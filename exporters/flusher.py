@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._bell import Bell
-from ._process import after_fork_in_child, at_exit
+from ._process import after_fork_in_child, at_exit, at_exit_of_child
 from .destination import Deadline, Destination
 from .ledger import DESTINATION_FAILED, Ledger
 from .records import SAMPLED
@@ -306,6 +306,7 @@ class Flusher:
         self.ledger.reset()
         for destination in self._destinations:
             destination.after_fork()
+        at_exit_of_child(self._at_exit)
         if self._eager:
             self._start()
 

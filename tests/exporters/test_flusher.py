@@ -367,3 +367,29 @@ def test_a_child_restarts_its_thread(tmp_path: Path) -> None:
     """In a forked child the first record starts a new thread."""
     assert python(CHILD_WITHOUT_FLUSH, tmp_path).returncode == 0
     assert written(tmp_path) == [1, 2]
+
+
+MULTIPROCESSING = (
+    SETUP
+    + """
+import multiprocessing
+def work(number):
+    ring.offer(Span(span_id=number))
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(n,)) for n in range(1, 5)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    work(5)
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_children_of_multiprocessing_flush_at_exit(tmp_path: Path) -> None:
+    """They end without atexit, and lose nothing all the same."""
+    result = python(MULTIPROCESSING, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert sorted(written(tmp_path)) == [1, 2, 3, 4, 5]
