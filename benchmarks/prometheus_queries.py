@@ -76,9 +76,13 @@ class Server:
 
     def get(self, path: str) -> tuple[float, bytes]:
         """Seconds and body. Raises RuntimeError for another status than 200."""
-        began = time.perf_counter()
-        self._connection.request("GET", path)
-        answer = self._connection.getresponse()
+        try:
+            began = time.perf_counter()
+            self._connection.request("GET", path)
+            answer = self._connection.getresponse()
+        except http.client.RemoteDisconnected:  # it was idle for too long
+            self._connection.close()
+            return self.get(path)
         body = answer.read()
         seconds = time.perf_counter() - began
         if answer.status != 200:
@@ -154,8 +158,10 @@ def wide(end: int) -> Iterator[tuple[int, bytes]]:
 
 
 def path_of(case: Case, end: int) -> str:
-    """The request of a case; ranges end at the newest sample."""
-    seconds = end / 1000
+    """The request of a case. Its steps lie between the samples: Prometheus 2 counts a sample on
+    the left edge of a window, Prometheus 3 and Lookout do not.
+    """
+    seconds = end / 1000 - 5
     if case.path == "label":
         return f"/api/v1/label/{case.query}/values"
     if case.path == "series":

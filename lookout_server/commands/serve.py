@@ -30,6 +30,9 @@ from ._settings import CONFIG_OPTION, fail, owned, settings
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key (PEM)")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="CA of clients (mTLS)")
 @click.option("--clickhouse-url", metavar="URL", help="A ClickHouse server; default: embedded")
+@click.option(
+    "--enable-feature", metavar="NAMES", help="Experimental PromQL, named as in Prometheus; or all"
+)
 @CONFIG_OPTION
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning"]))
 def command(config_file: Path | None, log_level: str, **flags: Any) -> None:
