@@ -30,6 +30,7 @@ from ._settings import CONFIG_OPTION, fail, owned, settings
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key (PEM)")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="CA of clients (mTLS)")
 @click.option("--clickhouse-url", metavar="URL", help="A ClickHouse server; default: embedded")
+@click.option("--zipkin-ui", type=click.Path(path_type=Path), help="Folder or jar of Zipkin's page")
 @click.option(
     "--enable-feature", metavar="NAMES", help="Experimental PromQL, named as in Prometheus; or all"
 )

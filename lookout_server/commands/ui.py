@@ -34,8 +34,8 @@ def fetch(data_dir: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise click.ClickException(
-            f"Maven (mvn) is not installed; get {COORDINATES} another way and give its path "
-            "in LOOKOUT_ZIPKIN_UI"
+            f"Maven (mvn) is not installed; get {COORDINATES} another way, then "
+            "lookout serve --zipkin-ui JAR"
         )
     with tempfile.TemporaryDirectory() as scratch:
         jar = _download(maven, Path(scratch))

@@ -30,7 +30,7 @@ _COMPRESSIBLE = ("text/", "application/json", "application/javascript", "image/s
 _PAGES = ("", "index.html", "traces/{trace_id}", "dependency", "traceViewer")
 
 
-class UiMissing(Exception):
+class UiMissing(ValueError):
     """The path given holds no Zipkin UI; the text says what was expected."""
 
 
@@ -209,7 +209,7 @@ To have Zipkin's own page as well, do one of these and start the collector again
 <ul>
 <li><code>lookout ui fetch --data-dir DIR</code> gets the jar <code>io.zipkin:zipkin-lens</code>
 from Maven Central with Maven, and checks it;</li>
-<li><code>LOOKOUT_ZIPKIN_UI=PATH lookout serve</code> serves a folder or a zipkin-lens jar you have.
+<li><code>lookout serve --zipkin-ui PATH</code> serves a folder or a zipkin-lens jar you have.
 </li></ul>
 <p>Lookout's own page is at <a href="/">/</a>.</p>
 </body></html>
