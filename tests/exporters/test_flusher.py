@@ -393,3 +393,19 @@ def test_children_of_multiprocessing_flush_at_exit(tmp_path: Path) -> None:
     result = python(MULTIPROCESSING, tmp_path)
     assert result.returncode == 0, result.stderr
     assert sorted(written(tmp_path)) == [1, 2, 3, 4, 5]
+
+
+def test_nothing_is_printed(closed_port: int) -> None:
+    """Trouble goes to the logger "lookout"; without logging set up the terminal stays clean."""
+    code = f"""
+from conftest import Span
+from exporters.collector import CollectorDestination
+from exporters.flusher import Flusher
+from exporters.ring import Ring
+ring = Ring(64)
+flusher = Flusher(ring, [CollectorDestination("http://127.0.0.1:{closed_port}")])
+ring.offer(Span())
+flusher.flush(1)
+"""
+    result = python(code)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
