@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lookout_client as lookout
 from exporters.destination import Deadline
 from exporters.parcel import Parcel, Unavailable
 from lookout_client import Registry
@@ -415,3 +416,38 @@ def test_defect_14_a_requested_step_holds_even_if_it_is_the_default() -> None:
     now[0] = 30_000
     (slot,) = json.loads(exporter.get("step=30000"))["data"]
     assert {metric["name"] for metric in slot["data"]} == {"fast", "slow"}
+
+
+def test_init_reports_to_a_gateway_and_a_puller_suspends_it(gateway: Gateway) -> None:
+    """`gateway=` is all it takes: common tags on every line, the last step at the shutdown."""
+    lookout.REGISTRY.families.clear()
+    lookout.init(
+        service_name="demo",
+        collector=None,
+        importers="none",
+        gateway=f"127.0.0.1:{gateway.port}",
+        pull_port=0,
+        resource={"host.name": "h1", "service.instance.id": "i1"},
+    )
+    try:
+        lookout.counter("hits").inc(4)
+        assert lookout.shutdown(5)
+        lines = [
+            json.loads(piece) for call in gateway.posts() for piece in call.body.split(SEPARATOR)
+        ]
+        (hits,) = (parsed for parsed in lines if "hits" in parsed)
+        assert hits["hits"]["count"] == 4
+        expected = {"app": "demo", "host": "h1", "instance_id": "i1", "_type_": "c"}
+        assert expected.items() <= hits["tags"].items()
+        assert gateway.posts()[0].headers["app"] == "demo"
+    finally:
+        lookout.shutdown(1)
+        lookout.REGISTRY.families.clear()
+
+
+def test_a_reporter_is_silent_while_somebody_pulls() -> None:
+    """Steps pass without a report, so that nothing is counted twice."""
+    sent, reporter = collected(filled(3))
+    reporter.active = False
+    reporter.report(Priority.NORMAL)
+    assert sent == []
