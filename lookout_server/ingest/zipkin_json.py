@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from ..signal import Malformed
 from ..spans.columns import SpanColumns
-from ..spans.fast import FastSpan, Irregular, columns_of
+from ..spans.fast import FastSpan, Irregular, LooseSpan, columns_of
 from ..spans.model import (
     KIND_CODES,
     NOWHERE,
@@ -25,14 +27,29 @@ from .json_reader import JsonError, JsonReader, Token
 _TEXT_MOST = 1000
 
 _fast = msgspec.json.Decoder(list[FastSpan])
+_loose = msgspec.json.Decoder(list[LooseSpan])
+_MINUS_ZERO = re.compile(rb":\s*-0\s*[,}]")
 
 
 def decode(body: bytes) -> SpanColumns:
     """Columns of a JSON v2 list. Raises Malformed with Zipkin's own words."""
     try:
         return columns_of(_fast.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, Irregular, RecursionError):
+    except (msgspec.DecodeError, Irregular, RecursionError):
+        pass
+    try:
+        return columns_of(_loosely(body))
+    except (msgspec.DecodeError, Irregular, RecursionError):
         return SpanColumns.of(read_spans(body))
+
+
+def _loosely(body: bytes) -> list[LooseSpan]:
+    if _MINUS_ZERO.search(body):  # the one number whose text is not that of its value
+        raise Irregular
+    spans = _loose.decode(body)
+    for span in spans:
+        span.tighten()
+    return spans
 
 
 def read_spans(body: bytes) -> list[Span]:

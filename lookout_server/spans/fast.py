@@ -6,6 +6,7 @@ own DecodeError before), and the exact reader decides what it means.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
@@ -61,7 +62,18 @@ class FastSpan(msgspec.Struct, gc=False):
     shared: bool | None = None
 
 
-def columns_of(spans: list[FastSpan]) -> SpanColumns:
+class LooseSpan(FastSpan, gc=False):
+    """As some clients write it: tags may be whole numbers."""
+
+    tags: dict[str, str | int] | None = None  # type: ignore[assignment]
+
+    def tighten(self) -> None:
+        """Make the numbers the text they were."""
+        if self.tags:
+            self.tags = {key: str(value) for key, value in self.tags.items()}
+
+
+def columns_of(spans: Sequence[FastSpan]) -> SpanColumns:
     """Columns of decoded spans. Raises Irregular where Zipkin's finer rules apply."""
     columns = SpanColumns()
     digits: list[str] = []
