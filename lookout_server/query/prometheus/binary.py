@@ -13,6 +13,9 @@ from .matching import Combined, Matcher, Operands
 from .source import BoolArray, Float64Array, ObjectArray
 from .tree import Binary, BinaryOp
 
+#: Histograms combined between two looks at the query's deadline.
+_CHECKED_CELLS = 1000
+
 
 class Arithmetic:
     """One binary expression of which at least one side is a vector."""
@@ -88,7 +91,9 @@ class Arithmetic:
         keep = result.keep & floats
         failed = np.zeros(shape, dtype=np.bool_) if result.failed is None else result.failed
         histograms: ObjectArray = np.full(shape, None, dtype=object)
-        for row, step in np.argwhere(both & ~floats).tolist():
+        for number, (row, step) in enumerate(np.argwhere(both & ~floats).tolist()):
+            if number % _CHECKED_CELLS == 0:
+                self._context.check()
             cell = self._histogram_cell(
                 operands.left_histograms[row, step] if left[row, step] else None,  # type: ignore[index]
                 operands.right_histograms[row, step] if right[row, step] else None,  # type: ignore[index]

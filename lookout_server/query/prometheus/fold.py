@@ -49,8 +49,9 @@ class Fold:
         drop[of[frame.drop_name]] = True
         self._drop = drop
         if frame.histograms is not None and self._op in _TOTALS:
-            native = frame.is_histogram().any(axis=1)
-            self._with_histograms.append(frame.take(np.flatnonzero(native)))
+            native = np.flatnonzero(frame.is_histogram().any(axis=1))
+            if len(native):
+                self._with_histograms.append(frame.take(native))
         floats = self._numbers(frame)
         self._count(floats.present, of, groups)
         if self._op in _TOTALS:

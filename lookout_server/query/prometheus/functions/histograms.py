@@ -41,8 +41,10 @@ def simple(evaluator: Evaluator, node: tree.Call) -> Frame:
     present = frame.is_histogram()
     values = np.zeros(frame.values.shape)
     if frame.histograms is not None:
-        for row, step in np.argwhere(present).tolist():
-            values[row, step] = function(frame.histograms[row, step])
+        for row in np.flatnonzero(present.any(axis=1)).tolist():
+            evaluator.context.check()
+            for step in np.flatnonzero(present[row]).tolist():
+                values[row, step] = function(frame.histograms[row, step])
     return _unnamed(evaluator, Frame(frame.labels, values, present, frame.drop_name).pruned())
 
 
@@ -177,9 +179,11 @@ class _Split:
         frame = self._frame
         values = np.zeros(frame.values.shape)
         if frame.histograms is not None:
-            for row, step in np.argwhere(self._native).tolist():
+            for row in np.flatnonzero(self._native.any(axis=1)).tolist():
+                self._context.check()
                 metric = labelsets.metric_name(frame.labels[row])
-                values[row, step] = native(frame.histograms[row, step], step, metric)
+                for step in np.flatnonzero(self._native[row]).tolist():
+                    values[row, step] = native(frame.histograms[row, step], step, metric)
         native_part = Frame(frame.labels, values, self._native, frame.drop_name).pruned()
         return stacked([native_part, self._from_classics(from_buckets)]).pruned()
 

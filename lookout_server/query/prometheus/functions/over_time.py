@@ -139,7 +139,7 @@ def row_quantiles(rows: Float64Array, quantiles: Float64Array) -> Float64Array:
         index = (np.arange(length) - nans[:, None]) % length
         ordered = np.take_along_axis(ordered, index, axis=1)
     with np.errstate(invalid="ignore"):
-        rank = np.where(np.isnan(quantiles), 0.0, quantiles) * (length - 1)
+        rank = np.clip(np.nan_to_num(quantiles), 0, 1) * (length - 1)
         floor = np.floor(rank)
         lower = np.clip(floor, 0, length - 1).astype(np.int64)
         upper = np.minimum(length - 1, lower + 1)
