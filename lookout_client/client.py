@@ -65,12 +65,11 @@ def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
     if config.span_metrics:
         sdk.add_destination(SpanMetrics(REGISTRY))
     metrics.start(sdk.collector.post if sdk.collector is not None else None)
+    sdk.before_flush.append(metrics.push)
 
 
 def flush(timeout: float = 5.0) -> bool:
     """Send all finished spans and the current metrics; False if ``timeout`` was not enough."""
-    if _State.metrics is not None:
-        _State.metrics.push()
     return setup.flush(timeout)
 
 

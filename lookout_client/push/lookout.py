@@ -84,11 +84,15 @@ class LookoutReporter:
         self._send(priority, self.readers[priority].read(self._clock_ms()))
 
     def finish(self) -> None:
-        """Hand on what the current steps have so far, as their value. For the end."""
+        """Hand on what the current steps have so far, as their value. For the end.
+
+        They are told under the present time: their own, the end of the step, is still to come.
+        """
         now = self._clock_ms()
         for priority, reader in self.readers.items():
             self._send(priority, reader.read(now))
-            self._send(priority, reader.read(now + reader.clock.until_edge_ms(now)))
+            unfinished = reader.read(now + reader.clock.until_edge_ms(now))
+            self._send(priority, [item._replace(time_ms=now) for item in unfinished])
 
     def _send(self, priority: Priority, indicators: Iterable[Indicator]) -> None:
         if not self.active:
