@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from exporters.destination import Destination
@@ -61,6 +61,8 @@ class Sdk:
         self.ledger = Ledger(settings.service_name)
         self.ring: Ring[Span] = Ring(settings.ring_capacity, settings.ring_policy)
         self.collector = _collector(settings)
+        #: What else has something to hand over when a flush is asked for, such as metrics.
+        self.before_flush: list[Callable[[], object]] = []
         self.flusher = Flusher(
             self.ring,
             ledger=self.ledger,
@@ -82,6 +84,11 @@ class Sdk:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Hand over everything finished so far. False when ``timeout`` seconds were not enough."""
+        for prepare in self.before_flush:
+            try:
+                prepare()
+            except Exception:
+                _log.debug("something to be flushed was not", exc_info=True)
         return self.flusher.flush(timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
