@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -125,3 +128,53 @@ async def test_an_application_that_ignores_lifespan_is_answered_for(flushed: lis
 
     assert await _speak(app) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert flushed == ["flush"]
+
+
+METRICS = """
+import sys
+import uvicorn
+import lookout_client as lookout
+
+lookout.init("app", collector=sys.argv[1], metrics_interval_s=3600, flush_interval_s=3600.0)
+
+async def bare(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    lookout.counter("answers").inc()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+uvicorn.run(lookout.AsgiMiddleware(bare), port=0)
+"""
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Keeps what is posted to it."""
+
+    posted: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.posted.append((self.path, body))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_uvicorn_ended_by_sigterm_sends_spans_and_metrics(tmp_path: Path) -> None:
+    """What was counted since the last push arrives too."""
+    (tmp_path / "app.py").write_text(METRICS)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{collector.server_port}"
+        child = Child("app", [str(tmp_path / "app.py"), url], {"PYTHONPATH": _root()})
+        assert httpx.get(child.wait_ready()).text == "ok"
+        child.stop()
+        collector.shutdown()
+    assert "/api/v2/spans" in [path for path, _ in Collector.posted], list(child.output)
+    assert any(b"answers" in body for path, body in Collector.posted if path == "/v1/metrics")
