@@ -108,6 +108,7 @@ class Writer:
         self._memory_rows = 0
         self._since = 0.0  # when the oldest of them came (monotonic)
         self._accepted = 0  # highest seq given to add()
+        self._inherited = 0  # highest seq of those before this process
         self._taken = 0  # highest seq taken into a batch
         self._written = 0  # every seq up to here is in ClickHouse or set aside
         self._lagging = True  # entries after _taken are in the journal only
@@ -122,7 +123,7 @@ class Writer:
 
     def start(self, accepted: int = 0) -> None:
         """Begin with what the journal holds from before; ``accepted`` is its highest number."""
-        self._accepted = accepted
+        self._accepted = self._inherited = accepted
         self.observers.start()
         self._thread.start()
 
@@ -207,6 +208,8 @@ class Writer:
     def _repeat(self, batch: Batch) -> None:
         """A batch that was planned before a crash: the same rows under the same token."""
         pieces = self._read(batch.first, batch.last)
+        with self._changed:
+            self.waiting_rows += sum(piece.count for piece in pieces)
         self._insert(batch, pieces)
         self._taken = max(self._taken, batch.last)
 
@@ -261,6 +264,12 @@ class Writer:
         pieces = self._read(self._taken + 1, None)
         with self._changed:
             self._taken = pieces[-1].seq if pieces else max(self._taken, committed)
+            # add() has not counted what came before it, or comes after this.
+            self.waiting_rows += sum(
+                piece.count
+                for piece in pieces
+                if piece.seq <= self._inherited or piece.seq > self._accepted
+            )
             if not pieces and self._taken >= self._accepted:
                 self._lagging = False
                 self._written = max(self._written, self._taken)
