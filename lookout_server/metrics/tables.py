@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ def _samples(batch: Sequence[MetricRows]) -> pa.Table | None:
     lengths = [len(rows.timestamps) for rows in batch]
     columns = {
         "tenant": _tenants([rows.tenant for rows in batch], lengths),
-        "mid": pa.array(_gathered(batch, lambda series: series.mid)),
-        "id": pa.array(_gathered(batch, lambda series: series.id)),
+        "mid": pa.array(_gathered(batch, attrgetter("mid"))),
+        "id": pa.array(_gathered(batch, attrgetter("id"))),
         "ts": _times(np.concatenate([rows.timestamps for rows in batch])),
         "v": pa.array(np.concatenate([rows.values for rows in batch])),
     }
