@@ -81,6 +81,11 @@ set = VARIABLE.set  # the module is read as ``current.set(...)``
 #: What the variable holds where nothing was ever activated. Compared by identity.
 EMPTY: Any = ContextSnapshot().run(VARIABLE.get)
 
+#: Where an OpenTelemetry context keeps its span and its baggage. Set by :mod:`tracer.otel_context`
+#: when that is imported; None before.
+SPAN_KEY: str | None = None
+BAGGAGE_KEY: str | None = None
+
 
 #: Whether OpenTelemetry sees our current span and we see its.
 SHARED = _is_shared()

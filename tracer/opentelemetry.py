@@ -138,7 +138,15 @@ class CurrentSpan:
     _use: use_span
 
     def __enter__(self) -> Any:
-        self._span = span = self._begin()
+        # The same call as in _begin, which would cost another frame.
+        self._span = span = self._start(
+            self._name,
+            kind=self._kind,
+            parent=self._parent,
+            tags=self._tags,
+            links=self._links,
+            start_ns=self._start_ns,
+        )
         return span.__enter__()
 
     def __exit__(

@@ -9,20 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from opentelemetry.baggage import _BAGGAGE_KEY as BAGGAGE_KEY
 from opentelemetry.context.context import Context
 from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY
 
+from . import current
 from .span import Span
 
 # ``opentelemetry.trace.get_current_span`` returns only what is an instance of its own Span.
 OtelSpan.register(Span)
 
-
-def _baggage_key() -> str:
-    from opentelemetry.baggage import _BAGGAGE_KEY
-
-    return _BAGGAGE_KEY
+# What starts spans looks for these itself, without a call to this module.
+current.SPAN_KEY, current.BAGGAGE_KEY = SPAN_KEY, BAGGAGE_KEY
 
 
 def with_span(span: Span, base: Mapping[str, object] | None) -> Context:
@@ -31,9 +30,8 @@ def with_span(span: Span, base: Mapping[str, object] | None) -> Context:
     values[SPAN_KEY] = span
     baggage = span.baggage
     if baggage is not None and baggage.biz:
-        key = _baggage_key()
-        theirs = values.get(key)
-        values[key] = {**baggage.biz, **(theirs if isinstance(theirs, Mapping) else {})}
+        theirs = values.get(BAGGAGE_KEY)
+        values[BAGGAGE_KEY] = {**baggage.biz, **(theirs if isinstance(theirs, Mapping) else {})}
     return Context(values)
 
 
@@ -41,6 +39,8 @@ def without_span(context: Mapping[str, object]) -> Context:
     """``context`` without its span, so that a span keeping it does not keep its ancestors."""
     if SPAN_KEY not in context:
         return context if isinstance(context, Context) else Context(context)
+    if len(context) == 1:
+        return current.EMPTY  # type: ignore[no-any-return]
     return Context({key: value for key, value in context.items() if key != SPAN_KEY})
 
 
@@ -51,7 +51,7 @@ def span_in(context: Mapping[str, object]) -> Any:
 
 def baggage_in(context: Mapping[str, object]) -> Mapping[str, str]:
     """The baggage set through OpenTelemetry's baggage API, as text."""
-    found = context.get(_baggage_key())
+    found = context.get(BAGGAGE_KEY)
     if not isinstance(found, Mapping):
         return {}
     return {str(key): str(value) for key, value in found.items()}

@@ -245,7 +245,7 @@ class Span(Readable):
             return
         number = getattr(code, "status_code", code)
         number = getattr(number, "value", number)
-        if number not in (1, 2):
+        if not isinstance(number, int) or number not in (1, 2):
             return
         extra = self._more()
         extra.status = StatusCode(number)
@@ -276,6 +276,7 @@ class Span(Readable):
         baggage = self._carried.baggage if self._carried else None
         if baggage is None:
             return None
+        key = text(key, 1_024)
         return baggage.biz.get(key, baggage.sys.get(key))
 
     def is_recording(self) -> bool:
@@ -331,9 +332,9 @@ class Span(Readable):
             if (
                 previous is not _EMPTY
                 and type(previous) is not _Context
-                and type(previous._prev) is _Left
+                and (previous is None or type(previous) is _Left or type(previous._prev) is _Left)
             ):
-                previous = outlasting(previous)
+                previous = beneath(self)
             _set(previous)
             self._prev = None
         elif (previous := getattr(self, "_prev", None)) is not None:
@@ -526,6 +527,16 @@ class Span(Readable):
         )
 
 
+def beneath(span: Any) -> Any:
+    """What is current when the block of ``span`` is left where it is current."""
+    previous = span._prev
+    if previous is None:
+        # Another thread or task, or a use_span around this block, shares the span, and what was
+        # current before is known there. Here: what OpenTelemetry's API had set.
+        return span._base
+    return outlasting(previous.previous if type(previous) is _Left else previous)
+
+
 def outlasting(span: Any) -> Any:
     """What is current instead of ``span``, which finished while something was stacked upon it.
 
@@ -541,8 +552,10 @@ def base_of(value: Any) -> Any:
     """The OpenTelemetry context that ``value``, taken from the current variable, stands on."""
     if isinstance(value, Span):
         return getattr(value, "_base", _EMPTY)
-    if value is current.EMPTY:
+    if value is _EMPTY:
         return value
+    if len(value) == 1 and current.SPAN_KEY in value:
+        return _EMPTY  # what OpenTelemetry's ``use_span`` leaves, mostly
     from .otel_context import without_span
 
     return without_span(value)

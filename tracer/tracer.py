@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _get = current.get
 _EMPTY = current.EMPTY
+_Context = type(_EMPTY)
 _INTERNAL = SpanKind.INTERNAL
 _ALL = ~0
 
@@ -165,6 +166,11 @@ class Tracer:
         if not pipeline.enabled:
             return NOOP
         try:
+            if type(above) is _Context and current.BAGGAGE_KEY not in above:
+                # Below OpenTelemetry's ``use_span``, as most instrumentations use it.
+                held = above.get(current.SPAN_KEY)
+                if type(held) is Span and held._tags is not _CLOSED:
+                    return self._start_below(name, kind, held, None, tags, links, start_ns)
             parent, carried = _resolve(above)
             if isinstance(parent, Span):
                 return self._start_below(name, kind, parent, carried, tags, links, start_ns)
