@@ -14,7 +14,7 @@ from . import current
 from .forks import renew_after_fork
 from .identity import MASK_64
 from .kinds import SpanKind, StatusCode
-from .span import _CLOSED, Span, _Left, base_of, outlasting
+from .span import _CLOSED, Span, _Left, base_of, beneath
 from .span_context import RANDOM, Carried, SpanContext
 
 if TYPE_CHECKING:
@@ -193,9 +193,9 @@ class PassiveSpan(Span):
             if (
                 previous is not _EMPTY
                 and type(previous) is not _Context
-                and type(previous._prev) is _Left
+                and (previous is None or type(previous) is _Left or type(previous._prev) is _Left)
             ):
-                previous = outlasting(previous)
+                previous = beneath(self)
             _set(previous)
             self._prev = None
         elif (previous := getattr(self, "_prev", None)) is not None:

@@ -18,7 +18,16 @@ import opentelemetry.trace as otel
 import pytest
 
 import tracer
-from tracer import AlwaysOff, SpanContext, current_span, start_span, use_span
+from tracer import (
+    AlwaysOff,
+    AlwaysOn,
+    Sampler,
+    Span,
+    SpanContext,
+    current_span,
+    start_span,
+    use_span,
+)
 from tracer.testing import Recorder, recording
 
 
@@ -171,6 +180,37 @@ def test_entering_a_span_twice_restores_what_was_before(traces: Recorder) -> Non
         pass
     assert traces.names == ["twice"]
     assert tracer.current_context() is None
+
+
+@pytest.mark.parametrize("sampler", [AlwaysOn(), AlwaysOff()])
+def test_one_span_may_be_entered_in_several_places_at_once(sampler: Sampler) -> None:
+    """A span shared with a task, a thread or a ``use_span`` is left without an error anywhere, and
+    nothing stays current."""
+    with recording(sampler=sampler):
+        asyncio.run(_enter_here_and_in_a_task(start_span("task")))
+        with start_span("thread") as shared, ThreadPoolExecutor(1) as pool:
+            pool.submit(_enter, shared).result()
+        with use_span(start_span("used")) as used:
+            assert used is not None
+            with used:
+                assert current_span() is used
+            assert tracer.current_context() is None
+        assert tracer.current_context() is None
+
+
+async def _enter_here_and_in_a_task(span: Span) -> None:
+    async def enter() -> None:
+        _enter(span)
+
+    with span:
+        await asyncio.create_task(enter())
+        assert current_span() is span
+    assert tracer.current_context() is None
+
+
+def _enter(span: Span) -> None:
+    with span:
+        assert current_span() is span
 
 
 def test_many_deep_blocks_unwind(traces: Recorder) -> None:
