@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -231,6 +233,18 @@ def test_a_processor_that_fails_harms_nobody(pipeline: Pipeline) -> None:
     assert [span.name for span in kept] == ["a"]
 
 
+def test_a_processor_stays_when_the_pipeline_is_set_up_anew(pipeline: Pipeline) -> None:
+    """``init`` after ``add_span_processor``, in whatever order an application does them."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(pipeline)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    kept: list[Any] = []
+    pipeline.configure(kept.append)
+    provider.get_tracer("t").start_span("a").end()
+    assert [span.name for span in memory.get_finished_spans()] == ["a"]
+    assert [span.name for span in kept] == ["a"]
+
+
 def test_the_sdks_exporters_accept_our_spans(pipeline: Pipeline) -> None:
     """In-memory, console and OTLP: everything of a span arrives in OpenTelemetry's own form."""
     memory, printed = InMemorySpanExporter(), io.StringIO()
@@ -327,6 +341,22 @@ def test_a_carrier_that_cannot_be_listed_is_asked_for_the_known_names() -> None:
     carrier = {"b3": f"{REMOTE.trace_id:032x}-{REMOTE.span_id:016x}-1"}
     context = B3Propagator().extract(carrier, Context(), _Unlisted())  # type: ignore[arg-type]
     assert trace.get_current_span(context).get_span_context().span_id == REMOTE.span_id
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        ["traceparent", "tracestate", "baggage", "b3", "X-B3-TraceId", "uber-trace-id", "sftc_head"]
+    )
+    | st.text(max_size=8),
+    st.text(max_size=60),
+)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(headers=HEADERS)
+def test_no_header_raises(form: type[LookoutPropagator], headers: dict[str, str]) -> None:
+    """Whatever a caller sends, the application gets a context."""
+    assert isinstance(form().extract(headers, Context()), Context)
 
 
 def test_headers_that_say_nothing_change_nothing() -> None:

@@ -75,6 +75,7 @@ def _traces(collector: Child, service: str) -> list[list[dict[str, Any]]]:
     return found
 
 
+@pytest.mark.slow
 def test_flask_and_fastapi_unmodified(collector: Child, tmp_path: Path) -> None:
     """Flask calls FastAPI by requests: one trace of three spans over two services, stored."""
     fast = _start(collector, tmp_path, "fast", FASTAPI,

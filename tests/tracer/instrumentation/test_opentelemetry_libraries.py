@@ -260,6 +260,7 @@ def test_celery(traces: Recorder) -> None:
     assert (sent.name, run.name) == ("apply_async/shop.add", "run/shop.add")
 
 
+@pytest.mark.slow
 async def test_aiokafka(tmp_path: Path, traces: Recorder) -> None:
     """Sending a message and receiving it are one trace, through a real broker."""
     aiokafka = pytest.importorskip("aiokafka")
