@@ -10,11 +10,13 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Protocol
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import Link
+from opentelemetry.trace import Link, NonRecordingSpan, get_current_span
+from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace import SpanKind as OtelSpanKind
 from opentelemetry.trace import Tracer as OtelTracer
 from opentelemetry.trace import TracerProvider as OtelTracerProvider
@@ -24,6 +26,7 @@ from . import setup
 from .api import PIPELINE
 from .context import use_span
 from .kinds import SpanKind, StatusCode
+from .passive import NOOP
 from .pipeline import Pipeline
 from .span import Span
 from .span_view import SpanView, ViewedResource, viewed_resource
@@ -48,6 +51,12 @@ def _kind(kind: OtelSpanKind) -> SpanKind:
         return _INTERNAL
 
 
+def _passed_on(context: Context | None) -> OtelSpan:
+    """Where tracing is off: the parent itself, so that what arrived is still given along."""
+    parent = get_current_span(context)
+    return NonRecordingSpan(parent.get_span_context())
+
+
 class Tracer(OtelTracer):
     """Starts our spans for one instrumentation scope."""
 
@@ -69,7 +78,7 @@ class Tracer(OtelTracer):
 
         What becomes of an exception is decided where the span is made current.
         """
-        return self._start(
+        span = self._start(
             name,
             kind=_INTERNAL if kind is _OTEL_INTERNAL else _kind(kind),
             parent=CURRENT if context is None else context,  # type: ignore[arg-type]
@@ -77,6 +86,7 @@ class Tracer(OtelTracer):
             links=links,
             start_ns=start_time,
         )
+        return span if span is not NOOP else _passed_on(context)
 
     def start_as_current_span(  # type: ignore[override]  # its result has __enter__ and __call__
         self,
@@ -135,7 +145,7 @@ class CurrentSpan:
     _start: Callable[..., Span]
     _start_ns: int | None
     _tags: Attributes
-    _use: use_span
+    _use: AbstractContextManager[Any]
 
     def __enter__(self) -> Any:
         # The same call as in _begin, which would cost another frame.
@@ -201,7 +211,7 @@ class CurrentSpanWithOptions(CurrentSpan):
 
     def __enter__(self) -> Any:
         self._span = span = self._begin()
-        self._use = use_span(span)
+        self._use = use_span(span) if span is not NOOP else nullcontext()
         self._use.__enter__()
         return span
 

@@ -164,6 +164,21 @@ def test_exceptions_may_be_left_alone(otel: Tracer, traces: Recorder) -> None:
     assert traces.names == ["fails"]
 
 
+@pytest.mark.parametrize("options", [{}, {"end_on_exit": False}])
+def test_where_tracing_is_off_what_arrived_is_passed_on(options: Any) -> None:
+    """No span records, but the caller's context and what is attached reach the next service."""
+    otel = TracerProvider(Pipeline()).get_tracer("off")
+    token = attach(trace.set_span_in_context(trace.NonRecordingSpan(REMOTE), Context({"x": 1})))
+    try:
+        with trace.use_span(otel.start_span("server")), otel.start_as_current_span("a", **options):
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier)
+            assert get_current()["x"] == 1
+    finally:
+        detach(token)
+    assert carrier["traceparent"] == f"00-{REMOTE.trace_id:032x}-{REMOTE.span_id:016x}-01"
+
+
 # -- the provider ---------------------------------------------------------------------------------
 
 

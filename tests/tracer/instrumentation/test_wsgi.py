@@ -40,7 +40,7 @@ flask_client = Client(WsgiMiddleware(flask_app.wsgi_app, exclude=["/metrics"]))
 def ask(path: str, **headers: str) -> str:
     """The body of an answer, read to its end and closed, as servers do."""
     with flask_client.get(path, headers=headers) as response:
-        return response.text
+        return str(response.get_data(as_text=True))
 
 
 class Body:
