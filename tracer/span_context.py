@@ -10,6 +10,7 @@ from .identity import format_span_id, format_trace_id
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext as OtelSpanContext
+    from opentelemetry.trace import TraceFlags, TraceState
 
     from .baggage import Baggage
 
@@ -88,6 +89,20 @@ class SpanContext:
         )
 
     @property
+    def trace_flags(self) -> TraceFlags:
+        """The flags as OpenTelemetry's SpanContext has them."""
+        from opentelemetry.trace import TraceFlags
+
+        return TraceFlags((1 if self.sampled else 0) | (2 if self.random else 0))
+
+    @property
+    def trace_state(self) -> TraceState:
+        """The tracestate as OpenTelemetry's SpanContext has it."""
+        from opentelemetry.trace import TraceState
+
+        return TraceState.from_header([self.tracestate]) if self.tracestate else TraceState()
+
+    @property
     def carried(self) -> Carried | None:
         """What a child inherits besides ids, None when there is nothing."""
         if self.tracestate or self.baggage or self.sofa_trace_id:
@@ -105,12 +120,9 @@ class SpanContext:
     def to_otel(self) -> OtelSpanContext:
         """The same as OpenTelemetry's SpanContext."""
         from opentelemetry.trace import SpanContext as OtelSpanContext
-        from opentelemetry.trace import TraceFlags, TraceState
 
-        flags = (1 if self.sampled else 0) | (2 if self.random else 0)
-        state = TraceState.from_header([self.tracestate]) if self.tracestate else None
         return OtelSpanContext(
-            self.trace_id, self.span_id, self.is_remote, TraceFlags(flags), state
+            self.trace_id, self.span_id, self.is_remote, self.trace_flags, self.trace_state
         )
 
     @classmethod

@@ -75,6 +75,17 @@ def test_a_span_says_what_instrumentations_read(otel: Tracer) -> None:
     assert inner.status.status_code == StatusCode.UNSET and inner.status.is_ok
 
 
+def test_the_context_of_a_span_reads_like_theirs(otel: Tracer) -> None:
+    """``span.context``, which the SDK's spans have as well, is good for links and parents."""
+    parent = trace.set_span_in_context(trace.NonRecordingSpan(REMOTE), Context())
+    context = otel.start_span("a", parent).context
+    assert (context.trace_flags.sampled, dict(context.trace_state)) == (True, {})
+    below = otel.start_span("b", trace.set_span_in_context(trace.NonRecordingSpan(context)))
+    assert below.parent.span_id == context.span_id
+    linked = otel.start_span("c", links=[Link(context)])
+    assert linked.links[0].span_id == context.span_id
+
+
 def test_an_unfinished_span_has_no_end(otel: Tracer) -> None:
     """``end_time`` is None while the span is recording."""
     assert otel.start_span("open").end_time is None
