@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _PATHS = re.compile(r"/(zipkin/|prometheus/)?api/v[12]/.*")
 _METHODS = "GET,POST"
 _HEADERS = "content-type,authorization,x-scope-orgid"
+#: What pages may read of an answer beyond its body: where the next page of traces begins.
+_EXPOSED = "X-Lookout-Next-Cursor"
 
 
 class QueryCors:
@@ -43,6 +45,7 @@ class QueryCors:
         headers = {
             "Access-Control-Allow-Methods": _METHODS,
             "Access-Control-Allow-Headers": _HEADERS,
+            "Access-Control-Expose-Headers": _EXPOSED,
         }
         if self._any:
             return {"Access-Control-Allow-Origin": "*", **headers}

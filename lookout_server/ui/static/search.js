@@ -24,7 +24,6 @@ export async function searchView({ element, signal, say, guard }, parameters) {
   async function run() {
     const found = await api.traces(request(parameters), signal);
     const summaries = found.filter((spans) => spans.length).map(summarise);
-    if (parameters.get("sort") === "longest") summaries.sort((a, b) => b.duration - a.duration);
     showResults(results, summaries);
     say(summaries.length ? "" : "No traces match. New ones appear here by themselves.");
     if (!summaries.length) later(() => guard(run), signal);
@@ -51,6 +50,7 @@ export function request(parameters) {
     endTs: parameters.get("end") || Date.now(),
     lookback: lookback ? Number(lookback[1]) * MILLISECONDS[lookback[2]] : MILLISECONDS.h,
     limit: parameters.get("limit") || 20,
+    sort: parameters.get("sort") === "longest" ? "duration" : "",
   };
 }
 
