@@ -10,6 +10,7 @@ import contextlib
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -92,10 +93,17 @@ def start_services(collector_url: str, folder: Path) -> dict[str, Child]:
     return children
 
 
+class NoAnswer(Exception):
+    """The collector did not answer as it should; the text says how."""
+
+
 def get(url: str) -> Any:
-    reply = http.request("GET", url)
+    try:
+        reply = http.request("GET", url)
+    except urllib3.exceptions.HTTPError as error:
+        raise NoAnswer(f"{url} does not answer: {error}") from None
     if reply.status != 200:
-        raise RuntimeError(f"{url} answered {reply.status}")
+        raise NoAnswer(f"{url} answered {reply.status}")
     return reply.json()
 
 
@@ -154,11 +162,18 @@ def settle_accounts(server: Child, sent: Sent) -> bool:
     for row in rows:
         row["dropped"] = sum(row["dropped"].values())
         print(f"{row['service']:<10}" + "".join(f"{row[name]:>13}" for name in columns))
-    for problem in sent.unexpected[:5]:
-        print("unexpected:", problem)
-    settled = balanced(ledger(server.url)) and not sent.unexpected
+    settled = balanced(ledger(server.url))
     print("Every span created was stored." if settled else "The accounts do not balance.")
     return settled
+
+
+def all_as_expected(sent: Sent) -> bool:
+    """Print requests that were answered otherwise than the shop should; True when none was."""
+    if sent.unexpected:
+        print(f"{len(sent.unexpected)} requests were not answered as they should have been:")
+    for problem in sent.unexpected[:5]:
+        print(f"  {problem}")
+    return not sent.unexpected
 
 
 def demonstrate(chosen: Options, stop: threading.Event) -> bool:
@@ -176,7 +191,7 @@ def demonstrate(chosen: Options, stop: threading.Event) -> bool:
         sent = load.stop()
         statuses = [services[name].stop() for name in reversed(SERVICES)]
         settled = settle_accounts(server, sent)
-        return server.stop() == 0 and not any(statuses) and settled
+        return all_as_expected(sent) and server.stop() == 0 and not any(statuses) and settled
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -186,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         return 0 if demonstrate(chosen, stop) else 1
-    except (DidNotStart, TimeoutError) as problem:
+    except (DidNotStart, NoAnswer, TimeoutError, subprocess.TimeoutExpired) as problem:
         print(f"demo: {problem}", file=sys.stderr)
         return 1
     finally:

@@ -33,7 +33,10 @@ def serve_asgi(app: Any) -> None:
     # uvicorn raises the signal that stopped it once more when it is done. Ignored here, because
     # there is something left to do: the last spans and metrics are sent.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on")).run(sockets=[bound])
+    # Idle connections stay open longer than httpx keeps them (5 s): a client that sends on one that
+    # the server closes at that moment gets no answer.
+    config = uvicorn.Config(app, log_level="critical", lifespan="on", timeout_keep_alive=30)
+    uvicorn.Server(config).run(sockets=[bound])
     lookout.shutdown(5)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, select
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,8 +39,14 @@ class Stock:
     """What is left of each item."""
 
     def __init__(self) -> None:
+        # The database is in memory and lives as long as its one connection, which the threads of
+        # concurrent requests use one after the other.
         self._engine: Engine = create_engine(
-            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+            "sqlite://",
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"check_same_thread": False},
         )
         STOCKED.metadata.create_all(self._engine)
         with self._engine.begin() as connection:
