@@ -179,7 +179,11 @@ class Sender:
         with self._turn_lock:
             self._backlog.adopt()
         while not self._stopped:
-            pause = self._work()
+            try:
+                pause = self._work()
+            except Exception:  # what nobody thought of must not end the sending for good
+                _log.exception("lookout: %s failed", self.name)
+                pause = _AFTER_FAILURE_S
             if pause > 0:
                 self._bell.wait(pause)
 
@@ -359,3 +363,5 @@ class Sender:
 
 #: Longest sleep of an idle sender.
 _IDLE_S = 30.0
+#: Sleep after a turn that failed.
+_AFTER_FAILURE_S = 5.0

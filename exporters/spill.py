@@ -44,8 +44,8 @@ class Lost:
 class Spill:
     """A bounded queue of parcels on disk, oldest out first. One thread at a time.
 
-    Methods raise OSError when the disk does not do as asked; nothing is lost by that which was
-    in the queue before.
+    ``put`` and ``adopt`` raise OSError when the disk does not do as asked; nothing is lost by
+    that which was in the queue before.
     """
 
     def __init__(self, directory: str | os.PathLike[str], max_bytes: int = 256_000_000) -> None:
@@ -89,10 +89,14 @@ class Spill:
         return None
 
     def pop(self) -> None:
-        """Remove the oldest parcel."""
+        """Remove the oldest parcel.
+
+        One whose file cannot be removed, as on a disk that became read-only, is forgotten all
+        the same; the next process that takes over the directory sends it again.
+        """
         entry = self._entries.popleft()
         self.bytes -= entry.size
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             entry.path.unlink()
         if not self._entries:
             self._release_adopted()

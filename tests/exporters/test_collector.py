@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -413,3 +414,54 @@ def test_spill_of_a_living_process_is_left_alone(
     living.offer(spans(5))
     wait_until(lambda: list(tmp_path.glob("*/*.parcel")))
     assert Spill(tmp_path).adopt() == 0
+
+
+def test_a_spill_that_cannot_be_emptied_stops_nothing(
+    rig: Any,
+    serve: Any,
+    spans: Any,
+    closed_port: int,
+    tmp_path: Path,
+    wait_until: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that becomes read-only costs no span: each is sent once, later ones too."""
+    lookout = rig(f"http://127.0.0.1:{closed_port}", spill=tmp_path)
+    lookout.offer(spans(5))
+    wait_until(lambda: list(tmp_path.glob("*/*.parcel")))
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    receiver = serve(closed_port)
+    wait_until(lambda: len(receiver.ids) == 5)
+    lookout.offer(spans(7))
+    wait_until(lambda: len(receiver.ids) == 12)
+    assert lookout.flusher.flush(5)
+    assert (lookout.report.sent, lookout.report.in_flight) == (12, 0)
+
+
+def test_a_turn_that_fails_is_not_the_last(
+    rig: Any,
+    receiver: Any,
+    spans: Any,
+    wait_until: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The sending thread survives an error of its own, and says so."""
+    monkeypatch.setattr("exporters.sender._AFTER_FAILURE_S", 0.01)
+    lookout = rig(receiver.url)
+    settle = lookout.destination._backlog.settle
+    failures = iter([RuntimeError("unforeseen")])
+
+    def fail_once(down: bool) -> None:
+        for failure in failures:
+            raise failure
+        settle(down)
+
+    monkeypatch.setattr(lookout.destination._backlog, "settle", fail_once)
+    lookout.offer(spans(3))
+    wait_until(lambda: len(receiver.ids) == 3)
+    assert "unforeseen" in caplog.text
