@@ -6,9 +6,11 @@ Precedence: command line > ``LOOKOUT_*`` environment > TOML file (``LOOKOUT_CONF
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,21 +40,18 @@ def parse_duration(text: object) -> float:
 
     Raises ValueError naming the text and the form expected.
     """
-    if isinstance(text, int | float):
-        return float(text)
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdwy])", str(text))
     if parts and "".join(n + u for n, u in parts) == str(text):
         return float(sum(float(n) * _UNITS[u] for n, u in parts))
-    try:
-        return float(str(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no duration; expected such as 7d, 12h, 90s or 0") from None
+    with suppress(ValueError):
+        seconds = float(str(text))
+        if 0 <= seconds < math.inf:
+            return seconds
+    raise ValueError(f"{text!r} is no duration; expected such as 7d, 12h, 90s or 0")
 
 
 def parse_size(text: object) -> int:
     """Bytes of ``512MiB``, ``10GB`` or a plain number. Raises ValueError as above."""
-    if isinstance(text, int):
-        return text
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]B|[KMGT]iB|B|)", str(text).strip())
     if not match:
         raise ValueError(f"{text!r} is no size; expected such as 512MiB, 10GB or 1000000")

@@ -43,6 +43,7 @@ def command(config_file: Path | None, log_level: str, **flags: Any) -> None:
     )
     config = settings(config_file, **flags)
     _check_exposure(config)
+    _check_files(config)
     listening = _bind(config)
     with owned(config.data_dir), listening:
         _serve(config, listening)
@@ -56,6 +57,17 @@ def _check_exposure(config: ServerConfig) -> None:
         f"{host} is not loopback and there are no tokens: give --tokens-file, "
         "or say --insecure-listen if the network is trusted"
     )
+
+
+def _check_files(config: ServerConfig) -> None:
+    for setting in ("tls_cert", "tls_key", "tls_client_ca"):
+        path = getattr(config, setting)
+        if path is None:
+            continue
+        try:
+            path.open().close()
+        except OSError as error:  # the TLS library would not name the file
+            fail(f"{setting}: cannot read {path}: {(error.strerror or '').lower()}")
 
 
 def _is_loopback(host: str) -> bool:

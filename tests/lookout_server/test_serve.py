@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -277,3 +278,18 @@ def test_cross_origin_pages(serve: Serve) -> None:
     _, headers, _ = serving.request("/api/v2/traces", headers=page)
     assert (headers["access-control-allow-origin"], "vary" in headers) == ("*", False)
     assert headers["access-control-expose-headers"] == "X-Lookout-Next-Cursor"
+
+
+def test_a_head_has_an_end(serve: Serve) -> None:
+    """A request head that only grows is answered 431 and closed, one of usual size is served."""
+    serving = serve()
+    assert serving.request("/-/ready", headers={"X-Long": "a" * 60_000})[0] == 200
+    host, port = serving.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
+        for _ in range(20):  # the answer comes long before
+            connection.sendall(b"a" * 65_536)
+            if select.select([connection], [], [], 0.2)[0]:
+                break
+        assert connection.recv(1000).startswith(b"HTTP/1.1 431 ")
+    assert serving.request("/-/ready")[0] == 200

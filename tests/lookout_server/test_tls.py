@@ -45,6 +45,16 @@ def test_https(serve: Serve, tmp_path: Path) -> None:
     assert serving.terminate() == 0
 
 
+def test_missing_certificate(tmp_path: Path) -> None:
+    """The setting and the file that cannot be read are named."""
+    absent = str(tmp_path / "absent.pem")
+    status, lines = lookout(
+        "serve", "--listen", "127.0.0.1:0", "--tls-cert", absent, "--tls-key", absent
+    )
+    assert status == 2
+    assert lines == [f"lookout: tls_cert: cannot read {absent}: no such file or directory"]
+
+
 def test_client_certificates(serve: Serve, tmp_path: Path) -> None:
     """Without a certificate of the CA there is no connection."""
     cert, key = certificate(tmp_path, "server")
