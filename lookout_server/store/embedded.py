@@ -121,8 +121,12 @@ class EmbeddedStore:
                 reader = _Reader(self._connect())
             try:
                 yield reader
-            finally:
-                self._readers.put(reader)
+            except BaseException:
+                # A connection whose query failed gives what that query had so far as the answer
+                # to the next one.
+                reader.connection.close()
+                raise
+            self._readers.put(reader)
 
 
 class _Reader:

@@ -171,6 +171,26 @@ def test_cancel(any_store: Store) -> None:
     assert [error.code for error in caught] == [394]
 
 
+def test_after_a_cancelled_fetch(any_store: Store) -> None:
+    """Nothing of a fetch that was stopped midway is in the answer to the next."""
+    sql = "SELECT sleepEachRow(0.05) AS partial FROM numbers(1000) SETTINGS max_block_size = 1"
+    ended = threading.Event()
+
+    def fetch() -> None:
+        with pytest.raises(StoreError):
+            any_store.fetch(sql, limits=Limits(seconds=60), mark="lookout-test-2")
+        ended.set()
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not ended.wait(0.2) and time.monotonic() < deadline:
+        any_store.cancel("lookout-test-2")
+    thread.join()
+    answers = [any_store.fetch("SELECT 1 AS n").to_pylist() for _ in range(3)]
+    assert answers == [[{"n": 1}]] * 3
+
+
 def test_readers_run_at_the_same_time(any_store: Store) -> None:
     """A small query does not wait for a large one."""
 
