@@ -152,6 +152,8 @@ class Workers:
             fcntl.flock(descriptor, how)
             yield
         finally:
+            # Said, not left to closing: a child forked meanwhile shares the lock and never closes.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
