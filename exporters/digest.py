@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import Raw
 
 from ._text import clean, encodable, json_text
 from .records import KIND_NAMES, EventRecord, LinkRecord, Resource, SpanRecord
@@ -33,23 +34,15 @@ class LineEncoder(Protocol):
 
 
 class LocalTime:
-    """``yyyy-MM-dd HH:mm:ss.SSS`` in local time; formats each second, and each text, once."""
+    """``yyyy-MM-dd HH:mm:ss.SSS`` in local time; formats each second once."""
 
     def __init__(self) -> None:
         self._second: int | None = None
         self._prefix = ""
-        self._millisecond: int | None = None
-        self._text = ""
 
     def __call__(self, moment_ns: int) -> str:
         """The text for a moment in nanoseconds since the epoch."""
         millisecond = moment_ns // 1_000_000
-        if millisecond != self._millisecond:  # spans of a busy moment share it
-            self._text = self._format(millisecond)
-            self._millisecond = millisecond
-        return self._text
-
-    def _format(self, millisecond: int) -> str:
         second = millisecond // 1000
         if second != self._second:
             try:
@@ -116,7 +109,7 @@ class JsonDigest:
         self._encoder = msgspec.json.Encoder(enc_hook=encodable)
         self._time = LocalTime()
         self._lines: dict[str, Callable[..., Any]] = {}
-        self._resources: dict[int, tuple[Resource, msgspec.Raw | None]] = {}
+        self._resources: dict[int, tuple[Resource, Raw | None]] = {}
 
     def encode(self, work: Work, records: Sequence[SpanRecord]) -> bytes:
         lines = self._made(work, records)
@@ -137,12 +130,16 @@ class JsonDigest:
     def _made(self, work: Work, records: Sequence[SpanRecord]) -> list[Any]:
         """The lines as msgspec structs. One loop with local names: it is run for each span."""
         make = self._lines.get(work.name) or self._make(work)
-        moment, rules, code, fields = self._time, self._rules, work.code, work.fields
+        moment, rules, code = self._time, self._rules, work.code
+        as_they_are = rules is None and not work.fields
         known: Resource | None = None
         app, attributes = "", None
+        known_ms: int | None = None
+        ended = ""
         lines = []
         for record in records:
             tags = record.tags or _NO_TAGS
+            ready = getattr(record, "tags_json", None) if as_they_are else None
             if rules is not None:
                 tags = rules.apply(tags)
             resource = record.resource
@@ -154,9 +151,12 @@ class JsonDigest:
             status = record.status
             baggage = getattr(record, "baggage", None)
             milliseconds = duration_ns // 1_000_000
+            end_ms = (start_ns + duration_ns) // 1_000_000
+            if end_ms != known_ms:  # spans of a busy moment share it
+                known_ms, ended = end_ms, moment(start_ns + duration_ns)
             lines.append(
                 make(
-                    moment(start_ns + duration_ns),
+                    ended,
                     app,
                     record.trace_id.to_bytes(16, "big").hex(),
                     record.rpc_id,
@@ -164,7 +164,6 @@ class JsonDigest:
                     code(record, tags),
                     tags.get("thread.name", ""),
                     _COSTS[milliseconds] if milliseconds < 1000 else f"{milliseconds}ms",
-                    *([field.of(tags) for field in fields] if fields else ()),
                     pairs(baggage.sys) if baggage else "",
                     pairs(baggage.biz) if baggage else "",
                     record.span_id.to_bytes(8, "big").hex(),
@@ -172,7 +171,7 @@ class JsonDigest:
                     record.name,
                     start_ns // 1000,
                     duration_ns // 1000,
-                    tags or None,
+                    Raw(ready) if ready else tags or None,
                     _events(events) if (events := record.events) else None,
                     _links(links) if (links := record.links) else None,
                     _STATUS[status] if status else None,
@@ -195,18 +194,32 @@ class JsonDigest:
         made: Callable[..., Any] = msgspec.defstruct(
             "Line", fields, rename={**_NAMES, **labels}, omit_defaults=True, gc=False
         )
+        if work.fields:  # the most spans have none, and are spared the detour
+            made = _with_fields(made, work.fields)
         self._lines[work.name] = made
         return made
 
-    def _resource(self, resource: Resource) -> msgspec.Raw | None:
+    def _resource(self, resource: Resource) -> Raw | None:
         known = self._resources.get(id(resource))
         if known is None or known[0] is not resource:
             attributes = {key: clean(value) for key, value in resource.attributes.items()}
-            raw = msgspec.Raw(msgspec.json.encode(attributes)) if attributes else None
+            raw = Raw(msgspec.json.encode(attributes)) if attributes else None
             if len(self._resources) >= 64:
                 self._resources.clear()
             known = self._resources[id(resource)] = (resource, raw)
         return known[1]
+
+
+def _with_fields(line: Callable[..., Any], fields: Sequence[Field]) -> Callable[..., Any]:
+    """``line`` called without the work's own fields, which are taken from the tags."""
+    head = len(_HEAD)
+    place_of_tags = head + [name for name, _, _ in _TAIL].index("tags")
+
+    def make(*values: Any) -> Any:
+        tags = values[place_of_tags] or _NO_TAGS
+        return line(*values[:head], *[field.of(tags) for field in fields], *values[head:])
+
+    return make
 
 
 class DelimitedDigest:
@@ -285,7 +298,7 @@ _PAIR = _percent("%,&=")
 
 
 def _cleaned(value: Any) -> Any:
-    return value if isinstance(value, msgspec.Raw) else clean(value)
+    return value if isinstance(value, Raw) else clean(value)
 
 
 def _events(events: Sequence[EventRecord]) -> list[dict[str, Any]]:

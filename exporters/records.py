@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 TagValue = (
     str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
@@ -93,3 +95,44 @@ class SpanRecord(Protocol):
     def scope(self) -> str: ...  # instrumentation scope (library) name, may be empty
     @property
     def rpc_id(self) -> str: ...  # SOFA's dotted id ("0.1.2"), computed when asked for
+
+
+class FinishedSpan(msgspec.Struct, gc=False):
+    """All of a record's fields, read at once, by its method ``finished()``.
+
+    A span that is cheap to make computes most attributes when asked; who asks for many of them,
+    or for some more than once, asks for this. What is not a field here is the span's own.
+    """
+
+    trace_id: int
+    span_id: int
+    parent_id: int
+    name: str
+    kind: int
+    start_ns: int
+    duration_ns: int
+    tags: Mapping[str, TagValue] | None
+    events: Sequence[EventRecord] | None
+    links: Sequence[LinkRecord] | None
+    status: int
+    status_text: str
+    flags: int
+    tracestate: str
+    resource: Resource
+    scope: str
+    rpc_id: str
+    baggage: Any
+    span: Any
+    #: ``tags`` as JSON where that is known already: the limits were looked at in it.
+    tags_json: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.span, name)
+
+
+def read(records: Sequence[SpanRecord]) -> Sequence[SpanRecord]:
+    """The records with their fields read, where they offer it."""
+    try:
+        return [record.finished() for record in records]  # type: ignore[attr-defined]
+    except AttributeError:
+        return [record.finished() if hasattr(record, "finished") else record for record in records]

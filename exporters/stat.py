@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ._text import clean, json_text
 from .digest import LocalTime, escape
-from .records import SpanRecord
+from .records import Resource, SpanRecord
 from .sketch import Sketch
 from .work import BIZ, Work
 
@@ -62,17 +62,36 @@ class Stats:
 
         With local names and few calls: this is most spans of most applications.
         """
-        sketches = self._sketches
-        known, app = None, ""
+        failed: dict[str, list[int]] = {}
+        succeeded: dict[str, list[int]] = {}
+        known: Any = None
         for record in records:
-            resource = record.resource
-            if resource is not known:
-                known, app = resource, resource.service_name
-            key = (app, (record.name[:_KEY_LENGTH],), _SUCCEEDED[record.status], load_test)
-            sketch = sketches.get(key)
-            if sketch is None:
-                sketch = self._sketch(key)
-            sketch.add(record.duration_ns)
+            if record.resource is not known:
+                if known is not None:
+                    self._add_durations(known, failed, succeeded, load_test)
+                known = record.resource
+            durations = succeeded if _SUCCEEDED[record.status] else failed
+            name = record.name
+            if name in durations:
+                durations[name].append(record.duration_ns)
+            else:
+                durations[name] = [record.duration_ns]
+        if known is not None:
+            self._add_durations(known, failed, succeeded, load_test)
+
+    def _add_durations(
+        self,
+        resource: Resource,
+        failed: dict[str, list[int]],
+        succeeded: dict[str, list[int]],
+        load_test: bool,
+    ) -> None:
+        """Count durations by name, and empty both."""
+        for success, durations in ((False, failed), (True, succeeded)):
+            for name, values in durations.items():
+                key = (resource.service_name, (name[:_KEY_LENGTH],), success, load_test)
+                self._sketch(key).add_all(values)
+            durations.clear()
 
     def take(self) -> list[tuple[StatKey, Sketch]]:
         """What was counted since the last call."""

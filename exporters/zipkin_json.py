@@ -24,6 +24,7 @@ from .records import (
     LinkRecord,
     Resource,
     SpanRecord,
+    read,
 )
 from .work import has_failed
 
@@ -109,7 +110,7 @@ class ZipkinEncoder:
 
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
-        spans = [self.span(record) for record in records]
+        spans = [self.span(record) for record in read(records)]
         try:
             return self._json.encode(spans)
         except (UnicodeEncodeError, OverflowError, TypeError):

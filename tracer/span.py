@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from exporters.records import DEBUG, SAMPLED, EventRecord, LinkRecord, Resource, TagValue
+from exporters.records import (
+    DEBUG,
+    SAMPLED,
+    EventRecord,
+    FinishedSpan,
+    LinkRecord,
+    Resource,
+    TagValue,
+)
 
 from . import current
 from .failure import Failure, failure_of
@@ -14,7 +22,7 @@ from .identity import MASK_64, format_span_id, format_trace_id
 from .kinds import SpanKind, StatusCode
 from .readable import Readable
 from .span_context import RANDOM, Carried, SpanContext
-from .values import PLAIN, fits, recordable, text, trimmed
+from .values import PLAIN, fits, json_within, recordable, text, trimmed
 from .values import attributes as clean_attributes
 
 if TYPE_CHECKING:
@@ -360,6 +368,37 @@ class Span(Readable):
             self.set_status(StatusCode.ERROR, f"{type(exception).__name__}: {reason}")
 
     # -- the flusher's side: the attributes of SpanRecord -----------------------------------------
+
+    def finished(self) -> FinishedSpan:
+        """All attributes of SpanRecord in one call, for a span that has finished."""
+        tracer, carried = self._tracer, self._carried
+        tags: Mapping[str, TagValue] | None = self._kept
+        json = json_within(tags, tracer.pipeline.limits) if tags else None
+        if json is None:
+            tags = self._sealed()
+        extra = self._extra
+        return FinishedSpan(
+            self.trace_id,
+            self._sid or self.span_id,
+            self.parent_id,
+            self.name,
+            self.kind,
+            self._start + self._offset,
+            self.duration_ns,
+            tags,
+            self.events if extra else None,
+            extra.links or None if extra else None,
+            extra.status if extra else 0,
+            extra.status_text if extra else "",
+            self.flags,
+            carried.tracestate if carried else "",
+            tracer.pipeline.resource,
+            tracer.scope,
+            self.rpc_id if self._index else self._rpc,
+            carried.baggage if carried else None,
+            self,
+            json,
+        )
 
     @property
     def span_id(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from exporters.records import TagValue
 
@@ -74,6 +76,35 @@ def attributes(
     except Exception:
         dropped += 1  # not pairs at all: nothing more to take
     return clean, dropped
+
+
+def json_within(tags: Mapping[Any, Any], limits: SpanLimits) -> bytes | None:
+    """``tags`` as JSON, when that shows that they break no limit; None when only a look can tell.
+
+    No key and no value is longer than all of them as JSON, which msgspec makes in half the time
+    that looking at each takes, and which some destinations need anyway.
+    """
+    keys = tuple(tags)
+    if keys in _text_keys:
+        try:
+            made = _json(tags)
+        except Exception:  # a value that JSON has no form for
+            return None
+        length = len(made)
+        if length <= limits.key_length and length <= limits.value_length:
+            return made if len(keys) <= limits.tags else None
+    elif all(type(key) is str for key in keys):
+        if len(_text_keys) >= _MOST_KEYS:
+            _text_keys.clear()
+        _text_keys.add(keys)
+    return None
+
+
+_json = msgspec.json.Encoder().encode
+
+#: Keys of former tags that are all text. Spans of one place in the code have the same.
+_text_keys: set[tuple[Any, ...]] = set()
+_MOST_KEYS = 1_000  # which are forgotten then
 
 
 def fits(tags: Mapping[Any, Any], limits: SpanLimits) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import threading
 import weakref
@@ -19,6 +20,7 @@ from tracer.limits import SpanLimits
 from tracer.pipeline import Pipeline
 from tracer.testing import Recorder, Ticks, recording
 from tracer.tracer import Tracer
+from tracer.values import fits, json_within
 
 
 def test_a_finished_span_has_every_attribute_of_a_record(traces: Recorder) -> None:
@@ -36,6 +38,46 @@ def test_a_finished_span_has_every_attribute_of_a_record(traces: Recorder) -> No
     assert (span.events, span.links, span.status, span.status_text) == (None, None, 0, "")
     assert (span.tracestate, span.scope, span.rpc_id) == ("", "", "0")
     assert span.resource.service_name
+
+
+def test_all_fields_are_read_at_once(traces: Recorder) -> None:
+    """What destinations read in one call is what each attribute says, whatever the span holds."""
+    with tracer.start_span("root"):
+        pass
+    with (
+        tracer.start_span("above"),
+        pytest.raises(ValueError),
+        tracer.start_span("below", kind=SpanKind.CLIENT, tags={"n": 2**70}) as span,
+    ):
+        span.add_link(tracer.start_span("elsewhere"))
+        span.set_baggage_item("user", "7")
+        raise ValueError("no")
+    names = [name for name in vars(SpanRecord) if not name.startswith("_")]
+    for span in traces:
+        for _ in range(2):  # the second reading of the same keys takes the short way
+            found = span.finished()
+            for name in (*names, "baggage", "sofa_trace_id", "dropped_tags"):
+                assert getattr(found, name) == getattr(span, name), name
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.one_of(st.text(max_size=6), st.integers()),
+            st.one_of(st.text(max_size=12), st.integers(), st.booleans()),
+            max_size=5,
+        ),
+        max_size=3,
+    )
+)
+def test_the_json_of_tags_never_hides_a_broken_limit(several: list[dict[Any, Any]]) -> None:
+    """Tags whose JSON is handed on are within every limit, and the JSON says the same."""
+    limits = SpanLimits(tags=3, key_length=4, value_length=8)
+    for tags in several * 2:
+        made = json_within(tags, limits)
+        if made is not None:
+            assert fits(tags, limits)
+            assert json.loads(made) == tags
 
 
 def test_children_belong_to_their_parents(traces: Recorder) -> None:
