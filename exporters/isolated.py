@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ._bell import Bell
 from .destination import Deadline, Destination
 from .ledger import DESTINATION_FAILED, QUEUE_FULL, Account, Ledger
 from .records import SpanRecord
 from .suppression import suppress_instrumentation
+
+_log = logging.getLogger("lookout")
 
 
 class Isolated:
@@ -28,6 +32,7 @@ class Isolated:
         self.account = Account(inner.name)
         self.counts_unsampled = getattr(inner, "counts_unsampled", False)
         self._queue: deque[Sequence[SpanRecord]] = deque()
+        self._tasks: deque[Callable[[], object]] = deque()  # periodic ones whose time has come
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._renew()
@@ -42,8 +47,9 @@ class Isolated:
 
     @property
     def periodic_tasks(self) -> Sequence[tuple[float, Callable[[], object]]]:
-        """The inner destination's, on the flusher's thread."""
-        return getattr(self._inner, "periodic_tasks", ())
+        """The inner destination's. The flusher says when; they run on this one's thread."""
+        tasks = getattr(self._inner, "periodic_tasks", ())
+        return [(period_s, partial(self._soon, task)) for period_s, task in tasks]
 
     def open(self, ledger: Ledger) -> None:
         self.account = ledger.account(self.name)
@@ -71,8 +77,15 @@ class Isolated:
 
     def after_fork(self) -> None:
         self._queue.clear()
+        self._tasks.clear()
         self._renew()
         self._inner.after_fork()
+
+    def _soon(self, task: Callable[[], object]) -> None:
+        if task not in self._tasks:  # one turn is enough for an inner destination that hangs
+            self._tasks.append(task)
+        self._start()
+        self._bell.ring()
 
     def _start(self) -> None:
         if self._thread is not None or self._stopped:
@@ -86,19 +99,28 @@ class Isolated:
         suppress_instrumentation()
         while not self._stopped:
             with self._turn:
-                while self._queue and not self._stopped:
-                    self._hand_over()
+                while (self._queue or self._tasks) and not self._stopped:
+                    self._work()
             self._bell.wait(30.0)
 
     def _drain(self, deadline: Deadline) -> bool:
         if not self._turn.acquire(timeout=deadline.left()):
             return False
         try:
-            while self._queue and not deadline.over:
-                self._hand_over()
+            while (self._queue or self._tasks) and not deadline.over:
+                self._work()
             return not self._queue
         finally:
             self._turn.release()
+
+    def _work(self) -> None:
+        if self._queue:
+            self._hand_over()
+            return
+        try:
+            self._tasks.popleft()()
+        except Exception:
+            _log.debug("lookout: a periodic task of %s failed", self.name, exc_info=True)
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -141,6 +141,36 @@ def test_a_slow_destination_slows_only_itself(rig: Any, spans: Any) -> None:
     assert report.dropped == {"queue_full": 150 - report.sent}
 
 
+def test_periodic_work_that_hangs_is_isolated_too(rig: Any, wait_until: Any) -> None:
+    """What an isolated destination does from time to time runs beside the flusher's own tasks, and
+    a last time at shutdown."""
+    release, began = threading.Event(), threading.Event()
+    turns: list[str] = []
+
+    class Tidy(MemoryDestination):
+        name = "tidy"
+
+        @property
+        def periodic_tasks(self) -> Any:
+            return ((0.01, self.tidy),)
+
+        def tidy(self) -> None:
+            began.set()
+            release.wait(30)
+            turns.append("tidy")
+
+    lookout = rig(Isolated(Tidy()))
+    lookout.flusher.schedule(0.01, lambda: turns.append("flusher"))
+    assert began.wait(10)
+    wait_until(lambda: turns.count("flusher") > 3)
+    assert "tidy" not in turns
+    release.set()
+    wait_until(lambda: "tidy" in turns)
+    turns.clear()
+    assert lookout.flusher.shutdown(5)
+    assert "tidy" in turns
+
+
 def test_every_record_is_sent_once_however_often_it_is_offered(rig: Any, span: Any) -> None:
     """A double finish is the tracer's to prevent; the ledger counts what was offered."""
     lookout = rig()
