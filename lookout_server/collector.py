@@ -19,6 +19,7 @@ from .intake import JournalIntake
 from .janitor import Janitor
 from .journal import Journal
 from .metrics import MetricSignal
+from .placing import Bounds
 from .reconcile import Reconciliation
 from .security import Gate, load_tokens
 from .self_metrics import SelfMetrics
@@ -30,7 +31,7 @@ from .store.migrations import migrate
 from .store.opening import dialect, open_store
 from .store.port import Limits
 from .store.split import time_columns
-from .writer import Bounds, Pace, Writer
+from .writer import Pace, Writer
 
 _SETTLE_SECONDS = 3.0
 _MARKS = itertools.count(1)

@@ -12,14 +12,15 @@ from typing import Any
 
 from .config import ServerConfig
 from .http import INLINE_BYTES, Overloaded
-from .journal import Entry, Journal, JournalError
+from .journal import Entry, Journal, JournalError, Origin
 from .limits import TenantLimits
+from .placing import Piece
 from .reconcile import Reconciliation
 from .repeats import MAX_REMEMBERED, Repeats, digest
 from .self_metrics import SelfMetrics
 from .self_tracing import step
 from .signal import Malformed, Receipt, Rows
-from .writer import Decode, Piece, Writer
+from .writer import Decode, Writer
 
 #: Uid of the client process whose request is being handled, where it told one.
 CLIENT_PROCESS: ContextVar[str] = ContextVar("client_process", default="")
@@ -45,6 +46,7 @@ class JournalIntake:
         self._metrics = metrics
         self._reconciliation = reconciliation
         self._repeats = Repeats(journal.kept(MAX_REMEMBERED))
+        self._taken = journal.taken()
         self._limits = TenantLimits(config.max_tenants, config.tenant_rate)
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
@@ -52,22 +54,53 @@ class JournalIntake:
 
         Raises Malformed (400), or Overloaded (429, 503) with nothing kept.
         """
-        self._admit(receipt.tenant, len(body))
-        try:
-            with step("decode"):
-                rows = await self._decode(signal, fmt, body, receipt)
-        except Malformed:
-            self._metrics.refused.labels("malformed").inc()
-            raise
+        rows = await self._admitted(signal, fmt, body, receipt)
         if len(rows):
             # A client's ledger counts its spans; metrics come with the same header.
             process = CLIENT_PROCESS.get() if signal == "spans" else ""
             with step("journal"):
                 await self._keep_once(Entry(signal, fmt, body, receipt, process), rows)
+        self._count(signal, fmt, body, rows)
+        return rows
+
+    async def take(self, origin: Origin, entry: Entry) -> int:
+        """Keep what a queue gave, once, however often it gives it; the journal's number of it.
+
+        0 where there is nothing to store. Raises as :meth:`accept`. The place is remembered
+        in the transaction that keeps the body, until :meth:`acknowledged`.
+        """
+        if (seq := self._taken.get(origin)) is not None:
+            self._metrics.repeats.labels(entry.signal).inc()
+            return seq
+        rows = await self._admitted(entry.signal, entry.format, entry.body, entry.receipt)
+        seq = 0
+        if len(rows):
+            seq = await self._keep(replace(entry, origin=origin), rows)
+            self._taken[origin] = seq
+            self._reconciliation.accepted(entry.process, len(rows))
+        self._count(entry.signal, entry.format, entry.body, rows)
+        return seq
+
+    def acknowledged(self, source: str, below: int) -> None:
+        """The queue will not give positions before ``below`` again: they need no memory."""
+        gone = [o for o in self._taken if o.source == source and o.position < below]
+        for origin in gone:
+            del self._taken[origin]
+        self._journal.drop_taken(source, below)
+
+    async def _admitted(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
+        self._admit(receipt.tenant, len(body))
+        try:
+            with step("decode"):
+                return await self._decode(signal, fmt, body, receipt)
+        except Malformed:
+            self._metrics.refused.labels("malformed").inc()
+            raise
+
+    def _count(self, signal: str, fmt: str, body: bytes, rows: Rows) -> None:
         self._metrics.bodies.labels(signal, fmt).inc()
         self._metrics.bytes.labels(signal, fmt).inc(len(body))
         self._metrics.rows.labels(signal, fmt).inc(len(rows))
-        return rows
 
     def _admit(self, tenant: str, size: int) -> None:
         if self.draining:
@@ -96,40 +129,46 @@ class JournalIntake:
             await self._keep(entry, rows)
             return
         key = digest(entry.process, entry.body)
-        if await self._repeats.once(key, lambda: self._keep(replace(entry, digest=key), rows)):
+
+        async def keep() -> None:  # to its end, also when the request is cancelled meanwhile
+            await self._keep(replace(entry, digest=key), rows)
             self._reconciliation.accepted(entry.process, len(rows))
-        else:
+
+        if not await self._repeats.once(key, keep):
             self._metrics.repeats.labels(entry.signal).inc()
 
-    async def _keep(self, entry: Entry, rows: Rows) -> None:
+    async def _keep(self, entry: Entry, rows: Rows) -> int:
+        """The journal's number of the entry, once it is there."""
         loop = asyncio.get_running_loop()
-        kept: asyncio.Future[None] = loop.create_future()
+        kept: asyncio.Future[int] = loop.create_future()
         writer = self._writers[entry.signal]
 
         def done(seq: int, error: JournalError | None) -> None:  # the journal's thread
             if error is None:
                 writer.add(_piece(seq, entry, rows))
             with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
-                loop.call_soon_threadsafe(_resolve, kept, error)
+                loop.call_soon_threadsafe(_resolve, kept, seq, error)
 
         self._journal.append(entry, done)
         try:
-            await kept
+            return await kept
         except JournalError as error:
-            self._refuse("journal_error", Overloaded(str(error), retry_after=5))
+            self._metrics.refused.labels("journal_error").inc()
+            raise Overloaded(str(error), retry_after=5) from None
 
 
 def _piece(seq: int, entry: Entry, rows: Rows) -> Piece:
-    return Piece(seq, rows, len(rows), time.time(), entry.process, entry.receipt.tenant)
+    accepted = entry.receipt.received_ms / 1000
+    return Piece(seq, rows, len(rows), accepted, entry.process, entry.receipt.tenant)
 
 
-def _resolve(future: asyncio.Future[None], error: JournalError | None) -> None:
+def _resolve(future: asyncio.Future[int], seq: int, error: JournalError | None) -> None:
     if future.cancelled():
         return
     if error:
         future.set_exception(error)
     else:
-        future.set_result(None)
+        future.set_result(seq)
 
 
 def receipt(tenant: str, hints: Mapping[str, Any] | None = None) -> Receipt:

@@ -10,6 +10,7 @@ is the same batch under the same token, which ClickHouse then ignores if it has 
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import sqlite3
 import threading
@@ -24,6 +25,8 @@ from typing import Literal, NamedTuple
 import cramjam
 
 from .signal import Receipt
+
+log = logging.getLogger("lookout.journal")
 
 Sync = Literal["full", "normal", "off"]
 
@@ -45,11 +48,18 @@ CREATE TABLE IF NOT EXISTS batches (
     first INTEGER NOT NULL,
     last INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS singly (
+    batch TEXT NOT NULL, token TEXT NOT NULL, PRIMARY KEY (batch, token)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS set_aside (
     seq INTEGER PRIMARY KEY, signal TEXT, format TEXT, tenant TEXT, received_ms INTEGER,
     hints TEXT, process TEXT, compressed INTEGER, body BLOB, reason TEXT
 );
 CREATE TABLE IF NOT EXISTS kept (digest BLOB NOT NULL, received_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS taken (
+    source TEXT NOT NULL, position INTEGER NOT NULL, mark INTEGER NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (source, position)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS identity (journal TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS accounts (process TEXT PRIMARY KEY, account TEXT NOT NULL);
 """
@@ -71,6 +81,15 @@ class JournalError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a queue has a body, and will give it again until it is told that it is stored."""
+
+    source: str  # a partition of a topic
+    position: int  # the offset in it
+    mark: int = 0  # what another body at the same place would differ in: its timestamp
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A body as it was accepted."""
 
@@ -80,6 +99,7 @@ class Entry:
     receipt: Receipt
     process: str = ""  # uid of the sending process where it told one
     digest: bytes = b""  # what a repeat of it would be recognised by
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,8 @@ class Batch:
     signal: str
     first: int
     last: int
+    #: Tokens whose rows go entry by entry, because ClickHouse refused them together.
+    singly: frozenset[str] = frozenset()
 
 
 #: Called on the journal's thread: the entry's number, or why it was not kept.
@@ -157,23 +179,19 @@ class Journal:
         )
         return batch
 
-    def replan(self, batch: Batch, seqs: Sequence[int]) -> list[Batch]:
-        """One batch an entry in place of one of many. Raises JournalError."""
-        singles = [Batch(f"{batch.token}-{seq}", batch.signal, seq, seq) for seq in seqs]
-        self._change(
-            *(
-                (
-                    "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)",
-                    (one.token, one.signal, one.first, one.last),
-                )
-                for one in singles
-            ),
-            ("DELETE FROM batches WHERE token = ?", (batch.token,)),
-        )
-        return singles
+    def divide(self, batch: Batch, token: str) -> None:
+        """Record that the rows of a token of the batch go entry by entry. Raises JournalError."""
+        self._change(("INSERT OR IGNORE INTO singly VALUES (?, ?)", (batch.token, token)))
 
-    def forget(self, batch: Batch, accounts: Mapping[str, str] | None = None) -> None:
+    def forget(
+        self,
+        batch: Batch,
+        accounts: Mapping[str, str] | None = None,
+        aside: Mapping[int, str] | None = None,
+    ) -> None:
         """Drop a batch that ClickHouse has. Returns at once; done with the next commit.
+
+        ``aside`` are the entries of it that cannot be stored, and why: they are kept apart.
 
         ``accounts`` replace those of the same processes in the same transaction, so that what a
         process had stored is counted once, however often the batch is repeated.
@@ -182,7 +200,8 @@ class Journal:
             ("INSERT OR REPLACE INTO accounts VALUES (?, ?)", item)
             for item in (accounts or {}).items()
         ]
-        self._queue.put(_Change(_forgetting(batch) + credits, owed=True))
+        moves = [_setting_aside(seq, reason) for seq, reason in (aside or {}).items()]
+        self._queue.put(_Change([*moves, *_forgetting(batch), *credits], owed=True))
 
     def accounts(self) -> dict[str, str]:
         """What :meth:`forget` kept of each process, the one heard of last at the end."""
@@ -202,6 +221,17 @@ class Journal:
         last = "SELECT ifnull(max(rowid), 0) FROM kept"
         self._queue.put(_Change([(f"DELETE FROM kept WHERE rowid <= ({last}) - ?", (limit,))]))
 
+    def taken(self) -> dict[Origin, int]:
+        """What was taken from queues and is not acknowledged there, with the entries' numbers."""
+        with closing(self._reader()) as reading:
+            rows = reading.execute("SELECT source, position, mark, seq FROM taken")
+            return {Origin(*place): seq for *place, seq in rows}
+
+    def drop_taken(self, source: str, below: int) -> None:
+        """Forget positions a queue will not give again; done with the next commit."""
+        sql = "DELETE FROM taken WHERE source = ? AND position < ?"
+        self._queue.put(_Change([(sql, (source, below))], owed=True))
+
     def drop_accounts(self, processes: Iterable[str]) -> None:
         """Forget processes; done with the next commit."""
         sql: list[_Sql] = [("DELETE FROM accounts WHERE process = ?", (key,)) for key in processes]
@@ -210,11 +240,8 @@ class Journal:
     def set_aside(self, seq: int, reason: str) -> None:
         """Move an entry that cannot be stored out of the way, with the reason."""
         self._change(
-            (
-                f"INSERT OR REPLACE INTO set_aside SELECT {_COLUMNS}, ? FROM entries WHERE seq = ?",
-                (reason, seq),
-            ),
-            ("DELETE FROM entries WHERE seq = ?", (seq,)),
+            _setting_aside(seq, reason),
+            ("DELETE FROM entries WHERE seq = ? RETURNING length(body)", (seq,)),
         )
 
     def batches(self, signal: str) -> list[Batch]:
@@ -223,8 +250,12 @@ class Journal:
             rows = reading.execute(
                 "SELECT token, signal, first, last FROM batches WHERE signal = ? ORDER BY first",
                 (signal,),
-            )
-            return [Batch(*row) for row in rows]
+            ).fetchall()
+            singly = reading.execute("SELECT batch, token FROM singly").fetchall()
+            return [
+                Batch(token, signal, first, last, frozenset(t for b, t in singly if b == token))
+                for token, signal, first, last in rows
+            ]
 
     def read(self, signal: str, first: int, last: int | None = None) -> Iterator[tuple[int, Entry]]:
         """Entries of a signal in order, from ``first`` to ``last`` (both included)."""
@@ -307,7 +338,7 @@ class Journal:
                 rows.append(row)
         started = time.perf_counter()
         try:
-            freed = self._transact(rows, _digests(appends), changes)
+            freed = self._transact(rows, _digests(appends), _taken(first, appends), changes)
             self._seq += len(rows)
             self.bytes += sum(len(row.body) for row in rows) - freed
             error = None
@@ -315,6 +346,10 @@ class Journal:
             error = JournalError(f"the journal cannot be written: {failure}")
             # What ClickHouse has is still to be forgotten, when writing is possible again.
             self._owed += [sql for change in changes if change.owed for sql in change.sql]
+        if error and self.error is None:
+            log.error("%s; until it can, bodies are refused", error)
+        elif self.error and error is None:
+            log.info("the journal can be written again")
         self.error = error
         self.commits += 1
         self.synced_seconds += time.perf_counter() - started
@@ -325,7 +360,11 @@ class Journal:
             item.done(number, error)
 
     def _transact(
-        self, rows: list[_Row], digests: list[tuple[bytes, int]], changes: list[_Change]
+        self,
+        rows: list[_Row],
+        digests: list[tuple[bytes, int]],
+        taken: list[tuple[str, int, int, int]],
+        changes: list[_Change],
     ) -> int:
         """One transaction; the bytes it freed. Whatever it raises, nothing was changed."""
         freed = 0
@@ -336,6 +375,7 @@ class Journal:
                 f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
             self._writing.executemany("INSERT INTO kept VALUES (?, ?)", digests)
+            self._writing.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", taken)
             for sql, values in [*owed, *(s for change in changes for s in change.sql)]:
                 returned = self._writing.execute(sql, values).fetchall()
                 freed += sum(row[0] for row in returned if row)
@@ -386,12 +426,28 @@ def _forgetting(batch: Batch) -> list[_Sql]:
             (batch.first, batch.last, batch.signal),
         ),
         ("DELETE FROM batches WHERE token = ?", (batch.token,)),
+        ("DELETE FROM singly WHERE batch = ?", (batch.token,)),
     ]
+
+
+def _setting_aside(seq: int, reason: str) -> _Sql:
+    return (
+        f"INSERT OR REPLACE INTO set_aside SELECT {_COLUMNS}, ? FROM entries WHERE seq = ?",
+        (reason, seq),
+    )
 
 
 def _digests(appends: list[_Append]) -> list[tuple[bytes, int]]:
     return [
         (item.entry.digest, item.entry.receipt.received_ms) for item in appends if item.entry.digest
+    ]
+
+
+def _taken(first: int, appends: list[_Append]) -> list[tuple[str, int, int, int]]:
+    return [
+        (origin.source, origin.position, origin.mark, seq)
+        for seq, item in enumerate(appends, first)
+        if (origin := item.entry.origin) is not None
     ]
 
 

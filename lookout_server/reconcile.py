@@ -3,12 +3,14 @@
 Clients send their ledger in the header ``X-Lookout-Ledger`` with every batch of spans. Rows are
 credited to the sending process when they are accepted and when they are stored, so that after a
 flush ``created = sampled_out + dropped + stored`` holds for each process, or the rest is visible.
+What the collector leaves out (a time outside of retention, an entry that cannot be stored) counts
+as dropped, with its reason.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from .writer import Piece
+from .placing import Piece
 
 LEDGER_HEADER = "x-lookout-ledger"
 _MAX_PROCESSES = 10_000
@@ -50,18 +52,34 @@ class Account:
     sent: int = 0
     accepted: int = 0
     stored: int = 0
+    #: What was accepted here and then left out, by reason.
+    dropped_here: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def all_dropped(self) -> dict[str, int]:
+        """What the client and what the collector dropped, by reason."""
+        both = Counter(self.dropped)
+        both.update(self.dropped_here)
+        return dict(both)
 
     @property
     def missing(self) -> int:
-        """Spans that were created and neither dropped on purpose nor stored (yet)."""
-        return self.created - self.sampled_out - sum(self.dropped.values()) - self.stored
+        """Spans that were created and neither dropped nor stored (yet)."""
+        return self.created - self.sampled_out - sum(self.all_dropped.values()) - self.stored
+
+    def credit(self, piece: Piece) -> None:
+        """Rows of a batch that was written: stored, or left out for a reason."""
+        self.stored += piece.stored
+        for reason, count in piece.dropped.items():
+            self.dropped_here[reason] = self.dropped_here.get(reason, 0) + count
 
     def as_json(self) -> dict[str, Any]:
         return {
             "service": self.service,
             "created": self.created,
             "sampled_out": self.sampled_out,
-            "dropped": dict(self.dropped),
+            "dropped": self.all_dropped,
+            "dropped_by_collector": dict(self.dropped_here),
             "sent": self.sent,
             "accepted": self.accepted,
             "stored": self.stored,
@@ -108,7 +126,7 @@ class Reconciliation:
             changed: dict[str, str] = {}
             for piece in pieces:
                 if piece.process:
-                    self._account(piece.process).stored += piece.count
+                    self._account(piece.process).credit(piece)
                     changed[piece.process] = ""
             return {key: msgspec.json.encode(self._account(key)).decode() for key in changed}
 

@@ -30,29 +30,37 @@ class Repeats:
 
     def __init__(self, known: Iterable[bytes] = (), limit: int = MAX_REMEMBERED) -> None:
         self._limit = limit
-        self._kept: OrderedDict[bytes, asyncio.Future[None] | None] = OrderedDict.fromkeys(known)
+        self._kept: OrderedDict[bytes, asyncio.Task[None] | None] = OrderedDict.fromkeys(known)
 
-    async def once(self, key: bytes, keep: Callable[[], Awaitable[None]]) -> bool:
+    async def once(self, key: bytes, keep: Callable[[], Awaitable[object]]) -> bool:
         """Keep a body unless it was kept before; whether it was kept now.
 
         A repeat of a body that is just being kept waits for that. Raises what ``keep`` raises;
-        the body then counts as never seen.
+        the body then counts as never seen. A caller that is cancelled stops waiting only: what
+        is being kept is kept, and remembered.
         """
         if key in self._kept:
             pending = self._kept[key]
             if pending is not None:
                 await asyncio.shield(pending)
             return False
-        pending = self._kept[key] = asyncio.get_running_loop().create_future()
+        task = self._kept[key] = asyncio.create_task(self._keep(key, keep))
+        task.add_done_callback(_look_at)
+        await asyncio.shield(task)
+        return True
+
+    async def _keep(self, key: bytes, keep: Callable[[], Awaitable[None]]) -> None:
         try:
             await keep()
-        except BaseException as error:
+        except BaseException:
             del self._kept[key]
-            pending.set_exception(error if isinstance(error, Exception) else ConnectionError())
-            pending.exception()  # nobody may be waiting for it
             raise
-        pending.set_result(None)
         self._kept[key] = None
         if len(self._kept) > self._limit:
             self._kept.popitem(last=False)
-        return True
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """Take the exception: whoever waited may be gone."""
+    if not task.cancelled():
+        task.exception()

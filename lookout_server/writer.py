@@ -16,14 +16,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from .journal import Batch, Entry, Journal, JournalError
 from .observing import Observers
+from .placing import SET_ASIDE, TIME_OUT_OF_BOUNDS, Bounds, Outcome, Piece, Placer, Unstorable
 from .self_metrics import SelfMetrics
 from .signal import Receipt, Rows, Signal
 from .store.port import Store, StoreError, StoreUnavailable
-from .store.split import by_days, within
 
 log = logging.getLogger("lookout.writer")
 
@@ -32,18 +30,6 @@ Decode = Callable[[str, bytes, Receipt], Rows]
 #: ClickHouse found fault with the data itself: repeating the insert cannot help.
 DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 469, 690}
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
-
-
-@dataclass(slots=True)
-class Piece:
-    """The rows of one journal entry."""
-
-    seq: int
-    rows: Rows | None  # None: to be read from the journal
-    count: int
-    accepted: float  # Unix time, seconds
-    process: str = ""
-    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +44,6 @@ class Pace:
     early_interval: float = 0.05
     #: With more rows than this in each of two seconds, readers do not hasten batches.
     busy_rows: int = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Times that are stored, as Unix seconds at the moment of writing."""
-
-    past: float | None = None  # seconds before now; None: since 1970
-    future: float | None = None  # seconds after now; None: until 2105
-
-    def now(self) -> tuple[float, float]:
-        now = time.time()
-        return (
-            0.0 if self.past is None else now - self.past,
-            4.26e9 if self.future is None else now + self.future,
-        )
 
 
 class Writer:
@@ -95,12 +66,12 @@ class Writer:
         self.waiting_rows = 0  # in memory, in the journal and being written
         self._decode = decode
         self._journal = journal
-        self._store = store
         self._metrics = metrics
         self._pace = pace or Pace()
-        self._bounds = bounds or Bounds()
-        self._time_columns = time_columns or {}
         self._stored = stored
+        self._placer = Placer(
+            signal, store, journal, time_columns or {}, bounds or Bounds(), self._patiently
+        )
         #: Told the pieces of each batch that was stored.
         self.observers: Observers[Sequence[Piece]] = Observers(f"observers-{signal.name}")
         self._changed = threading.Condition()
@@ -143,6 +114,11 @@ class Writer:
                 self._memory_rows += piece.count
             if len(self._waiting) <= 1 or self._memory_rows >= self._pace.rows:
                 self._changed.notify_all()
+
+    @property
+    def written(self) -> int:
+        """ClickHouse has, or the journal set aside, every entry of this signal up to this one."""
+        return self._written
 
     def settle(self) -> Future[None] | None:
         """A future of "what was accepted by now is written"; None where it is already.
@@ -301,7 +277,7 @@ class Writer:
 
     def _set_aside(self, seq: int, reason: str) -> None:
         log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)
-        self._metrics.dropped.labels(self.signal.name, "set_aside").inc()
+        self._metrics.dropped.labels(self.signal.name, SET_ASIDE).inc()
         self._patiently(lambda: self._journal.set_aside(seq, reason))
 
     def _write(self, pieces: list[Piece]) -> None:
@@ -312,62 +288,18 @@ class Writer:
 
     def _insert(self, batch: Batch, pieces: list[Piece]) -> None:
         started = time.perf_counter()
-        try:
-            refused = self._insert_tables(batch.token, pieces)
-        except _Unstorable as error:
-            if len(pieces) == 1:
-                self._set_aside(batch.first, str(error))
-                pieces, refused = [], 0
-            else:
-                return self._insert_singly(batch, pieces, error)
+        outcome = self._placer.place(batch, pieces)
+        for seq, reason in outcome.aside.items():
+            log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)
         stored = getattr(self.signal, "stored", None)
         if stored:  # its tables can be read now
             stored()
-        self._journal.forget(batch, self._stored(pieces))
-        count = sum(piece.count for piece in pieces)
+        self._journal.forget(batch, self._stored(pieces), outcome.aside)
         with self._changed:
             self._written = batch.last
-            self.waiting_rows = max(0, self.waiting_rows - count)
-        self._measure(pieces, count, refused, time.perf_counter() - started)
-        self.observers.tell(pieces)
-
-    def _insert_singly(self, batch: Batch, pieces: list[Piece], error: _Unstorable) -> None:
-        """A batch some entry of which spoils it: each entry is planned and tried by itself."""
-        log.warning("%s: batch %s in single entries: %s", self.signal.name, batch.token, error)
-        singles = self._patiently(
-            lambda: self._journal.replan(batch, [piece.seq for piece in pieces])
-        )
-        for single, piece in zip(singles, pieces, strict=True):
-            self._insert(single, [piece])
-
-    def _insert_tables(self, token: str, pieces: Sequence[Piece]) -> int:
-        """Insert the pieces; how many rows were out of bounds. Raises _Unstorable."""
-        if not pieces:
-            return 0
-        refused = 0
-        for table, rows in self._tables(pieces).items():
-            column = self._time_columns.get(table)
-            if column is None:
-                self._insert_part(table, rows, f"{token}-{table}")
-                continue
-            kept = within(rows, column, *self._bounds.now())
-            refused = max(refused, len(rows) - len(kept))
-            for number, part in enumerate(by_days(kept, column)):
-                self._insert_part(table, part, f"{token}-{table}-{number}")
-        return refused
-
-    def _tables(self, pieces: Sequence[Piece]) -> Mapping[str, pa.Table]:
-        try:
-            return self.signal.tables([piece.rows for piece in pieces])
-        except Exception as error:  # a bug of ours or rows nobody thought of: never block
-            forget = getattr(self.signal, "forget", None)
-            if forget:  # what it believes to have handed over was not
-                forget()
-            raise _Unstorable(f"{type(error).__name__}: {error}") from error
-
-    def _insert_part(self, table: str, rows: pa.Table, token: str) -> None:
-        if len(rows):
-            self._patiently(lambda: self._store.insert(table, rows, token))
+            self.waiting_rows = max(0, self.waiting_rows - sum(piece.count for piece in pieces))
+        self._measure(pieces, outcome, time.perf_counter() - started)
+        self.observers.tell([piece for piece in pieces if piece.seq not in outcome.aside])
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
         """Repeat what fails for the moment, for as long as the writer lives."""
@@ -376,7 +308,7 @@ class Writer:
                 return action()
             except StoreError as error:
                 if error.code in DATA_ERRORS:
-                    raise _Unstorable(str(error)) from error
+                    raise Unstorable(str(error)) from error
                 self._complain("the store", error, pause)
             except JournalError as error:
                 self._complain("the journal", error, pause)
@@ -391,13 +323,16 @@ class Writer:
         )
         log.log(level, "%s: %s: %s; again in %g s", self.signal.name, what, error, pause)
 
-    def _measure(self, pieces: Sequence[Piece], count: int, refused: int, seconds: float) -> None:
+    def _measure(self, pieces: Sequence[Piece], outcome: Outcome, seconds: float) -> None:
         name, metrics, now = self.signal.name, self._metrics, time.time()
+        count = sum(piece.count for piece in pieces)
+        aside = sum(piece.count for piece in pieces if piece.seq in outcome.aside)
         metrics.batch_seconds.labels(name).observe(seconds)
         metrics.batch_rows.labels(name).observe(count)
-        metrics.stored.labels(name).inc(count - refused)
-        if refused:
-            metrics.dropped.labels(name, "time_out_of_bounds").inc(refused)
+        metrics.stored.labels(name).inc(max(0, count - aside - outcome.left_out))
+        for reason, dropped in ((TIME_OUT_OF_BOUNDS, outcome.left_out), (SET_ASIDE, aside)):
+            if dropped:
+                metrics.dropped.labels(name, reason).inc(dropped)
         if pieces:
             metrics.delay_seconds.labels(name).observe(now - pieces[0].accepted)
 
@@ -456,10 +391,6 @@ class Load:
         if second != self._second:
             self._before = self._rows if second == self._second + 1 else 0
             self._second, self._rows = second, 0
-
-
-class _Unstorable(Exception):
-    """These rows can never be stored."""
 
 
 class _Abandoned(Exception):

@@ -42,10 +42,29 @@ def _integers(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
+def outside(rows: pa.Table, column: str, first: float, last: float) -> npt.NDArray[np.bool_]:
+    """For each row whether its time is not in [first, last] (Unix seconds)."""
+    times = seconds(rows.column(column))
+    found: npt.NDArray[np.bool_] = (times < first) | (times > last)
+    return found
+
+
 def within(rows: pa.Table, column: str, first: float, last: float) -> pa.Table:
     """The rows whose time is in [first, last] (Unix seconds); the table itself where all are."""
-    times = seconds(rows.column(column))
-    inside = (times >= first) & (times <= last)
+    left_out = outside(rows, column, first, last)
+    return rows.filter(pa.array(~left_out)) if left_out.any() else rows
+
+
+def day_range(rows: pa.Table, column: str) -> tuple[int, int]:
+    """First day of the rows and the one after their last, since 1970."""
+    days = seconds(rows.column(column)) // _DAY_SECONDS
+    return int(days.min()), int(days.max()) + 1
+
+
+def days_between(rows: pa.Table, column: str, first: float, end: float) -> pa.Table:
+    """The rows of the days from ``first`` to before ``end``, since 1970."""
+    days = seconds(rows.column(column)) // _DAY_SECONDS
+    inside = (days >= first) & (days < end)
     return rows if inside.all() else rows.filter(pa.array(inside))
 
 

@@ -104,11 +104,27 @@ def test_set_aside(journal: Journal) -> None:
     assert (journal.count("entries"), journal.count("set_aside")) == (1, 1)
 
 
-def test_replanned_entries_stand_alone(journal: Journal) -> None:
-    """A batch that was taken apart is repeated entry by entry after a crash."""
-    keep(journal, entry(), entry())
-    journal.replan(journal.plan("spans", 1, 2), [1, 2])
-    assert [(b.first, b.last) for b in journal.batches("spans")] == [(1, 1), (2, 2)]
+def test_what_is_set_aside_makes_room(journal: Journal) -> None:
+    """Bodies that cannot be stored do not fill the journal until the next start."""
+    keep(journal, entry())
+    journal.set_aside(1, "no span")
+    assert journal.bytes == 0
+
+
+def test_a_divided_batch(journal: Journal) -> None:
+    """What goes by entries is known after a crash, for that batch alone and until it is written."""
+    keep(journal, entry(), entry(), entry())
+    batch, other = journal.plan("spans", 1, 2), journal.plan("spans", 3, 3)
+    journal.divide(batch, f"{batch.token}-names")
+    journal.divide(batch, f"{batch.token}-names")
+    found = journal.batches("spans")
+    assert [b.singly for b in found] == [{f"{batch.token}-names"}, set()]
+    journal.forget(batch, aside={2: "no name"})
+    journal.forget(other)
+    journal.plan("spans", 1, 2)
+    assert [b.singly for b in journal.batches("spans")] == [set()]
+    assert (journal.count("entries"), journal.count("set_aside")) == (0, 1)
+    assert journal.bytes == 0
 
 
 def test_many_threads_share_commits(journal: Journal) -> None:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from lookout_server.placing import Piece
 from lookout_server.reconcile import Reconciliation
-from lookout_server.writer import Piece
 
 
 def header(process: str = "p", seq: int = 1, created: int = 10, **more: object) -> str:
@@ -28,10 +28,30 @@ def test_balance() -> None:
         "created": 10,
         "sampled_out": 2,
         "dropped": {"ring_full": 1},
+        "dropped_by_collector": {},
         "sent": 7,
         "accepted": 7,
         "stored": 7,
     }
+
+
+def test_what_the_collector_drops() -> None:
+    """A span whose time is not kept is no stored one, and nothing is missing: the reason says it.
+
+    The client's next ledger does not undo it, nor does a restart.
+    """
+    accounts = Reconciliation()
+    key = accounts.report("t", header(created=5, dropped={"ring_full": 1}))
+    kept = accounts.stored([Piece(1, None, 4, 0.0, key, dropped={"time_out_of_bounds": 3})])
+    for each in (accounts, after := Reconciliation()):
+        if each is after:
+            after.restore(kept)
+        each.report("t", header(seq=2, created=5, dropped={"ring_full": 1}))
+        account = each.accounts("t")["p"].as_json()
+        assert account["dropped"] == {"ring_full": 1, "time_out_of_bounds": 3}
+        assert account["dropped_by_collector"] == {"time_out_of_bounds": 3}
+        assert account["stored"] == 1
+        assert each.missing() == [(("shop",), 0)]
 
 
 def test_requests_overtake_each_other() -> None:

@@ -30,13 +30,34 @@ async def test_once() -> None:
 async def test_a_repeat_waits_for_the_first() -> None:
     """A client that lost patience is answered when the body is durable, not before."""
     repeats, go = Repeats(), asyncio.Event()
-    first = asyncio.create_task(repeats.once(b"x", go.wait))  # type: ignore[arg-type]
+    first = asyncio.create_task(repeats.once(b"x", go.wait))
     await asyncio.sleep(0)
-    second = asyncio.create_task(repeats.once(b"x", go.wait))  # type: ignore[arg-type]
+    second = asyncio.create_task(repeats.once(b"x", go.wait))
     await asyncio.sleep(0)
     assert not second.done()
     go.set()
     assert [await first, await second] == [True, False]
+
+
+async def test_a_cancelled_request_is_remembered() -> None:
+    """The drain timeout ends a request, not the journalling of its body: a repeat is a repeat."""
+    repeats, go, kept = Repeats(), asyncio.Event(), []
+
+    async def keep() -> None:
+        await go.wait()
+        kept.append(1)
+
+    first = asyncio.create_task(repeats.once(b"x", keep))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(repeats.once(b"x", keep))
+    await asyncio.sleep(0)
+    assert not second.done()
+    go.set()
+    assert not await second
+    assert kept == [1]
 
 
 async def test_what_failed_was_never_seen() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .serving import Serve
+from .serving import Serve, Serving
 from .test_serve import JSON, span
 
 
@@ -36,6 +38,7 @@ def test_metrics_add_up(serve: Serve) -> None:
                 "created": 4,
                 "sampled_out": 1,
                 "dropped": {},
+                "dropped_by_collector": {},
                 "sent": 0,
                 "accepted": 1,
                 "stored": 1,
@@ -64,3 +67,22 @@ def test_no_own_traces_by_default(serve: Serve) -> None:
     serving = serve()
     serving.request("/api/v2/traces")
     assert json.loads(serving.request("/api/v2/services")[2]) == []
+
+
+def test_times_out_of_bounds_are_told_from_losses(serve: Serve) -> None:
+    """A span outside of retention is answered 202, not stored, and in its sender's account."""
+    serving = serve()
+    now = int(time.time() * 1e6)
+    spans = [json.loads(span(number, start))[0] for number, start in enumerate((now, 10**15), 1)]
+    ledger = {"process": "p1", "service": "shop", "seq": 1, "created": 2, "sent": 2}
+    headers = {**JSON, "X-Lookout-Ledger": json.dumps(ledger)}
+    assert serving.request("/api/v2/spans", json.dumps(spans).encode(), headers)[0] == 202
+    serving.eventually(lambda: _account(serving)["stored"] == 1)
+    assert _account(serving)["dropped"] == {"time_out_of_bounds": 1}
+    assert _account(serving)["accepted"] == 2
+    assert serving.metric('lookout_collector_client_spans_missing{service="shop"}') == 0
+
+
+def _account(serving: Serving) -> dict[str, Any]:
+    (account,) = json.loads(serving.request("/api/v1/lookout/ledger")[2])["processes"]
+    return dict(account)

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from lookout_server.journal import Entry, Journal, JournalError
+from lookout_server.placing import Bounds, Piece
 from lookout_server.self_metrics import SelfMetrics
 from lookout_server.signal import Malformed, Receipt
 from lookout_server.store.port import StoreError, StoreUnavailable
-from lookout_server.writer import Bounds, Early, Load, Pace, Piece, Writer
+from lookout_server.writer import Early, Load, Pace, Writer
 
 DAY = 86_400
 
@@ -168,8 +169,8 @@ def test_a_planned_batch_is_repeated_as_it_was(bench: Bench) -> None:
     bench.journal.plan("numbers", 1, 2)
     bench.accept("3", add=False)
     crashed = Bench(bench.path)
-    crashed.shelf = crashed.writer._store = bench.shelf  # type: ignore[assignment]
-    crashed.writer._insert_tables(bench.journal.batches("numbers")[0].token, _pieces(1, 2))
+    crashed.writer._placer._store = bench.shelf
+    crashed.writer._placer.place(bench.journal.batches("numbers")[0], _pieces(1, 2))
     assert bench.shelf.numbers() == [1, 2]
     bench.start()
     bench.settled()
@@ -221,7 +222,7 @@ def test_poison_is_set_aside(bench: Bench) -> None:
     bench.start()
     bench.settled()
     assert bench.shelf.numbers() == [1, 2]
-    assert bench.journal.count("set_aside") == 1
+    until(lambda: bench.journal.count("set_aside") == 1)
     assert bench.metrics.dropped.labels("numbers", "set_aside")._value.get() == 1
 
 
@@ -231,7 +232,7 @@ def test_rows_that_make_no_table_are_set_aside(bench: Bench) -> None:
     bench.accept("1", "13", "2")
     bench.settled()
     assert bench.shelf.numbers() == [1, 2]
-    assert bench.journal.count("set_aside") == 1
+    until(lambda: bench.journal.count("set_aside") == 1)
 
 
 def test_rows_the_store_finds_fault_with_are_set_aside(bench: Bench) -> None:
@@ -243,7 +244,105 @@ def test_rows_the_store_finds_fault_with_are_set_aside(bench: Bench) -> None:
     bench.accept("2")
     bench.settled()
     assert bench.shelf.numbers() == [2]
-    assert bench.journal.count("set_aside") == 1
+    until(lambda: bench.journal.count("set_aside") == 1)
+
+
+def test_all_that_spoils_a_planned_batch_is_set_aside(bench: Bench) -> None:
+    """What is left of a batch after a crash is set aside itself, not the batch's first entry."""
+    bench.accept("poison", "13", add=False)
+    bench.journal.plan("numbers", 1, 2)
+    bench.start()
+    bench.settled()
+    until(lambda: bench.journal.count("set_aside") == 2)
+
+
+class Picky(Shelf):
+    """Finds fault with sums over 9; a crash may come before any insert."""
+
+    def insert(self, table: str, rows: pa.Table, token: str) -> None:
+        super().insert(table, rows, token)
+        if table == "sums" and max(rows.column("sum").to_pylist()) > 9:
+            del self.inserts[table, token]
+            raise StoreError("too large a sum", 69)
+
+    def sums(self) -> list[int]:
+        return sorted(
+            value
+            for (table, _), rows in self.inserts.items()
+            if table == "sums"
+            for value in rows.column("sum").to_pylist()
+        )
+
+
+def _picky(bench: Bench) -> Picky:
+    shelf = Picky()
+    bench.shelf = bench.writer._placer._store = shelf
+    return shelf
+
+
+def test_a_fault_in_the_second_table(bench: Bench) -> None:
+    """What was stored before the fault is not stored again; the sound entries are complete."""
+    shelf = _picky(bench)
+    bench.start()
+    bench.accept("1", "2,3", "20", "4")
+    bench.settled()
+    assert shelf.numbers() == [1, 2, 3, 4, 20]
+    assert shelf.sums() == [1, 4, 5]
+    until(lambda: bench.journal.count("entries") == 0)
+    until(lambda: bench.journal.count("set_aside") == 1)
+    assert bench.metrics.stored.labels("numbers")._value.get() == 4
+    assert bench.metrics.dropped.labels("numbers", "set_aside")._value.get() == 1
+
+
+@pytest.mark.parametrize("inserts", range(1, 6))
+def test_a_crash_amid_single_entries(path: Path, inserts: int) -> None:
+    """Wherever it comes, everything is stored once after it, under the tokens of before."""
+    before = Bench(path)
+    shelf = _picky(before)
+    before.accept("1", "2,3", "20", "4", add=False)
+    left = list(range(inserts))
+
+    def crash(table: str) -> None:
+        if not left:
+            raise StoreUnavailable("dead")
+        left.pop()
+
+    shelf.before = crash
+    before.start()
+    until(lambda: not left)
+    before.writer.stop(0.05)
+    before.journal.close()
+    shelf.before = lambda table: None
+    after = Bench(path)
+    after.shelf = after.writer._placer._store = shelf
+    after.start()
+    after.accept("5")
+    after.settled()
+    assert shelf.numbers() == [1, 2, 3, 4, 5, 20]
+    assert shelf.sums() == [1, 4, 5, 5]
+    until(lambda: after.journal.count("set_aside") == 1)
+    after.close()
+
+
+def test_a_fault_in_a_batch_of_many_days(bench: Bench) -> None:
+    """Only the days that were refused go by entries, and each row goes once."""
+    shelf = bench.shelf
+    refused: list[int] = []
+
+    def fault(table: str) -> None:
+        if table == "numbers" and len(shelf.inserts) == 1 and not refused:
+            refused.append(1)
+            raise StoreError("cannot parse", 27)
+
+    shelf.before = fault
+    days = [day * DAY for day in range(200)]
+    bench.accept(",".join(map(str, days[::2])), ",".join(map(str, days[1::2])), add=False)
+    bench.start()
+    bench.settled()
+    assert refused
+    assert shelf.numbers() == days
+    sizes = [len(rows) for (table, _), rows in shelf.inserts.items() if table == "numbers"]
+    assert sizes == [90, 45, 45, 20]
 
 
 def test_a_bug_does_not_end_the_writing(bench: Bench) -> None:
@@ -296,9 +395,17 @@ def test_times_out_of_bounds(path: Path) -> None:
     bench = Bench(path, bounds=Bounds(past=DAY, future=3600))
     bench.start()
     now = int(time.time())
-    bench.accept(f"{now},{now - 2 * DAY},{now + 2 * DAY}")
+    told: list[tuple[int, dict[str, int]]] = []
+
+    def stored(pieces: Sequence[Piece]) -> Mapping[str, str]:
+        told.extend((piece.stored, piece.dropped) for piece in pieces)
+        return {}
+
+    bench.writer._stored = stored
+    bench.accept(f"{now},{now - 2 * DAY},{now + 2 * DAY}", f"{now}")
     bench.settled()
-    assert bench.shelf.numbers() == [now]
+    assert bench.shelf.numbers() == [now, now]
+    assert told == [(1, {"time_out_of_bounds": 2}), (1, {})]
     assert bench.metrics.dropped.labels("numbers", "time_out_of_bounds")._value.get() == 2
     bench.close()
 
