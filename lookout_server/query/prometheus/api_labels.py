@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from ...metrics.index import Found
 from .answers import success
+from .asking import stage
 from .errors import BadData
 from .matchers import Matcher
 from .parameters import (
@@ -88,8 +89,7 @@ class _LabelsApi:
         per_metric = _number(form, "limit_per_metric")
         service = self._service
         parameters = {"tenant": service.server.tenant(request), "metric": form.get("metric")}
-        await service.server.settle("metrics")
-        rows = (await service.server.fetch(_METADATA, parameters)).to_pylist()
+        rows = (await service.run(request, service.store.fetch, _METADATA, parameters)).to_pylist()
         families: dict[str, list[dict[str, str]]] = {}
         for row in rows:
             metric = row.pop("metric")
@@ -111,7 +111,10 @@ class _LabelsApi:
         self, tenant: str, sets: Sequence[Sequence[Matcher]], start: int, end: int
     ) -> list[Found]:
         catalog = self._service.catalog
-        return [one for some in sets for one in catalog.select(tenant, some, start, end)]
+        with stage("series index") as told:
+            found = [one for some in sets for one in catalog.select(tenant, some, start, end)]
+            told.rows = sum(len(one.places) for one in found)
+        return found
 
 
 def label_names(found: Iterable[Found]) -> set[str]:

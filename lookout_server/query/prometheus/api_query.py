@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from . import render
 from .answers import success
 from .api_labels import TRUNCATED
+from .asking import stage
 from .context import CancelToken
 from .errors import BadData
 from .parameters import (
@@ -108,7 +109,9 @@ class _QueryApi:
         def work() -> Response:
             timings.begin("evalTotalTime")
             try:
-                answer = evaluate()
+                with stage("evaluate") as told:
+                    answer = evaluate()
+                    told.rows = answer.samples_total
             except BadData as error:
                 raise invalid("query", error) from error
             timings.end("evalTotalTime")
@@ -118,7 +121,9 @@ class _QueryApi:
             if form.get("stats"):
                 pieces = chain(pieces, [b',"stats":' + render.dumps(timings.stats(answer))])
             warnings = [*answer.warnings, TRUNCATED] if cut else answer.warnings
-            return success(request, chain(pieces, [b"}"]), warnings, answer.infos)
+            with stage("render") as told:
+                told.rows = len(answer.labels)
+                return success(request, chain(pieces, [b"}"]), warnings, answer.infos)
 
         timings.begin("execQueueTime")
         return await self._service.run(request, work, token=token)

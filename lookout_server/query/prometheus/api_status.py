@@ -124,8 +124,8 @@ class _StatusApi:
         limit = self._limit(request)
         service = self._service
         tenant = service.server.tenant(request)
-        await service.server.settle("metrics")
-        rows = (await service.server.fetch(_CARDINALITY, {"tenant": tenant})).to_pylist()
+        table = await service.run(request, service.store.fetch, _CARDINALITY, {"tenant": tenant})
+        rows = table.to_pylist()
         top = {what: _top(rows, what, limit) for what in ("metrics", "labels", "pairs")}
         series = sum(row["value"] for row in rows if row["what"] == "metrics")
         names = sum(1 for row in rows if row["what"] == "labels")

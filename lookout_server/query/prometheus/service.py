@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,14 @@ from ...metrics.catalog import Catalog
 from ...server import Server
 from ...signal import Malformed
 from ...store.port import StoreError, StoreUnavailable
-from .answers import Unavailable, failure
+from .answers import Unavailable, failure, success
+from .asking import ASKING, AskedStore, Asking, stage
 from .context import CancelToken, EngineOptions
 from .engine import Engine
 from .errors import BadData, QueryCanceled, QueryError, StorageError
 from .features import ALL, STABLE, Features
 from .parameters import Form
+from .render import dumps
 from .storage import ClickHouseSource
 
 log = logging.getLogger("lookout.prometheus")
@@ -45,9 +48,9 @@ class PrometheusService:
     def __init__(self, server: Server) -> None:
         config = server.config
         self.server = server
-        self.store = server.store
+        self.store = AskedStore(server.store)
         self.catalog = Catalog(
-            server.store,
+            self.store,
             stored=series_stored(server),
             alone=config.clickhouse_url is None,
         )
@@ -88,18 +91,25 @@ class PrometheusService:
                 body = await read_body(request, self.server)
             except (Malformed, Refused) as error:
                 raise BadData(f"error parsing form values: {error}") from error
-        return Form.of(request, body)
+        form = Form.of(request, body)
+        _asking().explained |= form.get("explain") == "1"
+        return form
 
     async def run(
         self, request: Request, work: Callable[..., T], *args: Any, token: CancelToken | None = None
     ) -> T:
         """``work(*args)`` on a query thread, after what was accepted before is readable.
 
-        When the client goes away, ``token`` is cancelled and QueryCanceled raised.
+        When the client goes away, ``token`` is cancelled, what runs in ClickHouse is stopped and
+        QueryCanceled raised.
         """
-        await self.server.settle("metrics")
+        asking = _asking()
+        with stage("settle"):
+            await self.server.settle("metrics")
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, partial(work, *args))
+        context = contextvars.copy_context()
+        future = loop.run_in_executor(self._threads, partial(context.run, work, *args))
+        future.add_done_callback(_looked_at)
         watch = asyncio.create_task(_disconnected(request)) if request.method == "POST" else None
         try:
             waiting: set[asyncio.Future[Any]] = {future, watch} if watch else {future}
@@ -110,18 +120,25 @@ class PrometheusService:
         except (asyncio.CancelledError, QueryCanceled):
             if token is not None:
                 token.cancel()
+            future.cancel()
+            loop.run_in_executor(None, asking.cancel, self.server.store)
             raise
         finally:
             if watch is not None:
                 watch.cancel()
 
     def endpoint(self, handler: Handler) -> Handler:
-        """``handler`` with every error as the API words it."""
+        """``handler`` with every error as the API words it, explained where that is asked for."""
 
         @wraps(handler)
         async def answered(request: Request) -> Response:
+            asking = _asking()
+            asking.explained = request.query_params.get("explain") == "1"
             try:
-                return await handler(request)
+                response = await handler(request)
+                if asking.explained and response.status_code == 200:
+                    return success(request, dumps(asking.explanation.json()))
+                return response
             except QueryError as error:
                 return failure(error)
             except StoreUnavailable as error:
@@ -149,6 +166,21 @@ def series_stored(server: Server) -> Callable[[], float] | None:
         return None
     signal = writers["metrics"].signal
     return lambda: float(signal.series_stored)
+
+
+def _asking() -> Asking:
+    """What is known of the request at work; each has a context of its own."""
+    asking = ASKING.get()
+    if asking is None:
+        asking = Asking()
+        ASKING.set(asking)
+    return asking
+
+
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    """What fails after its client has gone is no news."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _disconnected(request: Request) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from ...metrics.catalog import Catalog
 from ...metrics.index import Found
 from ...store.port import Limits, Store, StoreError, StoreLimit
+from .asking import stage
 from .errors import QueryError, QueryTimeout, StorageError, TooManySamples
 from .matchers import Matcher
 from .sample_columns import RawSamples, SampleColumns, SeriesPlaces
@@ -109,7 +110,9 @@ def clipped(
     start_ms, end_ms = max(start_ms, MIN_MS), min(end_ms, MAX_MS)
     if end_ms < start_ms:
         return None
-    found = catalog.select(tenant, matchers, start_ms, end_ms)
+    with stage("series index") as told:
+        found = catalog.select(tenant, matchers, start_ms, end_ms)
+        told.rows = sum(len(one.places) for one in found)
     return Window(tenant, found, start_ms, end_ms) if found else None
 
 

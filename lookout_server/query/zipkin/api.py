@@ -16,8 +16,8 @@ from starlette.routing import BaseRoute, Route
 
 from ...server import Server, Service
 from ...spans.model import BadSpan, normalize_trace_id
+from ..explain import Explanation
 from .dependencies import Dependencies
-from .explain import Explanation
 from .link_keeper import LinkKeeper
 from .names import read_names
 from .render import trace_bytes, traces_bytes

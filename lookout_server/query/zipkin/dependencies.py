@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from ...server import Server
 from ...spans.tables import BUCKET_US, bucket_of, partition_days
+from ..explain import Explanation
 from . import bulk_linker
 from .bulk_linker import LINK_COLUMNS, total
-from .explain import Explanation
 from .linker import Linker
 
 #: A trace is looked for this many buckets beyond its first (an hour).

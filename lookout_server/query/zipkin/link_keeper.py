@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from ...server import Server
 from ...store.port import StoreError
+from ..explain import Explanation
 from .dependencies import Dependencies
-from .explain import Explanation
 
 log = logging.getLogger("lookout.links")
 

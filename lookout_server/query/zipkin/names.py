@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...server import Server
-from .explain import Explanation
+from ..explain import Explanation
 
 _NAMES = """
 SELECT DISTINCT value FROM span_names

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ...server import Server
 from ...spans.model import Span
-from .explain import Explanation
+from ..explain import Explanation
 from .read import SPAN_COLUMNS, distinct, spans_of
 
 #: Results from this size on are decoded on a worker thread: the event loop has spans to take.

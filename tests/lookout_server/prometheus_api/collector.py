@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from lookout_server.config import ServerConfig
 from lookout_server.ingest import metric_routes
 from lookout_server.metrics import MetricSignal
 from lookout_server.query.prometheus import api
-from lookout_server.server import Intake
+from lookout_server.server import Intake, Right
 from lookout_server.signal import Receipt, Rows
 from lookout_server.store.port import Limits, Store
 
@@ -58,6 +58,12 @@ class PlainCollector:
 
     async def settle(self, signal: str) -> None:
         """Nothing waits."""
+
+    def authorize(self, headers: Mapping[str, str], right: Right) -> str:
+        return headers.get("x-scope-orgid", "default")
+
+    def observe_stored(self, signal: str, observer: Callable[[Sequence[Any]], None]) -> None:
+        """Nothing here observes."""
 
     def app(self) -> Starlette:
         """The metric endpoints alone."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from lookout_server.config import ServerConfig
@@ -45,3 +47,32 @@ def test_on_a_server(server_client: TestClient) -> None:
     assert data(server_client, "series", **{"match[]": '{l=~"é|x"}'}) == [
         {"__name__": "m", "l": "é"}
     ]
+
+
+def test_two_collectors_on_one_server(server_store: ServerStore, tenant: str) -> None:
+    """What one collector stores, the other finds: new series, new labels and new samples."""
+    config = ServerConfig(retention=0, clickhouse_url=SecretStr("clickhouse://shared"))
+    with (
+        TestClient(PlainCollector(server_store, config).app()) as one,
+        TestClient(PlainCollector(server_store, config).app()) as other,
+    ):
+        for client in (one, other):
+            client.headers["X-Scope-OrgID"] = tenant
+        write(one, ({"__name__": "m", "at": "one"}, [(NOW, 1.0)]))
+        write(other, ({"__name__": "m", "at": "other"}, [(NOW, 2.0)]))
+        for client in (one, other):
+            assert _values(client) == {"one": "1", "other": "2"}
+        write(other, ({"__name__": "m", "at": "later"}, [(NOW, 3.0)]))
+        write(other, ({"__name__": "m", "at": "other"}, [(NOW + 1000, 4.0)]))
+        expected = {"one": "1", "other": "4", "later": "3"}
+        assert _values(other) == expected
+        deadline = time.monotonic() + 10  # its index is at most a second behind
+        while _values(one) != expected:
+            assert time.monotonic() < deadline, _values(one)
+            time.sleep(0.05)
+        assert data(one, "label/at/values") == ["later", "one", "other"]
+
+
+def _values(client: TestClient) -> dict[str, str]:
+    found = data(client, "query", query="m", time=NOW / 1000 + 2)["result"]
+    return {series["metric"]["at"]: series["value"][1] for series in found}
