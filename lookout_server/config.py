@@ -213,9 +213,12 @@ class ServerConfig(BaseSettings):
     tls_client_ca: Path | None = Field(
         default=None, description="CA (PEM) that client certificates must come from (mTLS)."
     )
-    cors_origins: Words = Field(
-        default=["*"],
-        description="Origins whose pages may use the query API; '*' any, empty none.",
+    cors_origins: Annotated[list[str] | None, NoDecode, BeforeValidator(_comma_separated)] = Field(
+        default=None,
+        description=(
+            "Origins whose pages may use everything under /api; '*' any, empty none. "
+            "Absent: any page may use Zipkin's query API, as with Zipkin, and nothing else."
+        ),
     )
 
     # -- metrics -------------------------------------------------------------------------
@@ -301,6 +304,63 @@ class ServerConfig(BaseSettings):
         ge=1,
         description="Services x names x kinds x statuses with metrics of their own, per tenant.",
     )
+
+    # -- Kafka (Zipkin's own environment names are honoured too) ---------------------------
+    kafka_bootstrap_servers: Words = Field(
+        default=[],
+        validation_alias=_or_zipkin("kafka_bootstrap_servers"),
+        description="HOST:PORT of brokers to read topics from; empty: Kafka is not read.",
+    )
+    kafka_span_topics: Words = Field(
+        default=["zipkin"],
+        validation_alias=AliasChoices(
+            "kafka_span_topics", "LOOKOUT_KAFKA_SPAN_TOPICS", "KAFKA_TOPIC"
+        ),
+        description=(
+            "Topics of spans, each TOPIC or TOPIC:ENCODING of zipkin (told from the bytes; the "
+            "default), otlp_proto, otlp_json, jaeger_thrift."
+        ),
+    )
+    kafka_metric_topics: Words = Field(
+        default=[],
+        description=(
+            "Topics of metrics, each TOPIC or TOPIC:ENCODING of otlp (told from the bytes; the "
+            "default), otlp_proto, otlp_json, remote_write."
+        ),
+    )
+    kafka_group_id: str = Field(
+        default="lookout",
+        min_length=1,
+        validation_alias=_or_zipkin("kafka_group_id"),
+        description="Consumer group; the collectors of one group share the partitions.",
+    )
+    kafka_tenant: str = Field(
+        default="default",
+        description="Tenant of messages without a header X-Scope-OrgID (used if multitenant).",
+    )
+    kafka_session_timeout: Duration = Field(
+        default=30.0,
+        gt=0,
+        description=(
+            "Absence after which a collector's partitions go to others; a restart within keeps "
+            "them."
+        ),
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="SASL mechanism."
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="SASL user.")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="SASL password.")
+    kafka_tls_ca: Path | None = Field(
+        default=None, description="CA (PEM) of the brokers' certificates; absent: the system's."
+    )
+    kafka_tls_cert: Path | None = Field(
+        default=None, description="Certificate (PEM) to show to the brokers."
+    )
+    kafka_tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
 
     # -- scraping ------------------------------------------------------------------------
     scrape_config: Path | None = Field(

@@ -13,20 +13,32 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_PATHS = re.compile(r"/(zipkin/|prometheus/)?api/v[12]/.*")
+_API = re.compile(r"/(zipkin/|prometheus/)?api/v[12]/.*")
+_ZIPKIN_QUERIES = re.compile(
+    r"/(zipkin/)?api/v2/(services|spans|remoteServices|traces|trace/[^/]*|traceMany|dependencies"
+    r"|autocompleteKeys|autocompleteValues)"
+)
 _METHODS = "GET,POST"
+#: Without origins named, a page of anywhere may ask, but send neither a token nor a tenant.
+_PLAIN_HEADERS = "content-type"
 _HEADERS = "content-type,authorization,x-scope-orgid"
 #: What pages may read of an answer beyond its body: where the next page of traces begins.
 _EXPOSED = "X-Lookout-Next-Cursor"
 
 
 class QueryCors:
-    """CORS for the paths under ``/api``: GET and POST, no credentials; nothing without origins."""
+    """CORS with GET and POST and without credentials.
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    Without a setting any page may use Zipkin's query API, which is Zipkin's default, and nothing
+    else: no ingest, PromQL, ledger or administration. ``origins`` are those whose pages may use
+    all paths under ``/api``; an empty list switches everything off.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str] | None) -> None:
         self._app = app
-        self._any = "*" in origins
-        self._origins = frozenset(origins)
+        self._zipkin_only = origins is None
+        self._any = origins is None or "*" in origins
+        self._origins = frozenset(origins or ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         granted = self._granted(scope) if scope["type"] == "http" else None
@@ -40,11 +52,11 @@ class QueryCors:
     def _granted(self, scope: Scope) -> dict[str, str] | None:
         """The headers to answer with; None where the page's origin is not allowed."""
         origin = Headers(scope=scope).get("origin")
-        if origin is None or not _PATHS.fullmatch(scope["path"]):
+        if origin is None or not self._covers(scope):
             return None
         headers = {
             "Access-Control-Allow-Methods": _METHODS,
-            "Access-Control-Allow-Headers": _HEADERS,
+            "Access-Control-Allow-Headers": _PLAIN_HEADERS if self._zipkin_only else _HEADERS,
             "Access-Control-Expose-Headers": _EXPOSED,
         }
         if self._any:
@@ -52,6 +64,22 @@ class QueryCors:
         if origin in self._origins:
             return {"Access-Control-Allow-Origin": origin, "Vary": "origin", **headers}
         return None
+
+    def _covers(self, scope: Scope) -> bool:
+        if not self._zipkin_only:
+            return _API.fullmatch(scope["path"]) is not None
+        # A POST to /api/v2/spans is no query: it brings spans.
+        return _ZIPKIN_QUERIES.fullmatch(scope["path"]) is not None and _method(scope) in _SAFE
+
+
+_SAFE = ("GET", "HEAD")
+
+
+def _method(scope: Scope) -> str:
+    """The request's method; of a preflight that of the request it asks for."""
+    if _is_preflight(scope):
+        return Headers(scope=scope)["access-control-request-method"]
+    return str(scope["method"])
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -49,7 +49,7 @@ class Repeats:
         await asyncio.shield(task)
         return True
 
-    async def _keep(self, key: bytes, keep: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, key: bytes, keep: Callable[[], Awaitable[object]]) -> None:
         try:
             await keep()
         except BaseException:

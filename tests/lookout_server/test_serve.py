@@ -14,6 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
+
+from lookout_server.cors import QueryCors
 
 from .serving import Serve, Serving, rows
 
@@ -278,6 +282,49 @@ def test_cross_origin_pages(serve: Serve) -> None:
     _, headers, _ = serving.request("/api/v2/traces", headers=page)
     assert (headers["access-control-allow-origin"], "vary" in headers) == ("*", False)
     assert headers["access-control-expose-headers"] == "X-Lookout-Next-Cursor"
+    assert headers["access-control-allow-headers"] == "content-type"
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/api/v2/spans", "POST"),
+        ("/api/v1/write", "POST"),
+        ("/api/v1/query", "GET"),
+        ("/api/v1/query", "POST"),
+        ("/api/v1/lookout/ledger", "GET"),
+        ("/api/v1/admin/tsdb/delete_series", "POST"),
+        ("/v1/traces", "POST"),
+        ("/metrics", "GET"),
+    ],
+)
+async def test_pages_may_not_by_default(path: str, method: str) -> None:
+    """Only Zipkin's queries are open to any page; with an empty setting not even they are."""
+    page = [(b"origin", b"http://foo.example.com")]
+    ask = [*page, (b"access-control-request-method", method.encode())]
+    for how, headers in ((method, page), ("OPTIONS", ask)):
+        assert await _cross_origin(None, path, how, headers) == []
+        assert await _cross_origin([], "/api/v2/traces", how, headers) == []
+        granted = await _cross_origin(["*"], path, how, headers)
+        assert bool(granted) == path.startswith("/api/")
+    assert await _cross_origin(None, "/zipkin/api/v2/trace/abc", "GET", page)
+
+
+async def _cross_origin(
+    origins: list[str] | None, path: str, method: str, headers: list[tuple[bytes, bytes]]
+) -> list[str]:
+    """The CORS headers of the answer."""
+    answered: list[str] = []
+
+    async def send(message: Message) -> None:
+        answered.extend(name.decode() for name, _ in message.get("headers", ()))
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    scope = {"type": "http", "path": path, "method": method, "headers": headers}
+    await QueryCors(PlainTextResponse("plain"), origins)(scope, receive, send)
+    return [name for name in answered if name.startswith("access-control-")]
 
 
 def test_a_head_has_an_end(serve: Serve) -> None:
