@@ -106,8 +106,12 @@ def _tag_driver(request: QueryRequest, number: int, key: str, value: str) -> Dri
     plain = f"{{{name}:String}}"
     if value:
         parameters[name] = tag_token(key, value)
+        parameters[f"{name}_key"] = key
+        # A shape is cheap to read and a tag is not: where few spans have the key, tags are read
+        # for those alone. It may find the key within another one, and never misses it.
+        keyed = f"position(shape, {{{name}_key:String}}) > 0"
         places = (f"has(tags_high, {plain})", f"has(tags_low, {plain})")
-        return Driver("spans", conditions, places, parameters)
+        return Driver("spans", (*conditions, keyed), places, parameters)
     parameters[name] = key
     keys = f"has(splitByChar('{SHAPE_SEPARATOR}', shape), {plain})"
     tagged = f"bitAnd(flags, {ERROR}) != 0" if key == "error" else keys

@@ -1,15 +1,16 @@
 """Dependency links of a time range: stored for traces that have settled, computed for the rest.
 
 Links are kept per five minutes ("bucket"), for the traces whose first span lies in it, always from
-whole traces. A range is answered by the stored links of the buckets inside of it, by linking the
-buckets that are not stored or no longer true, and by linking the few traces that cross its edges.
+whole traces, and per hour once all of its buckets are final. A range is answered by the stored
+links of the hours and buckets inside of it, by linking the buckets that are not stored or no longer
+true, and by linking the few traces that cross its edges.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -33,6 +34,7 @@ _SETTLED_MS = 600_000
 #: of the hour come all the time. An hour later it is linked once more, for good.
 _YOUNG_REACH = 1
 _BUCKET_MS = BUCKET_US // 1000
+_OF_HOUR = 12  # buckets
 #: Spans linked at once: bounds memory to some hundred MB.
 _SPANS_MOST = 400_000
 
@@ -66,12 +68,30 @@ _STORED = f"""
 SELECT bucket, argMax(reach, version) AS reach, argMax(spans, version) AS spans FROM span_links
 WHERE {_OF_TENANT} AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}} GROUP BY bucket
 """
+_STORED_HOURS = f"""
+SELECT hour, argMax(spans, version) AS spans FROM span_link_hours
+WHERE {_OF_TENANT} AND hour BETWEEN {{h0:UInt32}} AND {{h1:UInt32}} GROUP BY hour
+"""
+_EACH_LINK = "ARRAY JOIN parents AS parent, children AS child, calls AS call, errors AS error"
 _SUMS = f"""
 SELECT parent, child, sum(call) AS total, sum(error) AS failed FROM (
-    SELECT parents, children, calls, errors FROM span_links FINAL
+    SELECT parents, children, calls, errors FROM span_link_hours FINAL
+    WHERE {_OF_TENANT} AND hour IN {{hours:Array(UInt32)}}
+    UNION ALL SELECT parents, children, calls, errors FROM span_links FINAL
     WHERE {_OF_TENANT} AND bucket IN {{buckets:Array(UInt32)}})
-ARRAY JOIN parents AS parent, children AS child, calls AS call, errors AS error
-GROUP BY parent, child
+{_EACH_LINK} GROUP BY parent, child
+"""
+_SUMS_BY_HOUR = f"""
+SELECT hour, groupArray(parent) AS parents, groupArray(child) AS children,
+    groupArray(total) AS calls, groupArray(failed) AS errors
+FROM (
+    SELECT intDiv(bucket, {{of_hour:UInt32}}) AS hour, parent, child,
+        sum(call) AS total, sum(error) AS failed
+    FROM (SELECT bucket, parents, children, calls, errors FROM span_links FINAL
+        WHERE {_OF_TENANT} AND intDiv(bucket, {{of_hour:UInt32}}) IN {{hours:Array(UInt32)}}
+        AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}})
+    {_EACH_LINK} GROUP BY hour, parent, child)
+GROUP BY hour
 """
 
 
@@ -94,6 +114,22 @@ class _Window:
     def buckets(self) -> range:
         return range(self.first, self.last + 1)
 
+    @property
+    def hours(self) -> range:
+        """The hours that lie wholly inside."""
+        return range(-(-self.first // _OF_HOUR), (self.last + 1) // _OF_HOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is stored and true of a window's links: hours, and buckets of other hours."""
+
+    counts: Mapping[int, int]
+    hours: list[int]
+    buckets: list[int]
+    #: The other buckets that have spans, with how many.
+    missing: dict[int, int]
+
 
 class Dependencies:
     """The links of one tenant."""
@@ -108,37 +144,56 @@ class Dependencies:
         window = _Window(max(since_ms, 0), until_ms)
         if not window.buckets:
             return total((await self._link(_ANY_IN_RANGE, window, self._all(window))).values())
-        stored, missing = await self._state(window.buckets)
-        parts = [linkers async for linkers in self._link_missing(missing)]
-        sums, *edges = await asyncio.gather(
-            self._sums(stored), self._link_before(window), self._link_last(window)
+        state = await self._state(window)
+        linked, sums, *edges = await asyncio.gather(
+            self._link_missing(state.missing, state.counts),
+            self._sums(state),
+            self._link_before(window),
+            self._link_last(window),
         )
-        linked = (linker for part in (*parts, *edges) for linker in part.values())
-        return total((sums, *linked))
+        await self._store_hours(window, state)
+        return total((sums, *linked, *(linker for edge in edges for linker in edge.values())))
 
     async def settle(self, since_ms: int, until_ms: int) -> None:
         """Link and store what has settled in the range and is not stored or not true."""
         window = _Window(max(since_ms, 0), until_ms)
-        _, missing = await self._state(window.buckets)
-        async for _ in self._link_missing({b: n for b, n in missing.items() if _settled(b)}):
-            pass
+        state = await self._state(window)
+        settled = {bucket: n for bucket, n in state.missing.items() if _settled(bucket)}
+        await self._link_missing(settled, state.counts)
+        await self._store_hours(window, state)
 
-    async def _state(self, buckets: range) -> tuple[list[int], dict[int, int]]:
-        """Buckets whose stored links are true, and the others that have spans, with how many."""
-        counts = await self._counts(buckets.start, buckets.stop - 1 + REACH)
-        parameters = {"tenant": self._tenant, "b0": buckets.start, "b1": buckets.stop - 1}
-        table = await self._fetch("look up stored links", _STORED, parameters)
-        known = {
-            bucket: (reach, spans)
-            for bucket, reach, spans in zip(*table.to_pydict().values(), strict=True)
+    async def _state(self, window: _Window) -> _State:
+        buckets = window.buckets
+        parameters = {
+            "tenant": self._tenant,
+            "b0": buckets.start,
+            "b1": buckets.stop - 1,
+            "h0": window.hours.start,
+            "h1": max(window.hours.stop - 1, 0),
         }
-        true = [
+        # Counts first: what is counted was written before, so links read later have it all.
+        counts = await self._counts(buckets.start, buckets.stop - 1 + REACH)
+        known, known_hours = await asyncio.gather(
+            self._fetch("look up stored links", _STORED, parameters),
+            self._fetch("look up stored hours", _STORED_HOURS, parameters),
+        )
+        hours = {
+            hour
+            for hour, spans in zip(*known_hours.to_pydict().values(), strict=True)
+            if hour in window.hours and spans == _count_of_hour(counts, hour)
+        }
+        true = {
             bucket
-            for bucket, (reach, spans) in known.items()
+            for bucket, reach, spans in zip(*known.to_pydict().values(), strict=True)
             if _count(counts, bucket, reach) == spans and reach >= _reach(bucket)
-        ]
-        valid = set(true)
-        return true, {b: n for b, n in counts.items() if b in buckets and b not in valid}
+        }
+        rest = [bucket for bucket in buckets if bucket // _OF_HOUR not in hours]
+        return _State(
+            counts,
+            sorted(hours),
+            [bucket for bucket in rest if bucket in true],
+            {bucket: counts[bucket] for bucket in rest if bucket in counts and bucket not in true},
+        )
 
     async def _counts(self, first: int, last: int) -> dict[int, int]:
         parameters = {"tenant": self._tenant, "b0": first, "b1": last}
@@ -146,29 +201,32 @@ class Dependencies:
         columns = table.to_pydict()
         return dict(sorted(zip(columns["bucket"], columns["spans"], strict=True)))
 
-    async def _sums(self, buckets: Sequence[int]) -> Linker:
+    async def _sums(self, state: _State) -> Linker:
         linker = Linker()
-        if buckets:
-            parameters = {"tenant": self._tenant, "buckets": list(buckets)}
+        if state.hours or state.buckets:
+            parameters = {"hours": state.hours, "buckets": state.buckets, "tenant": self._tenant}
             table = await self._fetch("sum stored links", _SUMS, parameters)
             for link in zip(*table.to_pydict().values(), strict=True):
                 linker.add(*link)
         return linker
 
-    async def _link_missing(self, missing: Mapping[int, int]) -> AsyncIterator[dict[int, Linker]]:
+    async def _link_missing(
+        self, missing: Mapping[int, int], counts: Mapping[int, int]
+    ) -> list[Linker]:
         """Link buckets, neighbours together, and store those that have settled."""
+        linked: list[Linker] = []
         for buckets in _runs(missing):
             window = _Window(buckets[0] * _BUCKET_MS, (buckets[-1] + 1) * _BUCKET_MS - 1)
-            counts = await self._counts(buckets[0], buckets[-1] + REACH)
             linkers = await self._link(_HOME_IN_RANGE, window, self._homes(window, window.buckets))
             await self._store(buckets, linkers, counts)
-            yield linkers
+            linked.append(total(linkers.values()))
+        return linked
 
     async def _link_before(self, window: _Window) -> dict[int, Linker]:
         """Traces that began before the whole buckets and have a span in the range."""
         parameters = self._homes(window, window.buckets)
         parameters |= {"s0": bucket_of(window.since * 1000), "s1": window.first + REACH}
-        parameters["from"] = parameters["before"]
+        parameters |= {"from": parameters["before"], "after": window.first - 1 + REACH}
         return await self._link(_HOME_BEFORE, window, parameters)
 
     async def _link_last(self, window: _Window) -> dict[int, Linker]:
@@ -216,10 +274,43 @@ class Dependencies:
             _row(self._tenant, bucket, version, counts, linkers.get(bucket) or Linker())
             for bucket in settled
         ]
+        await self._insert("span_links", rows, _SCHEMA)
+
+    async def _store_hours(self, window: _Window, state: _State) -> None:
+        """Sum the hours whose buckets are all final by now, and store them."""
+        hours = {
+            hour: _count_of_hour(state.counts, hour)
+            for hour in window.hours
+            if hour not in state.hours
+            and _reach((hour + 1) * _OF_HOUR - 1) == REACH
+            and any(b in state.counts for b in range(hour * _OF_HOUR, (hour + 1) * _OF_HOUR))
+        }
+        if not hours:
+            return
+        parameters = {
+            "tenant": self._tenant,
+            "of_hour": _OF_HOUR,
+            "hours": list(hours),
+            "b0": min(hours) * _OF_HOUR,
+            "b1": (max(hours) + 1) * _OF_HOUR - 1,
+        }
+        table = await self._fetch("sum hours", _SUMS_BY_HOUR, parameters)
+        version = _now_ms()
+        rows = [
+            link_row | _key(self._tenant, link_row["hour"] * _OF_HOUR, version)
+            | {"spans": hours[link_row["hour"]]}
+            for link_row in table.to_pylist()
+        ]  # fmt: skip
+        await self._insert("span_link_hours", rows, _HOUR_SCHEMA)
+
+    async def _insert(
+        self, table: str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
+    ) -> None:
         for part, group in groupby(sorted(rows, key=_part), key=_part):
-            table = pa.Table.from_pylist(list(group), schema=_SCHEMA)
-            token = f"span_links-{self._tenant}-{version}-{part}-{settled[0]}"
-            await asyncio.to_thread(self._server.store.insert, "span_links", table, token)
+            data = pa.Table.from_pylist(list(group), schema=schema)
+            first = data.slice(0, 1).to_pylist()[0]
+            token = f"{table}-{self._tenant}-{first['version']}-{part}-{data.column(2)[0]}"
+            await asyncio.to_thread(self._server.store.insert, table, data, token)
 
     async def _fetch(self, stage: str, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
         with self._explanation.stage(stage, sql=sql) as note:
@@ -228,32 +319,25 @@ class Dependencies:
             return table
 
 
-_SCHEMA = pa.schema(
-    {
-        "tenant": pa.string(),
-        "part": pa.date32(),
-        "bucket": pa.uint32(),
-        "version": pa.uint64(),
-        "reach": pa.uint8(),
-        "spans": pa.uint64(),
-        "parents": pa.list_(pa.string()),
-        "children": pa.list_(pa.string()),
-        "calls": pa.list_(pa.uint64()),
-        "errors": pa.list_(pa.uint64()),
-    }
-)
+_LINKS = {
+    "version": pa.uint64(),
+    "spans": pa.uint64(),
+    "parents": pa.list_(pa.string()),
+    "children": pa.list_(pa.string()),
+    "calls": pa.list_(pa.uint64()),
+    "errors": pa.list_(pa.uint64()),
+}
+_KEY = {"tenant": pa.string(), "part": pa.date32()}
+_SCHEMA = pa.schema({**_KEY, "bucket": pa.uint32(), "reach": pa.uint8(), **_LINKS})
+_HOUR_SCHEMA = pa.schema({**_KEY, "hour": pa.uint32(), **_LINKS})
 
 
 def _row(
     tenant: str, bucket: int, version: int, counts: Mapping[int, int], linker: Linker
 ) -> dict[str, Any]:
-    days = partition_days(np.array([bucket * BUCKET_US]), np.array([version * 1000]))
     reach = _reach(bucket)
-    return {
-        "tenant": tenant,
-        "part": int(days[0]),
+    return _key(tenant, bucket, version) | {
         "bucket": bucket,
-        "version": version,
         "reach": reach,
         "spans": _count(counts, bucket, reach),
         "parents": [parent for parent, _ in linker.links],
@@ -263,12 +347,21 @@ def _row(
     }
 
 
+def _key(tenant: str, bucket: int, version: int) -> dict[str, Any]:
+    days = partition_days(np.array([bucket * BUCKET_US]), np.array([version * 1000]))
+    return {"tenant": tenant, "part": int(days[0]), "version": version}
+
+
 def _part(row: Mapping[str, Any]) -> int:
     return int(row["part"])
 
 
 def _count(counts: Mapping[int, int], bucket: int, reach: int) -> int:
     return sum(counts.get(b, 0) for b in range(bucket, bucket + reach + 1))
+
+
+def _count_of_hour(counts: Mapping[int, int], hour: int) -> int:
+    return _count(counts, hour * _OF_HOUR, _OF_HOUR - 1 + REACH)
 
 
 def _reach(bucket: int) -> int:

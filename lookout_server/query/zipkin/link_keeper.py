@@ -15,8 +15,9 @@ from .dependencies import Dependencies
 log = logging.getLogger("lookout.links")
 
 _EVERY_S = 60.0
-#: What is older is linked when somebody asks for it.
-_LOOKBACK_MS = 7_200_000
+#: What is older is linked when somebody asks for it. Enough for an hour whose last five minutes
+#: become final 70 minutes after they ended.
+_LOOKBACK_MS = 14_400_000
 _TENANTS = """
 SELECT DISTINCT tenant FROM span_counts
 WHERE bucket >= {since:UInt32}

@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS spans$LOCAL $ON_CLUSTER
     tags_low Array(LowCardinality(String)) CODEC(ZSTD(1)),  -- 'key=value', keys with few values
     tags_high Array(String) CODEC(ZSTD(1)),                 -- 'key=value', keys with many values
     $KEEP(spans),
-    INDEX tags_low_index tags_low TYPE bloom_filter(0.01) GRANULARITY 8,
-    INDEX tags_high_index tags_high TYPE bloom_filter(0.01) GRANULARITY 8
+    INDEX tags_low_index tags_low TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX tags_high_index tags_high TYPE bloom_filter(0.01) GRANULARITY 1
 )
 ENGINE = $MergeTree
 $PARTITION(part)

@@ -172,6 +172,42 @@ async def test_stored_links_are_corrected_by_late_spans(
     assert await links(client, *asked) == {"web>db": 2}
 
 
+async def test_hours_are_stored_and_corrected(
+    client: httpx.AsyncClient, store: EmbeddedStore, tenant: str
+) -> None:
+    """A settled hour is answered from its own row, until a late span makes that untrue."""
+    hour = PAST_US // (12 * BUCKET_US)
+    begin_us = hour * 12 * BUCKET_US
+    for bucket in range(12):
+        await client.post(
+            "/api/v2/spans", json=call(bucket + 1, begin_us + bucket * BUCKET_US, "web", "db")
+        )
+    asked = begin_us // 1000 + 2 * 3_600_000, 3 * 3_600_000
+    assert await links(client, *asked) == {"web>db": 12}
+    (row,) = _hours(store, tenant)
+    assert (row["hour"], row["spans"], row["calls"], row["errors"]) == (hour, 24, [12], [0])
+    # Another content of the row shows that it is what is read.
+    marked = row | {"calls": [100], "version": row["version"] + 1}
+    store.insert("span_link_hours", pa.Table.from_pylist([marked]), f"marked-{tenant}")
+    assert await links(client, *asked) == {"web>db": 100}
+    halves = asked[0] - 3_600_000 - 1, 3_600_000 - 2
+    assert await links(client, *halves) == {"web>db": 11}  # not all of the hour
+    await client.post("/api/v2/spans", json=call(13, begin_us + 3 * BUCKET_US, "web", "cache"))
+    assert await links(client, *asked) == {"web>db": 12, "web>cache": 1}
+    assert await links(client, *asked) == {"web>db": 12, "web>cache": 1}
+    (row,) = _hours(store, tenant)
+    assert (row["spans"], sorted(row["calls"])) == (26, [1, 12])
+
+
+def _hours(store: EmbeddedStore, tenant: str) -> list[dict[str, Any]]:
+    found = store.fetch(
+        "SELECT * EXCEPT keep FROM span_link_hours FINAL WHERE tenant = {tenant:String}",
+        {"tenant": tenant},
+    )
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows
+
+
 @pytest.mark.parametrize("offset", [0, 1, 150_000_000, BUCKET_US - 1])
 async def test_window_is_exact_at_its_edges(client: httpx.AsyncClient, offset: int) -> None:
     """A trace counts if any of its spans lies in the range, to the millisecond, and only once."""
