@@ -25,7 +25,7 @@ def json_text(value: Any) -> str:
     if type(value) is float and math.isfinite(value):
         return repr(value)
     try:
-        return _encode(value).decode()
+        return _encode(portable(value)).decode()
     except Exception:
         return _encode(clean(value)).decode()
 
@@ -51,6 +51,15 @@ def clean(value: Any) -> Any:
     return clean(printable(value))
 
 
+def portable(value: Any) -> Any:
+    """``value`` as it is where every JSON reader takes its integers; else as clean() has it."""
+    try:
+        _pack(value)  # which refuses integers beyond 64 bits; msgspec's JSON does not
+    except Exception:
+        return clean(value)
+    return value
+
+
 def printable(value: Any) -> str:
     """``str(value)``, whatever its class does."""
     try:
@@ -65,3 +74,4 @@ def encodable(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode

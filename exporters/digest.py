@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Raw
 
-from ._text import clean, encodable, json_text
-from .records import KIND_NAMES, EventRecord, LinkRecord, Resource, SpanRecord
+from ._text import clean, encodable, json_text, portable
+from .records import KIND_NAMES, EventRecord, FinishedSpan, LinkRecord, Resource, SpanRecord
 from .tag_rules import TagRules
 from .work import BIZ, Field, Work
 
@@ -109,7 +108,7 @@ class JsonDigest:
         self._encoder = msgspec.json.Encoder(enc_hook=encodable)
         self._time = LocalTime()
         self._lines: dict[str, Callable[..., Any]] = {}
-        self._resources: dict[int, tuple[Resource, Raw | None]] = {}
+        self._resources: dict[int, tuple[Resource, msgspec.Raw | None]] = {}
 
     def encode(self, work: Work, records: Sequence[SpanRecord]) -> bytes:
         lines = self._made(work, records)
@@ -131,7 +130,6 @@ class JsonDigest:
         """The lines as msgspec structs. One loop with local names: it is run for each span."""
         make = self._lines.get(work.name) or self._make(work)
         moment, rules, code = self._time, self._rules, work.code
-        as_they_are = rules is None and not work.fields
         known: Resource | None = None
         app, attributes = "", None
         known_ms: int | None = None
@@ -139,9 +137,13 @@ class JsonDigest:
         lines = []
         for record in records:
             tags = record.tags or _NO_TAGS
-            ready = getattr(record, "tags_json", None) if as_they_are else None
+            if type(record) is not FinishedSpan:
+                tags = portable(tags)  # of others nobody has looked at the integers
             if rules is not None:
                 tags = rules.apply(tags)
+            losses = getattr(record, "losses", None)
+            if losses:
+                tags = {**tags, **losses}
             resource = record.resource
             if resource is not known:
                 known, app, attributes = resource, resource.service_name, self._resource(resource)
@@ -171,7 +173,7 @@ class JsonDigest:
                     record.name,
                     start_ns // 1000,
                     duration_ns // 1000,
-                    Raw(ready) if ready else tags or None,
+                    tags or None,
                     _events(events) if (events := record.events) else None,
                     _links(links) if (links := record.links) else None,
                     _STATUS[status] if status else None,
@@ -199,11 +201,11 @@ class JsonDigest:
         self._lines[work.name] = made
         return made
 
-    def _resource(self, resource: Resource) -> Raw | None:
+    def _resource(self, resource: Resource) -> msgspec.Raw | None:
         known = self._resources.get(id(resource))
         if known is None or known[0] is not resource:
             attributes = {key: clean(value) for key, value in resource.attributes.items()}
-            raw = Raw(msgspec.json.encode(attributes)) if attributes else None
+            raw = msgspec.Raw(msgspec.json.encode(attributes)) if attributes else None
             if len(self._resources) >= 64:
                 self._resources.clear()
             known = self._resources[id(resource)] = (resource, raw)
@@ -241,6 +243,7 @@ class DelimitedDigest:
         tags = record.tags or _NO_TAGS
         if self._rules is not None:
             tags = self._rules.apply(tags)
+        tags = {**tags, **(getattr(record, "losses", None) or {})}
         baggage = getattr(record, "baggage", None)
         values = [
             self._time(record.start_ns + record.duration_ns),
@@ -298,13 +301,13 @@ _PAIR = _percent("%,&=")
 
 
 def _cleaned(value: Any) -> Any:
-    return value if isinstance(value, Raw) else clean(value)
+    return value if isinstance(value, msgspec.Raw) else clean(value)
 
 
 def _events(events: Sequence[EventRecord]) -> list[dict[str, Any]]:
     return [
         {"timestamp": event.time_ns // 1000, "name": event.name}
-        | ({"attributes": event.attributes} if event.attributes else {})
+        | ({"attributes": portable(event.attributes)} if event.attributes else {})
         for event in events
     ]
 
@@ -315,7 +318,7 @@ def _links(links: Sequence[LinkRecord]) -> list[dict[str, Any]]:
             "traceId": f"{link.trace_id:032x}",
             "id": f"{link.span_id:016x}",
             "tracestate": link.tracestate,
-            "attributes": link.attributes or {},
+            "attributes": portable(link.attributes or {}),
         }
         for link in links
     ]

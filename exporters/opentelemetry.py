@@ -29,7 +29,7 @@ from .logs import RollingLogs
 from .memory import MemoryDestination
 from .otlp import OtlpHttpDestination
 from .otlp_metrics import CONTENT_TYPE, PATH, encode_metrics
-from .records import REMOTE_PARENT, SAMPLED, EventRecord, LinkRecord, Resource
+from .records import REMOTE_PARENT, SAMPLED, EventRecord, LinkRecord, Resource, losses_of
 from .sender import Limits
 from .zipkin import ZipkinDestination
 
@@ -45,6 +45,7 @@ class OtelRecord:
         "flags",
         "kind",
         "links",
+        "losses",
         "name",
         "parent_id",
         "resource",
@@ -76,6 +77,7 @@ class OtelRecord:
         self.flags = SAMPLED | (REMOTE_PARENT if parent and parent.is_remote else 0)
         self.tracestate = context.trace_state.to_header() if context else ""
         self.resource = resource
+        self.losses = losses_of(span.dropped_attributes, span.dropped_events, span.dropped_links)
         scope = span.instrumentation_scope
         self.scope = scope.name if scope else ""
 

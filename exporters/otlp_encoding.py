@@ -13,7 +13,16 @@ from typing import Any
 import msgspec
 
 from ._text import clean, printable
-from .records import REMOTE_PARENT, EventRecord, LinkRecord, Resource, SpanRecord
+from .records import (
+    DROPPED_EVENTS,
+    DROPPED_LINKS,
+    DROPPED_TAGS,
+    REMOTE_PARENT,
+    EventRecord,
+    LinkRecord,
+    Resource,
+    SpanRecord,
+)
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -37,6 +46,17 @@ def trace_flags(record: SpanRecord) -> int:
     """OTLP's flags of a span."""
     flags = (record.flags & 1) | _HAS_IS_REMOTE
     return flags | _IS_REMOTE if record.flags & REMOTE_PARENT else flags
+
+
+def unsigned(number: int, bits: int = 64) -> int:
+    """What fits an unsigned field: the number or the bound nearest to it."""
+    return min(max(0, number), (1 << bits) - 1)
+
+
+def losses_of(record: SpanRecord) -> Mapping[str, int]:
+    """What the record lost to its limits, for the fields OTLP has for it."""
+    losses: Mapping[str, int] | None = getattr(record, "losses", None)
+    return losses or {}
 
 
 def resource_attributes(resource: Resource) -> dict[str, Any]:
@@ -114,8 +134,8 @@ def _json_span(record: SpanRecord) -> dict[str, Any]:
         "flags": trace_flags(record),
         "name": record.name,
         "kind": int(record.kind) + 1,
-        "startTimeUnixNano": str(start),
-        "endTimeUnixNano": str(start + record.duration_ns),
+        "startTimeUnixNano": str(unsigned(start)),
+        "endTimeUnixNano": str(unsigned(start + record.duration_ns)),
         "attributes": json_attributes(record.tags),
     }
     if record.parent_id:
@@ -130,12 +150,22 @@ def _json_span(record: SpanRecord) -> dict[str, Any]:
         span["status"] = {"code": int(record.status)}
         if record.status_text:
             span["status"]["message"] = record.status_text
+    for name, count in losses_of(record).items():
+        if name in _JSON_LOSSES:
+            span[_JSON_LOSSES[name]] = unsigned(count, 32)
     return span
+
+
+_JSON_LOSSES = {
+    DROPPED_TAGS: "droppedAttributesCount",
+    DROPPED_EVENTS: "droppedEventsCount",
+    DROPPED_LINKS: "droppedLinksCount",
+}
 
 
 def _json_event(event: EventRecord) -> dict[str, Any]:
     return {
-        "timeUnixNano": str(event.time_ns),
+        "timeUnixNano": str(unsigned(event.time_ns)),
         "name": event.name,
         "attributes": json_attributes(event.attributes),
     }
@@ -188,7 +218,8 @@ class OtlpProtobuf:
         return int(partial.rejected_spans), str(partial.error_message)
 
     def _span(self, spans: Any, record: SpanRecord) -> None:
-        start = max(0, record.start_ns)
+        start = unsigned(record.start_ns)
+        losses = losses_of(record)
         parent = record.parent_id
         span = spans.add(
             trace_id=record.trace_id.to_bytes(16, "big"),
@@ -198,12 +229,15 @@ class OtlpProtobuf:
             name=clean(record.name),
             kind=int(record.kind) + 1,
             start_time_unix_nano=start,
-            end_time_unix_nano=start + record.duration_ns,
+            end_time_unix_nano=unsigned(start + record.duration_ns),
             trace_state=record.tracestate,
+            dropped_attributes_count=unsigned(losses.get(DROPPED_TAGS, 0), 32),
+            dropped_events_count=unsigned(losses.get(DROPPED_EVENTS, 0), 32),
+            dropped_links_count=unsigned(losses.get(DROPPED_LINKS, 0), 32),
         )
         self._fill(span.attributes, record.tags)
         for event in record.events or ():
-            made = span.events.add(time_unix_nano=max(0, event.time_ns), name=clean(event.name))
+            made = span.events.add(time_unix_nano=unsigned(event.time_ns), name=clean(event.name))
             self._fill(made.attributes, event.attributes)
         for link in record.links or ():
             made = span.links.add(

@@ -97,6 +97,20 @@ class SpanRecord(Protocol):
     def rpc_id(self) -> str: ...  # SOFA's dotted id ("0.1.2"), computed when asked for
 
 
+#: What a span lost to its limits, told in ``losses`` under these names: those of OpenTelemetry's
+#: specification for formats without fields for them, and one of ours for shortened values.
+DROPPED_TAGS = "otel.dropped_attributes_count"
+DROPPED_EVENTS = "otel.dropped_events_count"
+DROPPED_LINKS = "otel.dropped_links_count"
+CUT_VALUES = "lookout.cut_values_count"
+
+
+def losses_of(tags: int, events: int, links: int, cut: int = 0) -> Mapping[str, int] | None:
+    """The counts that are not 0 by their names; None when all are."""
+    counts = {DROPPED_TAGS: tags, DROPPED_EVENTS: events, DROPPED_LINKS: links, CUT_VALUES: cut}
+    return {name: count for name, count in counts.items() if count} or None
+
+
 class FinishedSpan(msgspec.Struct, gc=False):
     """All of a record's fields, read at once, by its method ``finished()``.
 
@@ -123,8 +137,7 @@ class FinishedSpan(msgspec.Struct, gc=False):
     rpc_id: str
     baggage: Any
     span: Any
-    #: ``tags`` as JSON where that is known already: the limits were looked at in it.
-    tags_json: bytes | None = None
+    losses: Mapping[str, int] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.span, name)

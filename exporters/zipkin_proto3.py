@@ -106,8 +106,8 @@ class ZipkinProtobufEncoder:
             parent_id=bytes.fromhex(model.parent_id or ""),
             kind=_KINDS[model.kind],
             name=clean(model.name),
-            timestamp=max(0, model.timestamp),
-            duration=model.duration,
+            timestamp=_bounded(model.timestamp),
+            duration=_bounded(model.duration),
             debug=model.debug,
             shared=model.shared,
         )
@@ -115,9 +115,16 @@ class ZipkinProtobufEncoder:
         if model.remote_endpoint is not None:
             _fill_endpoint(span.remote_endpoint, model.remote_endpoint)
         for annotation in model.annotations or ():
-            span.annotations.add(timestamp=annotation.timestamp, value=clean(annotation.value))
+            span.annotations.add(
+                timestamp=_bounded(annotation.timestamp), value=clean(annotation.value)
+            )
         for key, value in (model.tags or {}).items():
             span.tags.add(key=clean(str(key)), value=clean(value))
+
+
+def _bounded(number: int) -> int:
+    """What fits an unsigned field of 64 bits: the number or the bound nearest to it."""
+    return min(max(0, number), 2**64 - 1)
 
 
 def _fill_endpoint(target: Any, endpoint: Endpoint | None) -> None:

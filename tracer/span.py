@@ -14,6 +14,7 @@ from exporters.records import (
     LinkRecord,
     Resource,
     TagValue,
+    losses_of,
 )
 
 from . import current
@@ -22,7 +23,7 @@ from .identity import MASK_64, format_span_id, format_trace_id
 from .kinds import SpanKind, StatusCode
 from .readable import Readable
 from .span_context import RANDOM, Carried, SpanContext
-from .values import PLAIN, fits, json_within, recordable, text, trimmed
+from .values import PLAIN, fits, recordable, text, trimmed
 from .values import attributes as clean_attributes
 
 if TYPE_CHECKING:
@@ -373,8 +374,7 @@ class Span(Readable):
         """All attributes of SpanRecord in one call, for a span that has finished."""
         tracer, carried = self._tracer, self._carried
         tags: Mapping[str, TagValue] | None = self._kept
-        json = json_within(tags, tracer.pipeline.limits) if tags else None
-        if json is None:
+        if tags and not fits(tags, tracer.pipeline.limits):
             tags = self._sealed()
         extra = self._extra
         return FinishedSpan(
@@ -397,7 +397,7 @@ class Span(Readable):
             self.rpc_id if self._index else self._rpc,
             carried.baggage if carried else None,
             self,
-            json,
+            self.losses if extra else None,
         )
 
     @property
@@ -490,6 +490,16 @@ class Span(Readable):
     def cut_values(self) -> int:
         """Tag values that were shortened."""
         return self._extra.cut_values if self._extra else 0
+
+    @property
+    def losses(self) -> Mapping[str, int] | None:
+        """The four counts above that are not 0, by the names they have among tags."""
+        extra = self._extra
+        if extra is None:
+            return None
+        return losses_of(
+            extra.dropped_tags, extra.dropped_events, extra.dropped_links, extra.cut_values
+        )
 
     # -- identity --------------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ def text(value: object, limit: int) -> str:
 def recordable(value: object, limit: int) -> TagValue | None:
     """A scalar, a tuple of scalars of one type, or text; None stays None (nothing to record)."""
     kind = type(value)
+    if kind is int:
+        return _within_64_bits(value)  # type: ignore[arg-type]
     if value is None or kind in _SCALARS:
         return value  # type: ignore[return-value]
     if kind is str:
@@ -43,10 +45,15 @@ def recordable(value: object, limit: int) -> TagValue | None:
     if isinstance(value, bool):
         return bool(value)
     if isinstance(value, int):
-        return int(value)
+        return _within_64_bits(int(value))
     if isinstance(value, float):
         return float(value)
     return text(value, limit)
+
+
+def _within_64_bits(number: int) -> int | str:
+    """The number, or its digits: few formats and databases have room for more than 64 bits."""
+    return number if -(2**63) <= number < 2**64 else text(number, 400)
 
 
 def _sequence(values: Iterable[Any], limit: int) -> TagValue:
@@ -78,45 +85,39 @@ def attributes(
     return clean, dropped
 
 
-def json_within(tags: Mapping[Any, Any], limits: SpanLimits) -> bytes | None:
-    """``tags`` as JSON, when that shows that they break no limit; None when only a look can tell.
-
-    No key and no value is longer than all of them as JSON, which msgspec makes in half the time
-    that looking at each takes, and which some destinations need anyway.
-    """
+def fits(tags: Mapping[Any, Any], limits: SpanLimits) -> bool:
+    """Whether ``tags`` has only text as keys, no integer beyond 64 bits, and breaks no limit."""
+    if len(tags) > limits.tags:
+        return False
     keys = tuple(tags)
-    if keys in _text_keys:
-        try:
-            made = _json(tags)
-        except Exception:  # a value that JSON has no form for
-            return None
-        length = len(made)
-        if length <= limits.key_length and length <= limits.value_length:
-            return made if len(keys) <= limits.tags else None
-    elif all(type(key) is str for key in keys):
-        if len(_text_keys) >= _MOST_KEYS:
-            _text_keys.clear()
-        _text_keys.add(keys)
-    return None
+    if keys not in _text_keys and not _remember(keys):
+        return False
+    try:
+        # No key and no value is longer than all of them packed, which takes half the time that
+        # looking at each does, and fails for integers beyond 64 bits.
+        length = len(_pack(tags))
+    except Exception:
+        return False
+    if length <= limits.key_length and length <= limits.value_length:
+        return True
+    longest = max((len(value) for value in tags.values() if type(value) is str), default=0)
+    return longest <= limits.value_length and max(map(len, keys)) <= limits.key_length
 
 
-_json = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
 
 #: Keys of former tags that are all text. Spans of one place in the code have the same.
 _text_keys: set[tuple[Any, ...]] = set()
 _MOST_KEYS = 1_000  # which are forgotten then
 
 
-def fits(tags: Mapping[Any, Any], limits: SpanLimits) -> bool:
-    """Whether ``tags`` has only text as keys and breaks no limit."""
-    if len(tags) > limits.tags:
+def _remember(keys: tuple[Any, ...]) -> bool:
+    """Whether ``keys`` are all text, which is then known."""
+    if not all(type(key) is str for key in keys):
         return False
-    length, key_length = limits.value_length, limits.key_length
-    for key, value in tags.items():
-        if type(key) is not str or len(key) > key_length:
-            return False
-        if type(value) is str and len(value) > length:
-            return False
+    if len(_text_keys) >= _MOST_KEYS:
+        _text_keys.clear()
+    _text_keys.add(keys)
     return True
 
 
@@ -132,5 +133,5 @@ def trimmed(tags: Mapping[Any, Any], limits: SpanLimits) -> tuple[dict[str, TagV
             cut += 1
             clean[name] = value[: limits.value_length]
         else:
-            clean[name] = value
+            clean[name] = _within_64_bits(value) if type(value) is int else value
     return clean, len(tags) - len(clean), cut

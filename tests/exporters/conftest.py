@@ -40,6 +40,7 @@ class Span:
     scope: str = ""
     rpc_id: str = "0.1"
     baggage: Mapping[str, str] | None = None
+    losses: Mapping[str, int] | None = None
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.digest import DelimitedDigest, JsonDigest, LocalTime
-from exporters.records import EventRecord, LinkRecord, Resource
+from exporters.records import EventRecord, LinkRecord, Resource, losses_of
 from exporters.tag_rules import SECRETS, TagRules
 from exporters.work import BIZ, HTTP_CLIENT, HTTP_SERVER, SQL, work_of
 
@@ -102,6 +102,20 @@ def test_json_line_keeps_the_whole_span(span: Any) -> None:
     assert (line["status"], line["statusText"]) == ("ERROR", "out of stock")
     assert (line["scope"], line["tracestate"]) == ("lib", "v=1")
     assert line["resource"] == {"host.ip": "10.0.0.7"}
+
+
+def test_losses_are_tags(span: Any) -> None:
+    """What a span lost to its limits is told under OpenTelemetry's names, and only then."""
+    record = span(tags={"a": 2**64}, losses=losses_of(tags=3, events=0, links=0, cut=7))
+    text = JsonDigest().encode(BIZ, [record, span()])
+    lossy, whole = map(json.loads, text.splitlines())
+    assert lossy["tags"] == {
+        "a": str(2**64),
+        "otel.dropped_attributes_count": 3,
+        "lookout.cut_values_count": 7,
+    }
+    assert "tags" not in whole
+    assert b"otel.dropped_attributes_count=3&" in DelimitedDigest().encode(BIZ, [record])
 
 
 def test_any_mapping_of_tags_is_an_object(span: Any) -> None:

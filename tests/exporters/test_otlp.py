@@ -14,7 +14,7 @@ from exporters.destination import Deadline
 from exporters.ledger import Ledger
 from exporters.otlp import OtlpGrpcDestination, OtlpHttpDestination
 from exporters.otlp_encoding import OtlpJson, OtlpProtobuf
-from exporters.records import REMOTE_PARENT, EventRecord, LinkRecord, Resource
+from exporters.records import REMOTE_PARENT, EventRecord, LinkRecord, Resource, losses_of
 from exporters.sender import Limits
 
 json_format = pytest.importorskip("google.protobuf.json_format")
@@ -70,6 +70,48 @@ def test_protobuf_has_everything(rich: Any) -> None:
     assert (span.events[0].name, span.events[0].attributes[0].value.int_value) == ("retry", 2)
     assert (span.links[0].trace_state, span.links[0].span_id[-1]) == ("a=b", 2)
     assert (span.status.code, span.status.message) == (2, "no")
+
+
+def test_losses_have_their_fields(span: Any) -> None:
+    """What a span lost to its limits is told in the fields OTLP has for it, in both encodings."""
+    pytest.importorskip("opentelemetry.proto", reason="the extra otlp is not installed")
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    record = span(losses=losses_of(tags=3, events=2**40, links=1, cut=7))
+    request = ExportTraceServiceRequest.FromString(OtlpProtobuf().encode([record]))
+    sent = request.resource_spans[0].scope_spans[0].spans[0]
+    counts = sent.dropped_attributes_count, sent.dropped_events_count, sent.dropped_links_count
+    assert counts == (3, 2**32 - 1, 1)
+    request = json.loads(OtlpJson().encode([record]))
+    said = request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    assert said["droppedAttributesCount"] == 3
+    assert said["droppedEventsCount"] == 2**32 - 1
+    assert said["droppedLinksCount"] == 1
+    request = json.loads(OtlpJson().encode([span()]))
+    said = request["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    assert not [name for name in said if name.startswith("dropped")]
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 10**30])
+def test_large_integers_are_text_and_times_are_bounded(span: Any, number: int) -> None:
+    """An integer beyond 64 bits arrives as its digits, also in a list; no time spoils a batch."""
+    pytest.importorskip("opentelemetry.proto", reason="the extra otlp is not installed")
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    record = span(
+        tags={"n": number, "l": [1, number]},
+        start_ns=number,
+        events=[EventRecord(number, "e", {"n": number})],
+    )
+    request = ExportTraceServiceRequest.FromString(OtlpProtobuf().encode([record]))
+    sent = request.resource_spans[0].scope_spans[0].spans[0]
+    values = {pair.key: pair.value for pair in sent.attributes}
+    assert values["n"].string_value == str(number)
+    assert values["l"].array_value.values[1].string_value == str(number)
+    assert sent.start_time_unix_nano == min(max(0, number), 2**64 - 1)
+    said = json.loads(OtlpJson().encode([record]))["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    assert said["attributes"][0]["value"] == {"stringValue": str(number)}
+    assert said["startTimeUnixNano"] == str(sent.start_time_unix_nano)
 
 
 def test_json_says_the_same_as_protobuf(rich: Any, span: Any) -> None:

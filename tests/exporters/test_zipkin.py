@@ -9,7 +9,7 @@ import pytest
 
 from exporters.destination import Deadline
 from exporters.ledger import Ledger
-from exporters.records import DEBUG, SHARED, EventRecord, LinkRecord, Resource
+from exporters.records import DEBUG, SHARED, EventRecord, LinkRecord, Resource, losses_of
 from exporters.sender import Limits
 from exporters.zipkin import ZipkinDestination
 from exporters.zipkin_json import ZipkinEncoder
@@ -113,6 +113,42 @@ def test_an_event_with_attributes_is_its_json(span: Any) -> None:
     """As OpenTelemetry's specification for Zipkin has it."""
     record = span(events=[EventRecord(0, "retry", {"attempt": 2})])
     assert json.loads(model(record)["annotations"][0]["value"]) == {"retry": {"attempt": 2}}
+
+
+def test_losses_are_tags(span: Any) -> None:
+    """What a span lost to its limits is told under OpenTelemetry's names, and only then."""
+    lossy, whole = json.loads(
+        ZipkinEncoder().encode([span(losses=losses_of(tags=3, events=0, links=1, cut=7)), span()])
+    )
+    assert lossy["tags"] == {
+        "otel.dropped_attributes_count": "3",
+        "otel.dropped_links_count": "1",
+        "lookout.cut_values_count": "7",
+    }
+    assert "tags" not in whole
+
+
+@pytest.mark.parametrize("number", [2**64, 10**30])
+def test_large_integers_do_not_spoil_a_batch(span: Any, number: int) -> None:
+    """They arrive as digits in tags; a time that 64 bits cannot hold is left out."""
+    bad = span(
+        tags={"n": number, "l": [1, number]},
+        start_ns=number * 1000,
+        duration_ns=number * 1000,
+        events=[EventRecord(number * 1000, "e", None), EventRecord(5_000, "f", None)],
+    )
+    found, other = json.loads(ZipkinEncoder().encode([bad, span()]))
+    assert found["tags"] == {"n": str(number), "l": f'[1,"{number}"]'}
+    assert "timestamp" not in found
+    assert "duration" not in found
+    assert found["annotations"] == [{"timestamp": 5, "value": "f"}]
+    assert other["timestamp"] > 0
+    protobuf = pytest.importorskip("exporters.zipkin_proto3")
+    pytest.importorskip("google.protobuf", reason="protobuf is not installed")
+    spans = protobuf.list_of_spans().FromString(
+        protobuf.ZipkinProtobufEncoder().encode([bad, span()])
+    )
+    assert len(spans.spans) == 2
 
 
 def test_zero_durations_last_a_microsecond(span: Any) -> None:
