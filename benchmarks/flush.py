@@ -44,10 +44,18 @@ MANY_SPANS = 20
 class Run:
     """One mode in one round."""
 
+    p999_us: float
     p99_us: float
     p50_us: float
     requests_s: float
     flushed_s: float
+
+
+class Spread(list[float]):
+    """Ratios of the rounds: their median, smallest and largest."""
+
+    def __str__(self) -> str:
+        return f"x{statistics.median(self):.2f} [{min(self):.2f} .. {max(self):.2f}]"
 
 
 @dataclass
@@ -92,6 +100,7 @@ def measure(mode: Mode, seconds: float, rounds: int) -> Run:
     mode.settle()
     taken.sort()
     return Run(
+        taken[int(len(taken) * 0.999)] / 1e3,
         taken[int(len(taken) * 0.99)] / 1e3,
         taken[len(taken) // 2] / 1e3,
         len(taken) / elapsed,
@@ -246,21 +255,20 @@ def report(runs: dict[str, list[Run]], peer: str) -> None:
     """One line per mode."""
     base = runs["no spans"]
     for name, mine in runs.items():
-        p99 = statistics.median(
-            one.p99_us / zero.p99_us for one, zero in zip(mine, base, strict=True)
-        )
         flushed = statistics.median(run.flushed_s for run in mine)
+        p99, p999 = (
+            Spread([getattr(o, at) / getattr(z, at) for o, z in zip(mine, base, strict=True)])
+            for at in ("p99_us", "p999_us")
+        )
         line = (
-            f"{name:34} p50 {statistics.median(r.p50_us for r in mine):7.0f} us"
-            f"  p99 {statistics.median(r.p99_us for r in mine):7.0f} us  x{p99:5.2f}"
-            f"  {statistics.median(r.requests_s for r in mine):6.0f} req/s  {flushed:8.0f} spans/s"
+            f"{name:26} p50 {statistics.median(r.p50_us for r in mine):5.0f} us"
+            f"  p99 {statistics.median(r.p99_us for r in mine):6.0f} us {p99}"
+            f"  p99.9 {statistics.median(r.p999_us for r in mine):6.0f} us {p999}"
+            f"  {statistics.median(r.requests_s for r in mine):5.0f} req/s  {flushed:7.0f} spans/s"
         )
         if peer in runs and name not in {"no spans", peer}:
-            ratio = statistics.median(
-                one.flushed_s / max(1.0, zero.flushed_s)
-                for one, zero in zip(mine, runs[peer], strict=True)
-            )
-            line += f"  x{ratio:5.2f}"
+            pairs = zip(mine, runs[peer], strict=True)
+            line += f" {Spread([o.flushed_s / max(1.0, z.flushed_s) for o, z in pairs])}"
         print(line)
 
 
