@@ -18,6 +18,10 @@ from .server import Service
 
 log = logging.getLogger("lookout")
 
+#: Seconds an idle connection stays open: longer than clients keep theirs (most 5 to 60 s), so that
+#: none sends a request on a connection that is being closed.
+_KEEP_ALIVE_SECONDS = 75
+
 
 class _Server(uvicorn.Server):
     """Says when it is ready, and exits 0 after SIGTERM instead of dying of it."""
@@ -68,6 +72,7 @@ def run(collector: Collector, listening: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(config.drain_timeout)),
         ssl_certfile=config.tls_cert,
         ssl_keyfile=config.tls_key,
