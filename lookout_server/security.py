@@ -22,16 +22,18 @@ from .server import Right
 RIGHTS = ("read", "write", "admin")
 DEFAULT_TENANT = "default"
 TENANT_HEADER = "x-scope-orgid"
+#: Where SOFALookout's clients put their token.
+TOKEN_HEADER = "x-lookout-token"
 
 _TENANT_NAME = re.compile(r"[A-Za-z0-9!_.*'()-]{1,150}")
 _NO_TENANT = "this collector keeps tenants apart: name one in the header X-Scope-OrgID"
 _OPEN = re.compile(
-    r"/(-/.*|ui/.*|favicon\.ico|config\.json|version|(actuator/)?(health|info)"
+    r"/(-/.*|ui/.*|openapi\.json|favicon\.ico|config\.json|version|(actuator/)?(health|info)"
     r"|zipkin(/(?!api/).*)?)?"
 )
 #: Open to whoever may read at all, whatever the tenant.
 _NO_TENANT_NEEDED = re.compile(r"/metrics")
-_ADMIN = re.compile(r"/api/v1/(admin|status/config)\b.*")
+_ADMIN = re.compile(r"/api/v1/(admin|status/config)\b.*|/cmd/.*")
 #: POST is reading here: long queries do not fit a URL.
 _READING_POST = re.compile(
     r"/(prometheus/)?api/v1/(query|query_range|query_exemplars|labels|series|format_query|parse_query|read)"
@@ -118,7 +120,7 @@ class Gate:
         """The token presented; None where none is needed."""
         if self._tokens is None:
             return None
-        presented = _presented(headers.get("authorization", ""))
+        presented = headers.get(TOKEN_HEADER) or _presented(headers.get("authorization", ""))
         digest = hashlib.sha256(presented.encode()).digest()
         for token in self._tokens:
             if presented and hmac.compare_digest(token.digest, digest):
@@ -179,13 +181,17 @@ def tenant_of(headers: Mapping[str, str]) -> str:
 
 
 def _presented(authorization: str) -> str:
-    """The token of a Bearer header, or of Basic (browsers) where it is the password."""
+    """The token of a Bearer header, or of Basic: the password, or the user where that is empty.
+
+    Browsers and ``lookout:TOKEN`` send the password, SOFALookout's other pushes the user alone.
+    """
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+            user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+            return password or user
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -21,6 +22,7 @@ from ..intake import receipt
 from ..metrics.rows import MetricRows
 from ..server import Server
 from ..signal import Malformed
+from .push_groups import ending
 
 Tags: TypeAlias = dict[str, str]
 
@@ -71,12 +73,15 @@ def gateway_routes(server: Server) -> list[BaseRoute]:
         Route("/beat/_template/{name}", gateway.template, methods=["GET", "HEAD", "PUT"]),
         Route("/beat/_bulk", gateway.answered(gateway.beat), methods=push),
         Route("/metrics/job{path:path}", gateway.answered(gateway.push_group), methods=push),
+        Route("/metrics/job{path:path}", gateway.answered(gateway.end_group), methods=["DELETE"]),
+        Route("/cmd/{command:str}", gateway.answered(gateway.command), methods=["GET", "POST"]),
     ]
 
 
 class _Gateway:
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._refusing = False
 
     def answered(
         self, handler: Callable[[Request], Awaitable[Response]]
@@ -151,9 +156,30 @@ class _Gateway:
         await self._take(request, "pushgateway", tags)
         return PlainTextResponse("")
 
+    async def end_group(self, request: Request) -> Response:
+        """Pushgateway's deletion of a group: its series end now."""
+        group = group_labels(f"job{request.path_params['path']}")
+        tenant, now_ms = self._server.tenant(request), time.time_ns() // 1_000_000
+        body = await ending(self._server, tenant, group, now_ms)
+        if body is not None:
+            await self._server.intake.accept("metrics", "remote_write", body, receipt(tenant, {}))
+        return PlainTextResponse("", 202)
+
+    async def command(self, request: Request) -> Response:
+        """SOFALookout's switch: while down, this gateway takes nothing (admin API only)."""
+        command = request.path_params["command"]
+        if command not in ("up", "down"):
+            raise GatewayRefusal(f"unknown command {command!r}, expected up or down", 404)
+        if not self._server.config.admin_api:
+            raise GatewayRefusal("admin APIs disabled", 403)
+        self._refusing = command == "down"
+        return PlainTextResponse("ok")
+
     async def _take(
         self, request: Request, fmt: str, tags: Tags, step: int | None = None
     ) -> MetricRows:
+        if self._refusing:
+            raise GatewayRefusal("lookout gateway is in refuse requests mode")
         hints: dict[str, Any] = {"tags": tags, "ip": client_address(request)}
         if step is not None:
             hints["step"] = step

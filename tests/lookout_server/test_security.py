@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from starlette.datastructures import Headers
 
 from lookout_server.http import Refused
 from lookout_server.limits import TenantLimits
-from lookout_server.security import Token, TokensInvalid, load_tokens, right_for, tenant_of
+from lookout_server.security import Gate, Token, TokensInvalid, load_tokens, right_for, tenant_of
 
+SECRET = "0123456789abcdef"
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!_.*'()-"
 
 
@@ -30,6 +32,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!_.*'(
         ("PUT", "/metrics/job/x", "write"),
         ("POST", "/api/v1/admin/tsdb/delete_series", "admin"),
         ("GET", "/api/v1/status/config", "admin"),
+        ("GET", "/cmd/down", "admin"),
     ],
 )
 def test_rights(method: str, path: str, right: str) -> None:
@@ -59,6 +62,25 @@ def test_token_scope() -> None:
     assert token.allows("a", "read") and token.allows(None, "read")
     assert not token.allows("b", "read") and not token.allows("a", "write")
     assert Token("t", b"", None, frozenset({"write"})).allows("anybody", "write")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {SECRET}"},
+        {"x-lookout-token": SECRET},
+        {"authorization": "Basic " + base64.b64encode(f"lookout:{SECRET}".encode()).decode()},
+        {"authorization": "Basic " + base64.b64encode(SECRET.encode()).decode()},
+    ],
+)
+def test_ways_to_present_a_token(headers: dict[str, str]) -> None:
+    """As a bearer, in SOFALookout's header, and as either part of Basic; no other."""
+    digest = hashlib.sha256(SECRET.encode()).digest()
+    gate = Gate(False, [Token("t", digest, None, frozenset({"write"}))])
+    assert gate.authorize(headers, "write") == "default"
+    with pytest.raises(Refused) as refused:
+        gate.authorize({"x-lookout-token": "another"}, "write")
+    assert refused.value.status == 401
 
 
 def test_tokens_file(tmp_path: Path) -> None:

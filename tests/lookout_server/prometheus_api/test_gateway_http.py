@@ -51,6 +51,37 @@ def test_pushes(client: TestClient) -> None:
     assert names == ["done", "push_time_seconds", "rows", "sys.cpu"]
 
 
+def test_deleting_a_group(client: TestClient) -> None:
+    """DELETE ends the series of that group alone: not those of one with more labels."""
+    small, large = "/metrics/job/batch", "/metrics/job/batch/instance/b"
+    for url in (small, large):
+        assert client.post(url, content=b'done{kind="x"} 1\n').status_code == 200
+    assert len(data(client, "query", query="done")["result"]) == 2
+    assert client.delete(small).status_code == 202
+    (left,) = data(client, "query", query="done", time=time.time() + 1)["result"]
+    assert left["metric"]["instance"] == "b"
+    assert client.delete(small).status_code == 202  # deleting twice is fine
+    assert client.delete(large).status_code == 202
+    later = time.time() + 1
+    assert data(client, "query", query='{job="batch"}', time=later)["result"] == []
+    assert len(data(client, "query", query="done[1m]", time=later)["result"]) == 2
+    assert client.delete("/metrics/job/").status_code == 400
+
+
+def test_refuse_mode(client: TestClient) -> None:
+    """/cmd/down makes the gateway refuse every import with SOFALookout's words, /cmd/up ends it."""
+    headers = {"app": "shop"}
+    assert client.get("/cmd/down").text == "ok"
+    answer = client.post("/datas", content=line(), headers=headers)
+    assert (answer.status_code, answer.headers["err"]) == (
+        400,
+        "lookout gateway is in refuse requests mode",
+    )
+    assert client.get("/cmd/up").text == "ok"
+    assert client.post("/datas", content=line(), headers=headers).status_code == 200
+    assert client.get("/cmd/left").status_code == 404
+
+
 def test_refusals(client: TestClient) -> None:
     """What is missing in the URL is said in the body and in Err."""
     answer = client.post("/prom/metrics/job/a/step/10", content=b"x 1\n")

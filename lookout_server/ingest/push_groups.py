@@ -1,0 +1,73 @@
+"""Ending the groups of a Pushgateway: ``DELETE /metrics/job/NAME{/LABEL/VALUE}``.
+
+Lookout keeps what was pushed as samples; a group that is deleted ends with staleness markers, so
+that queries no longer see it from now on, and what it was before stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import cramjam
+
+from ..metrics.series import METRIC_NAME
+from ..query.prometheus.source import STALE
+from ..server import Server
+from .remote_write_messages import WriteRequest
+
+#: The series that have a group's labels and a sample a query may still see.
+_VISIBLE = """
+SELECT any(labels) AS found FROM series
+WHERE tenant = {tenant:String}
+  AND arrayAll((name, value) -> labels[name] = value, {names:Array(String)}, {values:Array(String)})
+  AND (mid, id) IN (
+    SELECT mid, id FROM samples WHERE tenant = {tenant:String}
+      AND mid IN (SELECT mid FROM series
+        WHERE tenant = {tenant:String} AND labels['job'] = {job:String})
+      AND ts >= fromUnixTimestamp64Milli({since:Int64}, 'UTC'))
+GROUP BY mid, id
+"""
+#: Its own series, one a group, tells groups apart from those with more labels.
+_PUSHED = "push_time_seconds"
+
+Labels = Mapping[str, str]
+
+
+async def ending(server: Server, tenant: str, group: Labels, now_ms: int) -> bytes | None:
+    """A remote-write body that ends the series of a group; None where it has none."""
+    await server.settle("metrics")
+    since = now_ms - int(server.config.promql_lookback * 1000)
+    parameters = {
+        "tenant": tenant,
+        "names": list(group),
+        "values": list(group.values()),
+        "job": group["job"],
+        "since": since,
+    }
+    table = await server.fetch(_VISIBLE, parameters)
+    found = [dict(labels) for labels in table.column("found").to_pylist()]
+    return stale_body(own_series(found, group), now_ms)
+
+
+def own_series(found: Iterable[Labels], group: Labels) -> list[Labels]:
+    """Of the series with a group's labels, those of no other group with more labels."""
+    series = list(found)
+    larger = [
+        {name: value for name, value in labels.items() if name != METRIC_NAME}
+        for labels in series
+        if labels[METRIC_NAME] == _PUSHED and len(labels) - 1 > len(group)
+    ]
+    return [labels for labels in series if not any(g.items() <= labels.items() for g in larger)]
+
+
+def stale_body(series: Iterable[Labels], now_ms: int) -> bytes | None:
+    """Staleness markers for these series."""
+    request = WriteRequest()
+    for labels in series:
+        message = request.timeseries.add()
+        for name, value in sorted(labels.items()):
+            message.labels.add(name=name, value=value)
+        message.samples.add(timestamp=now_ms, value=STALE)
+    if not request.timeseries:
+        return None
+    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
