@@ -9,7 +9,6 @@ specification names for Zipkin (``error``, ``otel.status_code``, ``otel.scope.na
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,10 +35,6 @@ _KINDS = (None, *KIND_NAMES[1:])  # Zipkin has no INTERNAL
 
 #: Resource attributes that say nothing of the service, or have a field of their own.
 _NOT_TAGS = re.compile(r"service\.name$|telemetry\.sdk\.|host\.ip$")
-
-#: Spans that are turned into the model before the interpreter is given up to other threads.
-#: A request that waits for it then waits for 1 to 2 ms, not for a switch interval (5 ms).
-_SLICE = 256
 
 _TOO_LARGE = 2**63  # for a time in any field of 64 bits; such a one is left out
 
@@ -117,10 +112,7 @@ class ZipkinEncoder:
 
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
-        spans: list[ZipkinSpan] = []
-        for start in range(0, len(records), _SLICE):
-            spans += [self.span(record) for record in read(records[start : start + _SLICE])]
-            time.sleep(0)  # the application's turn
+        spans = [self.span(record) for record in read(records)]
         try:
             return self._json.encode(spans)
         except (UnicodeEncodeError, OverflowError, TypeError):
