@@ -13,6 +13,7 @@ from . import health, reconcile, self_metrics
 from .collector import Collector
 from .cors import QueryCors
 from .errors import HANDLERS
+from .ingest import kafka
 from .middleware import Admission, CancelOnDisconnect, ClientLedger
 from .security import Security
 from .server import Service
@@ -56,7 +57,7 @@ def services(collector: Collector) -> list[Service]:
     for module in _modules():
         if hasattr(module, "services"):
             found += module.services(collector)
-    return found
+    return found + kafka.services(collector)
 
 
 def _modules() -> list[ModuleType]:

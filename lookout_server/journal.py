@@ -160,6 +160,11 @@ class Journal:
         self._thread.start()
 
     @property
+    def identity(self) -> str:
+        """A name that no other journal has."""
+        return self._id
+
+    @property
     def full(self) -> bool:
         """Whether new entries are to be refused because of the size limit."""
         return self.bytes >= self.max_bytes

@@ -56,6 +56,7 @@ class KafkaBroker:
             "transaction.state.log.min.isr=1\n"
             "offsets.topic.num.partitions=1\n"
             "group.initial.rebalance.delay.ms=0\n"
+            "group.min.session.timeout.ms=500\n"
             "broker.session.timeout.ms=1500\n"
             "broker.heartbeat.interval.ms=200\n"
         )

@@ -1,0 +1,276 @@
+"""Topics of a real Kafka broker through real collectors: everything is stored, and once."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import importlib.util
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.destination import Deadline
+from exporters.kafka import KafkaDestination
+from exporters.ledger import Ledger
+from exporters.records import Resource
+from exporters.sender import Limits
+
+from .serving import Serve, Serving, rows
+
+aiokafka = pytest.importorskip("aiokafka")
+
+_spec = importlib.util.spec_from_file_location(
+    "kafka_broker", Path(__file__).parents[1] / "exporters" / "kafka_broker.py"
+)
+assert _spec is not None and _spec.loader is not None
+kafka_broker = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(kafka_broker)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A running broker; skips where its parts are not there."""
+    if reason := kafka_broker.missing():
+        pytest.skip(reason)
+    started = kafka_broker.KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    started.start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    """A topic, and group, of the test's own."""
+    return str(request.node.name)
+
+
+def settings(broker: Any, topic: str, **more: str) -> dict[str, str]:
+    """Environment of a collector that reads the topic."""
+    return {
+        "LOOKOUT_KAFKA_BOOTSTRAP_SERVERS": broker.address,
+        "LOOKOUT_KAFKA_SPAN_TOPICS": topic,
+        "LOOKOUT_KAFKA_GROUP_ID": topic,
+        "LOOKOUT_KAFKA_SESSION_TIMEOUT": "2s",
+        **more,
+    }
+
+
+def span(number: int) -> dict[str, Any]:
+    return {
+        "traceId": f"{number:016x}",
+        "id": f"{number:016x}",
+        "name": "work",
+        "timestamp": time.time_ns() // 1000,
+        "duration": 10,
+        "localEndpoint": {"serviceName": "shop"},
+    }
+
+
+def messages(numbers: Sequence[int]) -> list[bytes]:
+    """One message a span, as Zipkin's sender makes them."""
+    return [json.dumps([span(number)]).encode() for number in numbers]
+
+
+def produce(
+    broker: Any,
+    topic: str,
+    bodies: Sequence[bytes],
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> None:
+    """Send messages, spread over the partitions, and wait for the broker's word."""
+
+    async def send() -> None:
+        producer = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=broker.address, enable_idempotence=True, request_timeout_ms=20_000
+        )
+        await producer.start()
+        try:
+            kept = [
+                await producer.send(topic, body, key=str(n).encode(), headers=list(headers))
+                for n, body in enumerate(bodies)
+            ]
+            await asyncio.gather(*kept)
+        finally:
+            await producer.stop()
+
+    asyncio.run(send())
+
+
+def lag(serving: Serving) -> dict[str, float]:
+    """Lag by topic and partition, as /metrics has it."""
+    found = {}
+    for line in serving.request("/metrics")[2].splitlines():
+        if line.startswith("lookout_collector_kafka_lag{"):
+            name, _, value = line.rpartition(" ")
+            found[name] = float(value)
+    return found
+
+
+def read_all(serving: Serving, partitions: int = 4) -> bool:
+    """Whether the collector has so many partitions and committed all of them."""
+    lags = lag(serving)
+    return len(lags) == partitions and not any(lags.values())
+
+
+def stored(*data_dirs: Path) -> Counter[int]:
+    """How often each span is in the databases of collectors that ended."""
+    found: Counter[int] = Counter()
+    for data_dir in data_dirs:
+        for row in rows(data_dir, "SELECT low, count() AS n FROM spans GROUP BY low"):
+            found[row["low"]] += row["n"]
+    return found
+
+
+SHOP = Resource("shop", {})
+
+
+@dataclass
+class Finished:
+    """A finished span, as the exporters take it."""
+
+    span_id: int
+    trace_id: int = 0
+    parent_id: int = 0
+    name: str = "work"
+    kind: int = 0
+    start_ns: int = 0
+    duration_ns: int = 10_000
+    tags: Any = None
+    events: Any = None
+    links: Any = None
+    status: int = 0
+    status_text: str = ""
+    flags: int = 1
+    tracestate: str = ""
+    resource: Resource = SHOP
+    scope: str = ""
+    rpc_id: str = "0"
+    baggage: Any = None
+
+    def __post_init__(self) -> None:
+        self.trace_id = self.span_id
+        self.start_ns = time.time_ns()
+
+
+OTLP = {
+    "resourceMetrics": [
+        {
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
+            "scopeMetrics": [
+                {
+                    "metrics": [
+                        {
+                            "name": "orders",
+                            "sum": {
+                                "aggregationTemporality": 2,
+                                "isMonotonic": True,
+                                "dataPoints": [{"timeUnixNano": str(time.time_ns()), "asInt": "5"}],
+                            },
+                        }
+                    ]
+                }
+            ],
+        }
+    ]
+}
+
+
+def test_every_encoding_and_nothing_malformed(broker: Any, topic: str, serve: Serve,
+                                              tmp_path: Path) -> None:  # fmt: skip
+    """Zipkin's and gzipped messages are stored once; malformed ones are counted and passed."""
+    produce(broker, topic, [*messages(range(1, 101)), b"x", b'[{"traceId": 1}]', b"\xff\xff\xff"])
+    produce(broker, topic, [gzip.compress(b) for b in messages(range(101, 111))],
+            [("content-encoding", b"gzip")])  # fmt: skip
+    produce(broker, topic, [json.dumps(span(111)).encode()])  # not in a list
+    serving = serve(env=settings(broker, topic))
+    serving.eventually(lambda: read_all(serving))
+    assert serving.metric(f'lookout_collector_kafka_malformed_total{{topic="{topic}"}}') == 3
+    assert serving.metric(f'lookout_collector_kafka_messages_total{{topic="{topic}"}}') == 114
+    assert serving.metric("lookout_collector_kafka_rebalances_total") >= 1
+    assert serving.metric("lookout_collector_kafka_connected") == 1
+    assert serving.terminate() == 0
+    assert stored(tmp_path / "data") == Counter(range(1, 112))
+
+
+def test_our_exporter_and_metrics(broker: Any, topic: str, serve: Serve) -> None:
+    """Spans and metrics our exporter sends can be queried, and its ledger adds up."""
+    metric_topic = f"{topic}-metrics"
+    serving = serve(
+        env=settings(broker, topic, LOOKOUT_KAFKA_METRIC_TOPICS=metric_topic, LOOKOUT_RETENTION="0")
+    )
+    destination = KafkaDestination(broker.address, topic=topic, limits=Limits(linger_s=0.01))
+    ledger = Ledger("shop")
+    destination.open(ledger)
+    ledger.create(20)
+    destination.accept([Finished(number) for number in range(1, 21)])
+    destination.post(metric_topic, json.dumps(OTLP).encode(), "application/json")
+    destination.shutdown(Deadline(10))
+    serving.eventually(lambda: read_all(serving, 8))
+    traces = json.loads(serving.request("/api/v2/traces?serviceName=shop&limit=100")[2])
+    assert len(traces) == 20
+    answer = json.loads(serving.request("/api/v1/query?query=orders_total")[2])
+    assert [one["value"][1] for one in answer["data"]["result"]] == ["5"]
+    account = json.loads(serving.request("/api/v1/lookout/ledger")[2])
+    assert '"stored":20' in json.dumps(account, separators=(",", ":"))
+
+
+def test_broker_restarted(broker: Any, topic: str, serve: Serve, tmp_path: Path) -> None:
+    """What comes before and after the broker died is stored once, with a line for each change."""
+    produce(broker, topic, messages(range(1, 51)))
+    serving = serve(env=settings(broker, topic))
+    serving.eventually(lambda: read_all(serving))
+    broker.kill()
+    serving.eventually(lambda: serving.metric("lookout_collector_kafka_connected") == 0)
+    broker.start()
+    produce(broker, topic, messages(range(51, 101)))
+    serving.eventually(
+        lambda: (
+            serving.metric(f'lookout_collector_kafka_messages_total{{topic="{topic}"}}') >= 100
+            and read_all(serving)
+        ),
+        30,
+    )
+    assert serving.terminate() == 0
+    assert stored(tmp_path / "data") == Counter(range(1, 101))
+    assert len([line for line in serving.lines if "trying again" in line]) == 1
+
+
+def test_two_collectors_share(broker: Any, topic: str, serve: Serve, tmp_path: Path) -> None:
+    """Partitions move when a collector joins and when one leaves; every span is stored once."""
+    places = [tmp_path / "one", tmp_path / "two"]
+    produce(broker, topic, messages(range(1, 501)))
+    one = serve(data_dir=places[0], env=settings(broker, topic))
+    one.eventually(lambda: len(lag(one)) == 4)
+    two = serve(data_dir=places[1], env=settings(broker, topic))
+    produce(broker, topic, messages(range(501, 1001)))
+    two.eventually(lambda: read_all(one, 2) and read_all(two, 2))
+    produce(broker, topic, messages(range(1001, 1501)))
+    assert one.terminate() == 0
+    produce(broker, topic, messages(range(1501, 2001)))
+    two.eventually(lambda: read_all(two, 4))
+    assert two.terminate() == 0
+    assert stored(*places) == Counter(range(1, 2001))
+
+
+def test_killed(broker: Any, topic: str, serve: Serve, tmp_path: Path) -> None:
+    """kill -9 between taking and committing: what Kafka gives again is not stored twice."""
+    for number in range(3):
+        produce(broker, topic, messages(range(number * 1000 + 1, number * 1000 + 1001)))
+        # A batch that waits for long: killed with everything taken and nothing committed.
+        serving = serve(env=settings(broker, topic, LOOKOUT_BATCH_SECONDS="30s"))
+        name = f'lookout_collector_kafka_messages_total{{topic="{topic}"}}'
+        serving.eventually(lambda: serving.metric(name) >= 1000)  # noqa: B023
+        serving.eventually(lambda: len(lag(serving)) == 4)  # noqa: B023
+        assert sum(lag(serving).values()) >= 1000 or number
+        serving.kill()
+    serving = serve(env=settings(broker, topic))
+    serving.eventually(lambda: read_all(serving))
+    assert serving.metric('lookout_collector_repeated_bodies_total{signal="spans"}') > 0
+    assert serving.terminate() == 0
+    assert stored(tmp_path / "data") == Counter(range(1, 3001))
