@@ -143,7 +143,7 @@ class TraceSearch:
             if not full:
                 step *= wider
                 until, since = since - 1, max(since - step, candidates.earliest)
-            elif rest + _SECOND_US > until:
+            elif rest + _SECOND_US >= until:
                 most *= 4  # one moment alone has more
             else:
                 until = rest + _SECOND_US

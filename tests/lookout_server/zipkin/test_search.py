@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -115,6 +116,29 @@ async def test_search_finds_exactly_what_matches(client: httpx.AsyncClient) -> N
         answer = (await client.get("/api/v2/traces", params=query)).json()
         wanted = expected(traces, query)
         assert keys_of(answer) == wanted[: query["limit"]], query
+
+
+async def test_search_gets_past_a_busy_second(client: httpx.AsyncClient) -> None:
+    """More traces in one second than are read at once, none of which matches, end the search."""
+    spans = [
+        {
+            "traceId": f"{number:x}",
+            "id": "1",
+            "timestamp": START_US,
+            "duration": 1,
+            "localEndpoint": {"serviceName": "busy"},
+        }
+        for number in range(1, 301)
+    ]
+    await client.post("/api/v2/spans", json=spans)
+    query: dict[str, Any] = {
+        "serviceName": "busy",
+        "endTs": START_US // 1000 + 2_000,
+        "lookback": 1,
+        "limit": 3,
+    }
+    async with asyncio.timeout(20):
+        assert (await client.get("/api/v2/traces", params=query)).json() == []
 
 
 @pytest.mark.parametrize("sort", ["timestamp", "duration"])
