@@ -24,6 +24,7 @@ _JOB = {
     "job_name", "scrape_interval", "scrape_timeout", "metrics_path", "scheme", "params",
     "honor_labels", "honor_timestamps", "static_configs", "file_sd_configs", "relabel_configs",
     "metric_relabel_configs", "sample_limit", "body_size_limit", "basic_auth", "authorization",
+    "http_headers",
 }  # fmt: skip
 
 
@@ -129,6 +130,15 @@ def _job(entry: Any, general: Mapping[str, Any], path: Path) -> Job:
 
 
 def _headers(entry: Mapping[str, Any]) -> dict[str, str]:
+    """``http_headers`` of one value each, and the one of ``basic_auth`` or ``authorization``."""
+    own: dict[str, str] = {}
+    for name, given in (entry.get("http_headers") or {}).items():
+        values = [*(given.get("values") or ()), *(given.get("secrets") or ())]
+        own[str(name)] = ", ".join(map(str, values))
+    return own | _authorization(entry)
+
+
+def _authorization(entry: Mapping[str, Any]) -> dict[str, str]:
     import base64
 
     if basic := entry.get("basic_auth"):

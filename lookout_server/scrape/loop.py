@@ -26,6 +26,7 @@ from ..query.prometheus.source import STALE
 from ..server import Server
 from ..signal import Malformed, Receipt
 from .config import Job, ScrapeConfig, ScrapeConfigInvalid
+from .pull import BadSlots, Slots, confirming, is_pull, read_slots
 from .relabel import relabelled
 from .target import Target, discover
 
@@ -91,11 +92,13 @@ class Scraper:
             target.health, target.last_error = "up", ""
         except ScrapeFailed as error:
             target.health, target.last_error = "down", str(error)
+        cursors = found.cursors if isinstance(found, Slots) else ()
         target.last_scrape_ms, target.last_seconds = now_ms, time.perf_counter() - began
         body = await asyncio.to_thread(scrape_body, target, found, now_ms)
         try:
             receipt = Receipt(self._tenant, now_ms, {})
             await self._server.intake.accept("metrics", "remote_write", body, receipt)
+            target.cursors = cursors
         except (Refused, Malformed) as error:
             log.warning("a scrape of %s was not taken: %s", target.url, error)
 
@@ -158,7 +161,8 @@ class Scraper:
         }
         timeout = urllib3.Timeout(total=job.timeout)
         try:
-            answer = self._pool.request("GET", target.url, headers=headers, timeout=timeout)
+            url = confirming(target.url, target.cursors)
+            answer = self._pool.request("GET", url, headers=headers, timeout=timeout)
         except urllib3.exceptions.HTTPError as error:
             raise ScrapeFailed(str(error)) from error
         if answer.status != 200:
@@ -166,6 +170,11 @@ class Scraper:
         if len(answer.data) > _BODY_BYTES:
             raise ScrapeFailed(f"the answer is larger than {_BODY_BYTES} bytes")
         kind = answer.headers.get("Content-Type", "")
+        if is_pull(kind):
+            try:
+                return read_slots(answer.data)
+            except BadSlots as error:
+                raise ScrapeFailed(str(error)) from error
         return read_exposition(answer.data, kind, job)
 
 

@@ -29,6 +29,8 @@ class Target:
     last_seconds: float = 0.0
     #: Series of the last scrape, to be ended when they are not in the next.
     series: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
+    #: Of a SOFALookout client: the steps that were taken, to be confirmed by the next scrape.
+    cursors: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[Any, ...]:

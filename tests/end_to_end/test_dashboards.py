@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -55,14 +56,25 @@ def _refused(url: str) -> None:
     assert urllib3.request("POST", spans, body=old).status == 202
 
 
+def await_rows(watched: Site, query: str) -> list[dict[str, Any]]:
+    """The series of a query, when there are some."""
+    found: list[dict[str, Any]] = []
+
+    def asked() -> bool:
+        found[:] = watched.query(query)
+        return bool(found)
+
+    wait_until(asked, 30, f"series of {query}")
+    return found
+
+
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.title)
 def test_the_graph_has_series(watched: Site, panel: Panel) -> None:
     """Each expression, as Grafana sends it, finds series that carry the legend's labels."""
     for legend, expression in panel.expressions.items():
-        query = filled(expression)
-        wait_until(lambda query=query: bool(watched.query(query)), 30, f"series of {query}")
+        rows = await_rows(watched, filled(expression))
         labels = {part.partition("}}")[0] for part in legend.split("{{")[1:]}
-        assert any(labels <= row["metric"].keys() for row in watched.query(query)), legend
+        assert any(labels <= row["metric"].keys() for row in rows), legend
 
 
 def test_an_idle_connection_stays_open(watched: Site) -> None:

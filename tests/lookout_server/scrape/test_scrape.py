@@ -11,12 +11,15 @@ from urllib.parse import quote
 
 import pytest
 
+from lookout_client import Registry
+from lookout_client.pull import PullExporter, PullServer
 from lookout_server.ingest import remote_write
 from lookout_server.ingest.prometheus_text import BadLine, parse, parse_line
 from lookout_server.ingest.remote_write import LabelCache
 from lookout_server.query.prometheus.source import is_stale
 from lookout_server.scrape.config import ScrapeConfigInvalid, load_scrape_config
 from lookout_server.scrape.loop import merged, scrape_body
+from lookout_server.scrape.pull import BadSlots, read_slots
 from lookout_server.scrape.target import Target, discover
 from lookout_server.signal import Receipt
 
@@ -85,6 +88,50 @@ scrape_configs:
     }
     found.write_text("[]")
     serving.eventually(lambda: value('up{job="gone"}') is None)
+
+
+def test_pull_from_a_lookout_client(serve: Serve, tmp_path: Path) -> None:
+    """SOFALookout's pull exporter is a target: each step is stored once, its token is sent."""
+    registry = Registry()
+    counter = registry.counter("hits", code="200")
+    exporter = PullServer(PullExporter(registry), port=0, token="of the puller")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        f"""
+scrape_configs:
+  - job_name: shop
+    scrape_interval: 300ms
+    metrics_path: /get
+    params: {{step: ["200"]}}
+    http_headers: {{X-Lookout-Token: {{secrets: ["of the puller"]}}}}
+    static_configs: [{{targets: ["127.0.0.1:{exporter.port}"]}}]
+"""
+    )
+    serving = serve(env={"LOOKOUT_SCRAPE_CONFIG": str(config)})
+
+    def total() -> float:
+        query = quote('sum(sum_over_time({__name__="hits.count",code="200",job="shop"}[1m]))')
+        answer = json.loads(serving.request(f"/api/v1/query?query={query}")[2])
+        result = answer["data"]["result"]
+        return float(result[0]["value"][1]) if result else -1.0
+
+    try:
+        serving.eventually(lambda: total() >= 0)
+        counter.inc(5)
+        serving.eventually(lambda: total() == 5)
+        counter.inc(2)
+        serving.eventually(lambda: total() == 7)
+        targets = json.loads(serving.request("/api/v1/targets")[2])["data"]["activeTargets"]
+        assert [entry["health"] for entry in targets] == ["up"]
+    finally:
+        exporter.close()
+
+
+def test_other_json_is_no_pull_answer() -> None:
+    """What is wrong with an answer is said."""
+    for body in (b"[]", b"{", b'{"data":[{"cursor":1}]}', b'{"data":[{"data":[]}]}'):
+        with pytest.raises(BadSlots, match="not of SOFALookout's pull protocol"):
+            read_slots(body)
 
 
 def target_of(tmp_path: Path, more: str = "") -> Target:
