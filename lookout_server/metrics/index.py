@@ -36,6 +36,13 @@ class LabelColumn:
         self.codes: Int32Array = np.zeros(0, dtype=np.int32)
         self._lookup: dict[str, int] = {"": 0}
         self._arrow: pa.Array | None = None
+        self._sorted: list[str] = []
+
+    def sorted(self) -> list[str]:
+        """The distinct values in order, without "". Not to be changed."""
+        if len(self._sorted) != len(self.values) - 1:
+            self._sorted = sorted(self.values[1:])
+        return self._sorted
 
     def extend(self, labels: Sequence[Labels]) -> None:
         """Take in the series that were added since the last call (``labels`` are all)."""
@@ -161,12 +168,13 @@ class Found:
         """Whether every series of the metric is among them."""
         return len(self.places) == len(self.metric)
 
-    def values(self, name: str) -> set[str]:
-        """Values of one label; "" where a series does not have it."""
+    def values(self, name: str) -> list[str]:
+        """Distinct values of one label in order, without "". Not to be changed."""
         column = self.metric.column(name)
         if self.all:
-            return set(column.values)
-        return {column.values[code] for code in np.unique(column.codes[self.places]).tolist()}
+            return column.sorted()
+        codes = np.unique(column.codes[self.places]).tolist()
+        return sorted(column.values[code] for code in codes if code)
 
     def labels(self) -> Iterator[Labels]:
         """The label sets."""

@@ -80,7 +80,7 @@ class _LabelsApi:
         form = await self._service.form(request)
         limit = limit_parameter(form)
         found = await self._found(request, form)
-        values, warnings = truncated(sorted(label_values(found, name)), limit)
+        values, warnings = truncated(label_values(found, name), limit)
         return success(request, dumps(values), warnings)
 
     async def metadata(self, request: Request) -> Response:
@@ -128,15 +128,14 @@ def label_names(found: Iterable[Found]) -> set[str]:
     return names
 
 
-def label_values(found: Iterable[Found], name: str) -> set[str]:
-    """Values of one label over the series found."""
+def label_values(found: Iterable[Found], name: str) -> list[str]:
+    """Values of one label over the series found, in order."""
     if name == METRIC_NAME:
-        return {one.metric.name for one in found}
-    values: set[str] = set()
-    for one in found:
-        if name in one.metric.label_names:
-            values |= one.values(name)
-    return values - {""}
+        return sorted({one.metric.name for one in found})
+    parts = [one.values(name) for one in found if name in one.metric.label_names]
+    if len(parts) == 1:
+        return parts[0]  # many labels are of one metric, and its values are kept in order
+    return sorted(set().union(*parts))
 
 
 def truncated(items: list[str] | list[Labels], limit: int) -> tuple[list, list[str]]:  # type: ignore[type-arg]
