@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from . import health, reconcile, self_metrics
+from . import health, openapi, reconcile, self_metrics
 from .collector import Collector
 from .cors import QueryCors
 from .errors import HANDLERS
@@ -35,6 +35,7 @@ def application(collector: Collector) -> Starlette:
         *health.routes(collector),
         *self_metrics.routes(collector),
         *reconcile.ledger_routes(collector.reconciliation),
+        *openapi.openapi_routes(),
     ]
     for module in _modules():
         routes += module.routes(collector)
