@@ -180,6 +180,7 @@ class Evaluator:
         # The first multiple of the step inside the left-open range.
         first = step * ((int(ends.min()) - node.range_ms) // step + 1)
         steps = Steps.between(first, int(ends.max()), step)
+        self.context.check_cells(steps.count)
         inner = Evaluator(self.context, steps, self._path)
         frame = inner.vector(node.expr) if steps.count else Frame.empty(0)
         return ranges.from_frame(

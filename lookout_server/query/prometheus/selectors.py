@@ -29,6 +29,10 @@ class Surroundings:
     skip_buckets: bool = False
 
 
+#: Times that ``@`` may name are cut to this, so that ranges around them fit 64 bits.
+_FARTHEST_MS = 2**62
+
+
 def reference_times(
     node: tree.VectorSelector | tree.Subquery, steps: Steps, context: QueryContext
 ) -> Int64Array:
@@ -42,7 +46,8 @@ def reference_times(
             fixed = node.timestamp_ms
     if fixed is None:
         return steps.times - node.offset_ms
-    return np.full(steps.count, fixed - node.offset_ms, dtype=np.int64)
+    bounded = min(max(fixed - node.offset_ms, -_FARTHEST_MS), _FARTHEST_MS)
+    return np.full(steps.count, bounded, dtype=np.int64)
 
 
 @dataclass(slots=True)

@@ -125,6 +125,18 @@ def test_the_lookback_can_be_set_for_one_query() -> None:
     assert len(engine.instant("up", late, series, lookback_ms=60_000)) == 0
 
 
+def test_a_subquery_of_too_many_steps_is_refused() -> None:
+    """Also where no series matches: the steps alone would not fit in memory."""
+    with pytest.raises(TooManySamples):
+        Engine().instant("count_over_time(nothing[90d:1ms])", 0, source())
+
+
+@pytest.mark.parametrize("query", ["up @ 9e18", "up[5m] @ -9e18", "up[5m:1m] @ 9e18"])
+def test_times_beyond_all_samples_find_nothing(query: str) -> None:
+    """The farthest times that parse are answered as any other without samples."""
+    assert len(Engine().instant(query, 0, source())) == 0
+
+
 @pytest.mark.parametrize(
     "query",
     ["up", "rate(up[30m])", "up + up", "up[30m]", "sum_over_time(up[30m:1m])", "max(up) by (i)"],
