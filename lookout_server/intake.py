@@ -46,7 +46,9 @@ class JournalIntake:
         self._metrics = metrics
         self._reconciliation = reconciliation
         self._repeats = Repeats(journal.kept(MAX_REMEMBERED))
-        self._taken = journal.taken()
+        self._taken: dict[str, dict[Origin, int]] = {}  # by source
+        for origin, seq in journal.taken().items():
+            self._taken.setdefault(origin.source, {})[origin] = seq
         self._limits = TenantLimits(config.max_tenants, config.tenant_rate)
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
@@ -69,23 +71,24 @@ class JournalIntake:
         0 where there is nothing to store. Raises as :meth:`accept`. The place is remembered
         in the transaction that keeps the body, until :meth:`acknowledged`.
         """
-        if (seq := self._taken.get(origin)) is not None:
+        known = self._taken.setdefault(origin.source, {})
+        if (seq := known.get(origin)) is not None:
             self._metrics.repeats.labels(entry.signal).inc()
             return seq
         rows = await self._admitted(entry.signal, entry.format, entry.body, entry.receipt)
         seq = 0
         if len(rows):
             seq = await self._keep(replace(entry, origin=origin), rows)
-            self._taken[origin] = seq
+            known[origin] = seq
             self._reconciliation.accepted(entry.process, len(rows))
         self._count(entry.signal, entry.format, entry.body, rows)
         return seq
 
     def acknowledged(self, source: str, below: int) -> None:
         """The queue will not give positions before ``below`` again: they need no memory."""
-        gone = [o for o in self._taken if o.source == source and o.position < below]
-        for origin in gone:
-            del self._taken[origin]
+        known = self._taken.get(source, {})
+        for origin in [origin for origin in known if origin.position < below]:
+            del known[origin]
         self._journal.drop_taken(source, below)
 
     async def _admitted(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:

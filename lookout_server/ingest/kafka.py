@@ -157,6 +157,7 @@ class Reader:
         self._taking = asyncio.Lock()
         self._leaving = asyncio.Event()  # partitions are being taken away
         self._committed_at = 0.0
+        self._epoch = 0  # how often partitions were taken away
 
     async def run(self) -> None:
         """Take and commit until the collector stops."""
@@ -170,15 +171,20 @@ class Reader:
         await self._finish()
 
     async def _take(self) -> None:
-        fetch = self._consumer.getmany(timeout_ms=200, max_records=_MESSAGES_AT_ONCE)
-        records = await _unless(self._stopping, fetch)
-        # While partitions are dealt out anew getmany() gives nothing: these are ours.
+        epoch, records = await _unless(self._stopping, self._fetch()) or (0, {})
         async with self._taking:
+            if epoch != self._epoch:
+                return  # they are given again, to whoever has the partitions now
             tasks = []
-            for partition, messages in (records or {}).items():
+            for partition, messages in records.items():
                 progress = self._partitions.setdefault(partition, Progress())
                 tasks += [self._take_one(progress.expect(m.offset), m) for m in messages]
             await asyncio.gather(*tasks)
+
+    async def _fetch(self) -> tuple[int, Any]:
+        """Messages, and in which epoch they were ours: aiokafka gives none while it changes."""
+        records = await self._consumer.getmany(timeout_ms=200, max_records=_MESSAGES_AT_ONCE)
+        return self._epoch, records
 
     async def _take_one(self, slot: Slot, message: Any) -> None:
         """Have a message kept; one that never is holds up the commit, and is given again."""
@@ -274,6 +280,7 @@ class Reader:
 
     async def revoked(self) -> None:
         """Finish with all partitions: what comes of them from here on may be another's."""
+        self._epoch += 1
         self._leaving.set()
         try:
             await self._finish()
