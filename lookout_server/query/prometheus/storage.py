@@ -6,6 +6,7 @@ asked for samples only, by its primary key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -180,7 +181,7 @@ class ClickHouseSource:
                 yield block
 
     def _read(self, window: Window, hints: SelectHints) -> SeriesBlock:
-        limits = Limits(max(hints.timeout_s, 0.001), self._memory_bytes, self._threads)
+        limits = Limits(_rounded(hints.timeout_s), self._memory_bytes, self._threads)
         places = SeriesPlaces(window.found)
         samples = self._samples(window, hints, limits, places, final=False)
         if samples.repeats():
@@ -219,6 +220,14 @@ class ClickHouseSource:
         if len(table) > hints.max_samples:
             raise TooManySamples()
         return table
+
+
+def _rounded(seconds: float) -> float:
+    """A time limit for ClickHouse, in whole seconds so that it is the same for most queries.
+
+    Setting another is a round trip of its own, and the engine looks at the exact one.
+    """
+    return float(math.ceil(seconds)) if seconds > 1 else max(seconds, 0.001)
 
 
 @contextmanager
