@@ -6,6 +6,7 @@ the default is used. No thread starts before the first span does.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -299,9 +300,12 @@ def _collector(settings: Config) -> CollectorDestination | None:
 
 
 def _logs(settings: Config) -> Destination:
+    from exporters.isolated import Isolated
     from exporters.logs import RollingLogs
 
-    return RollingLogs(settings.log_dir or "")
+    # On a thread of its own: a disk that hangs must not stop the way to the collector. It costs
+    # nothing that could be measured.
+    return Isolated(RollingLogs(settings.log_dir or ""))
 
 
 def _limits(settings: Config) -> SpanLimits:
@@ -334,7 +338,7 @@ def _flush_on_sigterm() -> None:
         return
 
     def on_sigterm(number: int, frame: Any) -> None:
-        shutdown()
+        _shutdown_aside()
         if callable(before):
             before(number, frame)
         elif before != signal.SIG_IGN:
@@ -343,3 +347,21 @@ def _flush_on_sigterm() -> None:
 
     on_sigterm._lookout = True  # type: ignore[attr-defined]
     signal.signal(signal.SIGTERM, on_sigterm)
+
+
+#: What a shutdown may take beyond its deadline, to put aside what it could not send.
+_LAST_WORDS_S = 1.0
+
+
+def _shutdown_aside() -> None:
+    """Shut down for a signal handler, which may have interrupted a holder of the locks needed.
+
+    On a thread, so that such a lock costs the deadline and not the end of the process.
+    """
+    sdk = _process.sdk
+    if sdk is None:
+        return
+    thread = threading.Thread(target=shutdown, name="lookout-sigterm", daemon=True)
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending: its exit handlers flush
+        thread.start()
+        thread.join(sdk.config.exit_timeout_s + _LAST_WORDS_S)

@@ -119,9 +119,9 @@ class Tracer:
         span._offset = pipeline.clock.offset_ns
         span._start = pipeline.now()
         if (
-            tags
-            or links
-            or start_ns
+            tags is not None  # their truth is not asked: that of an array raises
+            or links is not None
+            or start_ns is not None
             or type(name) is not str
             or type(kind) is not SpanKind
             or pipeline.started
@@ -310,10 +310,10 @@ def _complete(
         span.kind = kind_of(span.kind)
     if type(start_ns) is int:
         span._start = start_ns - span._offset
-    if tags:
+    if tags is not None:
         span.set_tags(tags)
     try:
-        for link in links or ():
+        for link in links if links is not None else ():
             if isinstance(link, tuple) and len(link) == 2 and not hasattr(link, "trace_id"):
                 span.add_link(link[0], link[1])
             else:

@@ -259,6 +259,34 @@ def test_sigterm_flushes_when_asked_to(collector: Collector, before: str, code: 
     assert collector.names == {"before": 1}
 
 
+SIGTERM_UNDER_A_LOCK = """
+    import time, tracer
+    from tracer import setup
+    tracer.init("svc", collector=None, flush_on_sigterm=True, exit_timeout_s=0.2)
+    tracer.start_span("before").finish()
+    with setup.running().ledger._lock:  # as if the signal came while the main thread counted
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_sigterm_ends_a_process_that_holds_a_lock() -> None:
+    """A signal that interrupts the holder of one of our locks costs the deadline, no more."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SIGTERM_UNDER_A_LOCK)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        try:
+            assert process.wait(20) == -signal.SIGTERM
+        finally:
+            process.kill()
+
+
 APPLICATION = """
 import os, sys
 import tracer

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tracer
+from exporters.logs import RollingLogs
 from exporters.memory import MemoryDestination
 from tracer import setup
 from tracer.api import PIPELINE
@@ -191,6 +192,28 @@ def test_digest_and_stat_logs(tmp_path: Path) -> None:
     stats = [file for file in tmp_path.iterdir() if file.name.endswith("stat.log")]
     counted = [json.loads(line) for file in stats for line in file.read_text().splitlines()]
     assert sum(line["count"] for line in counted) == 2
+
+
+def test_a_log_disk_that_hangs_stops_no_other_destination(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spans reach the others while a write to the logs does not return."""
+    released = threading.Event()
+    monkeypatch.setattr(RollingLogs, "accept", lambda *_: released.wait(30))
+    memory = MemoryDestination()
+    tracer.init(
+        "svc", collector=None, log_dir=tmp_path, destinations=[memory], flush_interval_s=0.01
+    )
+    try:
+        for count in (1, 2, 3):
+            tracer.start_span("work").finish()
+            deadline = time.monotonic() + 10
+            while len(memory.spans) < count:
+                assert time.monotonic() < deadline, "the logs hold up the others"
+                time.sleep(0.005)
+    finally:
+        released.set()
+        tracer.shutdown(5)
 
 
 def test_an_unwritable_log_directory_stops_nobody(

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
+from exporters.memory import MemoryDestination
 from exporters.records import EventRecord, LinkRecord, SpanRecord
 from tracer import SpanContext, SpanKind, StatusCode
 from tracer.limits import SpanLimits
@@ -230,6 +231,26 @@ def test_nothing_said_to_a_span_raises(traces: Recorder) -> None:
     assert only.kind == SpanKind.INTERNAL
     assert only.tags == {"<unprintable Unprintable>": 1, "7": "<unprintable Unprintable>"}
     assert len(only.events or ()) == 3
+
+
+class Array:
+    """What has no truth, such as an array of numpy's."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
+
+@pytest.mark.parametrize("argument", ["tags", "links", "start_ns"])
+@pytest.mark.parametrize("sampler", ["always", "ratio"])
+def test_arguments_without_a_truth_value_start_a_span(argument: str, sampler: str) -> None:
+    """An array in the wrong place costs its tags or links, never the application."""
+    memory = MemoryDestination()
+    tracer.init("svc", collector=None, sampler=sampler, sampler_arg=1.0, destinations=[memory])
+    given: Any = {argument: Array()}
+    with tracer.start_span("root", **given), tracer.start_span("child", **given):
+        pass
+    assert tracer.shutdown(5)
+    assert [span.name for span in memory.spans] == ["child", "root"]
 
 
 @given(

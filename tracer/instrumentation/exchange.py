@@ -39,11 +39,11 @@ class Exchange:
         self.span.set_name(http.span_name(self.method, route))
 
     def failed(self, error: BaseException) -> None:
-        """The request ended in an exception."""
+        """The request ended in an exception, which goes on its way."""
         self.error_type = type(error).__qualname__
         self.span.set_tag("error.type", self.error_type)
         if isinstance(error, Exception):
-            self.span.record_exception(error)
+            self.span.record_exception(error, escaped=True)
             self.span.set_status(StatusCode.ERROR, f"{self.error_type}: {error}")
         if self.side == "server" and self.status is None:
             self.status = 500  # what every server makes of it

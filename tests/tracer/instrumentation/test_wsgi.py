@@ -135,6 +135,8 @@ def test_an_exception_in_the_body_is_recorded_and_passed_on(spans: list[Span]) -
     server = spans[-1]
     assert server.status == STATUS_ERROR
     assert server.tags is not None and server.tags["error.type"] == "ValueError"
+    assert server.events is not None
+    assert (server.events[0].attributes or {})["exception.escaped"] is True
     assert [span.name for span in spans].count("GET") == 1
 
 
