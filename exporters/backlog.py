@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from .ledger import SHUTDOWN, SPILL_FULL, Account, Ledger
+from .ledger import SHUTDOWN, SPILL_DAMAGED, SPILL_FULL, Account, Ledger
 from .parcel import Parcel
 from .spill import Spill
 
@@ -68,7 +68,7 @@ class Backlog:
     def peek(self) -> Parcel | None:
         """The oldest parcel, which stays until :meth:`pop`."""
         if self._head is None and self._spill:
-            self._head = self._spill.peek()
+            self._head = self._read_head(self._spill)
         if self._head is not None:
             return self._head
         with self._lock:
@@ -130,6 +130,15 @@ class Backlog:
         self._head = None
         if self._spill is not None:
             self._spill.after_fork()
+
+    def _read_head(self, spill: Spill) -> Parcel | None:
+        head, lost = spill.peek()
+        if lost:
+            count = sum(gone.count for gone in lost)
+            _log.warning("lookout: %d spans kept on disk were damaged or removed there", count)
+        for gone in lost:
+            self.lose(SPILL_DAMAGED, gone.count, gone.process)
+        return head
 
     def _to_disk(self) -> None:
         assert self._spill is not None

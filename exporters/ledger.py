@@ -26,6 +26,7 @@ from .ring import Ring
 RING_FULL = "ring_full"  # the application was faster than the flusher
 QUEUE_FULL = "queue_full"  # the destination was slower than the flusher
 SPILL_FULL = "spill_full"  # the destination was down longer than the spill could hold
+SPILL_DAMAGED = "spill_damaged"  # its file in the spill was damaged, or removed by others
 TOO_LARGE = "too_large"  # one record alone exceeds what a request may carry
 NOT_ENCODABLE = "not_encodable"  # the record cannot be put into the wire format
 REFUSED = "refused"  # the destination answered that it will never take it
@@ -37,6 +38,7 @@ REASONS = (
     RING_FULL,
     QUEUE_FULL,
     SPILL_FULL,
+    SPILL_DAMAGED,
     TOO_LARGE,
     NOT_ENCODABLE,
     REFUSED,

@@ -12,10 +12,12 @@ Files are made when their first line is written.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,7 @@ from . import stat
 from .destination import Deadline, LocalDestination
 from .digest import DelimitedDigest, JsonDigest, LineEncoder
 from .errors_log import ErrorLines, ProfileLines
-from .ledger import UNWRITABLE, Ledger
+from .ledger import DESTINATION_FAILED, UNWRITABLE, Ledger
 from .records import SAMPLED, SpanRecord, read
 from .retention import Retention
 from .rolling_log import RollingLog
@@ -31,6 +33,8 @@ from .self_log import SelfLog
 from .stat import Stats
 from .tag_rules import TagRules
 from .work import BIZ, Work, has_failed, work_of
+
+_log = logging.getLogger("lookout")
 
 Format = Literal["json", "delimited"]
 
@@ -112,8 +116,7 @@ class RollingLogs(LocalDestination):
         with self._lock:
             # In slices that stay in the processor's cache from the first look to the last.
             for start in range(0, len(records), _SLICE):
-                for work, load_test, group in self._sort(read(records[start : start + _SLICE])):
-                    self._accept_group(work, load_test, group)
+                self._accept_slice(records[start : start + _SLICE])
 
     def write_stats(self) -> None:
         """Write the statistics of the period that ends now."""
@@ -179,23 +182,45 @@ class RollingLogs(LocalDestination):
             for work, group in groups.values()
         ]
 
+    def _accept_slice(self, records: Sequence[SpanRecord]) -> None:
+        try:
+            groups = self._sort(read(records))
+        except Exception:  # a ``works`` that cannot tell
+            _log.debug("lookout: spans could not be sorted into logs", exc_info=True)
+            self._settle([r for r in records if r.flags & SAMPLED], DESTINATION_FAILED)
+            return
+        for work, load_test, group in groups:
+            self._accept_group(work, load_test, group)
+
     def _accept_group(self, work: Work, shadow: bool, group: list[SpanRecord]) -> None:
+        # What fails here fails for this group and this file alone: others stay as counted.
         if self._with_stats:
-            self._count(work, shadow, group)
+            with _contained("statistics"):
+                self._count(work, shadow, group)
         sampled = [record for record in group if record.flags & SAMPLED]
         if not sampled:
             return
-        self.account.offer(len(sampled))
-        written = not self._digest or self._write(f"{work.name}-digest.log", shadow, work, sampled)
-        if written:
-            self.account.send(len(sampled))
-            self.account.acknowledge(len(sampled))
-        else:
-            self.account.drop(UNWRITABLE, len(sampled))
+        reason = DESTINATION_FAILED
+        with _contained("digest"):
+            done = not self._digest or self._write(f"{work.name}-digest.log", shadow, work, sampled)
+            reason = "" if done else UNWRITABLE
+        self._settle(sampled, reason)
         if any([record.status for record in sampled]):  # noqa: C419 -- a list is faster here
-            self._write_errors(shadow, sampled)
+            with _contained("errors"):
+                self._write_errors(shadow, sampled)
         if self._profile is not None:
-            self._write_profile(self._profile, shadow, sampled)
+            with _contained("profile"):
+                self._write_profile(self._profile, shadow, sampled)
+
+    def _settle(self, records: Sequence[SpanRecord], reason: str) -> None:
+        """Count ``records`` as written, or as dropped for ``reason``."""
+        count = len(records)
+        self.account.offer(count)
+        if reason:
+            self.account.drop(reason, count)
+        else:
+            self.account.send(count)
+            self.account.acknowledge(count)
 
     def _write(self, name: str, shadow: bool, work: Work, records: list[SpanRecord]) -> bool:
         return self._open(name, shadow).write(self._encoder.encode(work, records))
@@ -225,6 +250,14 @@ class RollingLogs(LocalDestination):
             file = RollingLog(folder / name, **self._options)
             self._files[name, shadow] = file
         return file
+
+
+@contextlib.contextmanager
+def _contained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        _log.debug("lookout: the %s of a group of spans failed", what, exc_info=True)
 
 
 def is_load_test(record: SpanRecord) -> bool:

@@ -278,7 +278,13 @@ class Sender:
         own = parcel.count if parcel.process == self._ledger.process else 0
         self._on_the_wire = own
         self.account.send(own)
-        outcome = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
+        try:
+            outcome = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
+        except BaseException:  # an interrupt of the application that flushes: the parcel waits on
+            if not self._abandoned:
+                self._on_the_wire = 0
+                self.account.unsend(own)
+            raise
         if self._abandoned:
             return True
         self._on_the_wire = 0

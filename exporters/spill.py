@@ -79,14 +79,20 @@ class Spill:
         self.bytes += len(data)
         return lost
 
-    def peek(self) -> Parcel | None:
-        """The oldest parcel, which stays. Damaged files are removed and passed over."""
+    def peek(self) -> tuple[Parcel | None, list[Lost]]:
+        """The oldest parcel, which stays, and what was lost before it.
+
+        Files that are damaged or were removed are passed over.
+        """
+        lost: list[Lost] = []
         while self._entries:
+            entry = self._entries[0]
             try:
-                return Parcel.unpack(self._entries[0].path.read_bytes())
+                return Parcel.unpack(entry.path.read_bytes()), lost
             except (OSError, ValueError):
+                lost.append(Lost(entry.count, entry.process))
                 self.pop()
-        return None
+        return None, lost
 
     def pop(self) -> None:
         """Remove the oldest parcel.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from exporters.ledger import Ledger
 from exporters.records import EventRecord, LinkRecord, Resource
 
 SERVICE = Resource("shop", {"host.ip": "10.0.0.7"})
@@ -66,6 +67,18 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None
 @pytest.fixture(name="wait_until")
 def _wait_until() -> Callable[..., None]:
     return wait_until
+
+
+def assert_quiet(ledger: Ledger, destination: str) -> None:
+    """At a quiet moment what the ledger has left over is what waits, counted at its places."""
+    snapshot = ledger.snapshot()
+    account = snapshot["destinations"][destination]
+    assert account["in_flight"] == snapshot["waiting_in_ring"] + account["waiting"]
+
+
+@pytest.fixture(name="assert_quiet")
+def _assert_quiet() -> Callable[[Ledger, str], None]:
+    return assert_quiet
 
 
 @dataclass

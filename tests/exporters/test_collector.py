@@ -408,6 +408,70 @@ def test_damaged_spill_files_are_passed_over(
     assert receiver.ids == [*range(1, 11), *range(21, 31), 1]
 
 
+@pytest.mark.parametrize("harm", ["cut", "removed"])
+def test_parcels_that_spoil_on_disk_are_counted(
+    rig: Any,
+    serve: Any,
+    spans: Any,
+    closed_port: int,
+    tmp_path: Path,
+    wait_until: Any,
+    assert_quiet: Any,
+    harm: str,
+) -> None:
+    """Spans whose file was damaged or removed under us are drops with a reason, and balance."""
+    limits = Limits(batch_records=10, linger_s=0.01)
+    lookout = rig(f"http://127.0.0.1:{closed_port}", limits, spill=tmp_path)
+    lookout.destination._backoff = Backoff(60, 60)  # the first failure is the only one
+    lookout.offer(spans(30))
+    wait_until(lambda: len(list(tmp_path.glob("*/*-000010.parcel"))) == 3)
+    _, second, third = sorted(tmp_path.glob("*/*-000010.parcel"))
+    for parcel in (second, third):
+        parcel.write_bytes(parcel.read_bytes()[:-20]) if harm == "cut" else parcel.unlink()
+    receiver = serve(closed_port)
+    assert lookout.flusher.flush(5)
+    assert receiver.ids == list(range(1, 11))
+    assert lookout.report.dropped == {"spill_damaged": 20}
+    assert_quiet(lookout.ledger, "collector")
+
+
+def test_an_interrupted_flush_leaves_its_spans_waiting(
+    rig: Any, receiver: Any, spans: Any, assert_quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of a request takes the spans back: sent once, counted once."""
+    lookout = rig(receiver.url, Limits(linger_s=60))
+    deliver = lookout.destination._transport.deliver
+    interrupts = iter([KeyboardInterrupt()])
+
+    def interrupted(*arguments: Any) -> int:
+        for interrupt in interrupts:
+            raise interrupt
+        return int(deliver(*arguments))
+
+    monkeypatch.setattr(lookout.destination._transport, "deliver", interrupted)
+    lookout.destination.accept(spans(3))
+    lookout.ledger.create(3)
+    with pytest.raises(KeyboardInterrupt):
+        lookout.destination.flush(Deadline(5))
+    assert (lookout.report.sent, lookout.report.in_flight) == (0, 3)
+    assert_quiet(lookout.ledger, "collector")
+    assert lookout.destination.flush(Deadline(5))
+    assert (lookout.report.sent, lookout.report.in_flight, receiver.ids) == (3, 0, [1, 2, 3])
+
+
+def test_what_is_in_flight_is_somewhere(
+    rig: Any, spans: Any, closed_port: int, assert_quiet: Any
+) -> None:
+    """Spans not accounted for otherwise wait: in the ring, in the queue or in parcels."""
+    lookout = rig(f"http://127.0.0.1:{closed_port}", Limits(linger_s=0.01))
+    lookout.offer(spans(100))
+    lookout.flusher.flush(1)
+    held = lookout.destination
+    assert held._waiting + sum(parcel.count for parcel in held._backlog._parcels) == 100
+    assert lookout.report.in_flight == 100
+    assert_quiet(lookout.ledger, "collector")
+
+
 def test_spill_of_a_living_process_is_left_alone(
     rig: Any, serve: Any, spans: Any, closed_port: int, tmp_path: Path, wait_until: Any
 ) -> None:

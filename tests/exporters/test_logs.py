@@ -223,6 +223,33 @@ def test_unwritable_logs_are_counted(tmp_path: Path, span: Any) -> None:
     assert len(memory.spans) == 1
 
 
+def test_what_fails_for_one_file_costs_no_other(rig: Any, span: Any, assert_quiet: Any) -> None:
+    """An encoder that raises drops its group; what other groups wrote is counted once."""
+
+    class Picky:
+        def encode(self, work: Any, records: Any) -> bytes:
+            if work.name == "http-server":
+                raise RuntimeError("not these")
+            return b"line\n" * len(records)
+
+    logs = rig(encoder=Picky())
+    logs.write(span(), span(), span(kind=1, tags={"http.request.method": "GET"}), span())
+    report = logs.ledger.report("logs")
+    assert (report.created, report.sent, report.in_flight) == (4, 3, 0)
+    assert report.dropped == {"destination_failed": 1}
+    assert logs.text("biz-digest.log") == "line\n" * 3
+    assert_quiet(logs.ledger, "logs")
+
+
+def test_spans_nobody_can_sort_are_counted(rig: Any, span: Any) -> None:
+    """A function that cannot tell a span's kind of work costs those spans, counted once."""
+    logs = rig(works=lambda record: 1 // 0)
+    logs.write(span(), span())
+    report = logs.ledger.report("logs")
+    assert report.dropped == {"destination_failed": 2}
+    assert (report.created, report.in_flight) == (2, 0)
+
+
 def test_names_a_bad_format(tmp_path: Path) -> None:
     """An unknown format is refused, with those there are."""
     with pytest.raises(ValueError, match="json or delimited, not 'csv'"):
