@@ -33,7 +33,7 @@ _MESSAGES_AT_ONCE = 500
 _MAX_WAITING = 20_000
 _COMMIT_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 3.0
 _AGAIN_SECONDS = 1.0
 #: A rebalance waits for a member at most this part of its time.
 _FINISH_SECONDS = kafka_client.REBALANCE_SECONDS * 0.6
