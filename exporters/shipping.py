@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,9 @@ class Shipped:
 class Shipper:
     """Reads ``directory`` and sends through ``transport``, going on where it stopped.
 
-    A position is saved only after what stands before it was acknowledged.
+    A position is saved only after what stands before it was acknowledged. While nothing answers
+    it tries again, ``attempts`` times each batch, or for ever; ``on_trouble`` hears why when it
+    begins.
     """
 
     def __init__(
@@ -40,22 +43,31 @@ class Shipper:
         *,
         shadow: bool = False,
         backoff: Backoff | None = None,
+        attempts: int | None = None,
+        on_trouble: Callable[[str], object] | None = None,
     ) -> None:
         self._logs = LogDirectory(directory, shadow=shadow)
         self._transport = transport
         self._positions = Positions(state)
         self._backoff = backoff if backoff is not None else Backoff()
+        self._attempts = attempts
+        self._on_trouble = on_trouble
         self._stop = threading.Event()
         self.shipped = Shipped()
         self.trouble = ""  # why nothing can be sent now
+        self.gave_up = False  # whether the last run ended with its attempts
 
     def stop(self) -> None:
         """Have :meth:`run` return soon. May be called from anywhere, signal handlers included."""
         self._stop.set()
 
     def run_once(self) -> int:
-        """Send all that is there now; the number of spans sent. Waits out a side that is down."""
+        """Send all that is there now; the number of spans sent.
+
+        Waits out a side that is down, or gives up when it has no attempts left.
+        """
         before = self.shipped.spans
+        self.gave_up = False
         for piece in self._logs.unread(self._positions):
             if not self._ship(piece):
                 break
@@ -72,7 +84,7 @@ class Shipper:
         found = [span for span in spans if span is not None]
         for start in range(0, len(found), _BATCH):
             if not self._send(found[start : start + _BATCH]):
-                return False  # stopped: the piece will be read again
+                return False  # stopped or given up: the piece will be read again
         self.shipped.skipped += len(spans) - len(found)
         self._positions.done(piece)
         self._positions.save()
@@ -102,12 +114,15 @@ class Shipper:
         return self._transport.split(parcel) if refusal.reason == TOO_LARGE else ()
 
     def _deliver(self, parcel: Parcel) -> bool:
-        """Try until it is taken. False when stopped before."""
-        while True:
+        """Try until it is taken. False when stopped, or out of attempts, before."""
+        for attempt in itertools.count(1):
             try:
                 self._transport.deliver(parcel, "", _TIMEOUT_S)
             except Unavailable as trouble:
-                self.trouble = str(trouble)
+                self._tell(str(trouble))
+                if attempt == self._attempts:
+                    self.gave_up = True
+                    return False
                 wait = max(self._backoff.failed(), trouble.retry_after_s or 0.0)
                 if self._stop.wait(wait):
                     return False
@@ -115,6 +130,12 @@ class Shipper:
                 self.trouble = ""
                 self._backoff.succeeded()
                 return True
+        raise AssertionError("unreachable")
+
+    def _tell(self, trouble: str) -> None:
+        begins, self.trouble = not self.trouble, trouble
+        if begins and self._on_trouble is not None:
+            self._on_trouble(trouble)
 
 
 def spans_of(directory: Path, trace_id: int, *, shadow: bool = True) -> Iterator[LoggedSpan]:

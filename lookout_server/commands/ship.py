@@ -60,13 +60,19 @@ def command(
     """Send the spans of the digest logs in DIRECTORY, at least once each.
 
     Follows the files through rolling, compression and restarts, and goes on where it stopped.
-    While nothing answers it waits and tries again.
+    While nothing answers it waits and tries again; with --once it gives up after a few attempts,
+    exit status 1, and the next run sends the rest.
     """
     headers = {"X-Scope-OrgID": tenant} if tenant else {}
     try:
         transport = transport_to(target, token, headers)
         shipper = Shipper(
-            directory, transport, state or directory / ".lookout-ship.json", shadow=shadow
+            directory,
+            transport,
+            state or directory / ".lookout-ship.json",
+            shadow=shadow,
+            attempts=_ATTEMPTS if once else None,
+            on_trouble=lambda text: click.echo(f"lookout: {text}; trying again", err=True),
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from None
@@ -77,6 +83,12 @@ def command(
         shipper.run(poll_s)
     transport.close()
     _report(shipper, as_json)
+    if shipper.gave_up:
+        raise click.ClickException(f"gave up after {_ATTEMPTS} attempts: {shipper.trouble}")
+
+
+#: Of --once to send a batch: they take some 6 seconds when nothing listens.
+_ATTEMPTS = 5
 
 
 def transport_to(target: str, token: str | None, headers: dict[str, str]) -> Transport:
@@ -112,5 +124,5 @@ def _report(shipper: Shipper, as_json: bool) -> None:
         f"shipped {shipped.spans} spans, skipped {shipped.skipped} lines, "
         f"{shipped.refused} spans refused"
     )
-    if shipper.trouble:
+    if shipper.trouble and not shipper.gave_up:
         click.echo(f"last trouble: {shipper.trouble}", err=True)

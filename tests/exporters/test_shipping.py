@@ -242,6 +242,27 @@ def test_ship_command(tmp_path: Path, receiver: Any, spans: Any) -> None:
     assert (tmp_path / ".lookout-ship.json").exists()
 
 
+def test_ship_once_gives_up(
+    tmp_path: Path, serve: Any, spans: Any, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nobody to take the spans it says why, ends with status 1, and the next run sends all."""
+    from lookout_server.commands.ship import command
+
+    monkeypatch.setattr(Backoff, "failed", lambda self: 0.01)
+    write(tmp_path, spans(3))
+    arguments = [str(tmp_path), "--to", f"http://127.0.0.1:{closed_port}", "--once"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 1
+    assert result.stdout == "shipped 0 spans, skipped 0 lines, 0 spans refused\n"
+    first, last = result.stderr.splitlines()
+    assert first.startswith(f"lookout: http://127.0.0.1:{closed_port}: ")
+    assert first.endswith("; trying again")
+    assert "gave up after 5 attempts" in last
+    receiver = serve(closed_port)
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert receiver.ids == [1, 2, 3]
+
+
 def test_ship_command_names_what_is_wrong(tmp_path: Path) -> None:
     """A bad address or a foreign state file is one line, not a traceback."""
     from lookout_server.commands.ship import command
