@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import fields
 from typing import Any
 
 from tracer import setup
+from tracer.config import Config
 from tracer.instrumentation import instrument as instrument_libraries
 
 from .config import MetricsConfig, load
@@ -36,8 +38,10 @@ def init(
     Called again it replaces the earlier set-up; meters and what they counted stay. TypeError for
     a setting that does not exist; a wrong value is logged and the default used.
     """
-    _stop_metrics()
     mine = MetricsConfig.names()
+    tracing = {row.name for row in fields(Config)} | {*(setup.init.__kwdefaults__ or {})}
+    _check_names(settings, mine | tracing)
+    _stop_metrics()
     config = load({name: value for name, value in settings.items() if name in mine})
     theirs = {name: value for name, value in settings.items() if name not in mine}
     if config.span_metrics:
@@ -47,6 +51,14 @@ def init(
         instrument_libraries(*instrument)
     _start_metrics(sdk, config)
     return sdk
+
+
+def _check_names(settings: Mapping[str, Any], known: Set[str]) -> None:
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise TypeError(
+            f"no such setting: {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )
 
 
 def ensure_started() -> None:

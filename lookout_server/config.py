@@ -70,6 +70,16 @@ def _comma_separated(value: object) -> object:
 
 Words = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
 
+#: What ``enable_feature`` may name, besides "all".
+FEATURES = (
+    "promql-experimental-functions",
+    "promql-duration-expr",
+    "promql-extended-range-selectors",
+    "promql-binop-fill-modifiers",
+    "promql-type-and-unit-labels",
+    "use-start-timestamps",
+)
+
 
 def _or_zipkin(field: str) -> AliasChoices:
     """Environment names of a field that Zipkin has too: ours first, then Zipkin's."""
@@ -383,11 +393,7 @@ class ServerConfig(BaseSettings):
     promql_concurrency: int = Field(default=20, ge=1, description="Queries running at once.")
     enable_feature: Words = Field(
         default=[],
-        description=(
-            "Experimental features by Prometheus' names: promql-experimental-functions, "
-            "promql-duration-expr, promql-extended-range-selectors, promql-binop-fill-modifiers, "
-            "promql-type-and-unit-labels, use-start-timestamps; or all."
-        ),
+        description=(f"Experimental features by Prometheus' names: {', '.join(FEATURES)}; or all."),
     )
     admin_api: bool = Field(
         default=False, description="Serve the API that deletes series (/api/v1/admin/tsdb/)."
@@ -418,6 +424,15 @@ class ServerConfig(BaseSettings):
     def _durations(cls, value: dict[str, str]) -> dict[str, str]:
         for text in value.values():
             parse_duration(text)
+        return value
+
+    @field_validator("enable_feature")
+    @classmethod
+    def _known_features(cls, value: list[str]) -> list[str]:
+        if unknown := [name for name in value if name not in {*FEATURES, "all"}]:
+            raise ValueError(
+                f"unknown: {', '.join(unknown)}; known are {', '.join(FEATURES)}, and all"
+            )
         return value
 
     @model_validator(mode="after")

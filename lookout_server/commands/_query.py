@@ -19,9 +19,11 @@ _TIMEOUT_S = 60
 
 
 class Collector:
-    """A running collector, asked over HTTP."""
+    """A running collector, asked over HTTP. Raises UsageError for a URL that is none."""
 
     def __init__(self, url: str, tenant: str | None, token: str | None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise click.UsageError(f"--url {url!r} is no address; expected http://host:port")
         self._url = url.rstrip("/")
         self._headers = {"X-Scope-OrgID": tenant} if tenant else {}
         if token:
@@ -38,7 +40,12 @@ class Collector:
             raise click.ClickException(f"no answer from {self._url}: {error}") from None
         if answer.status != 200:
             raise click.ClickException(answer.data.decode("utf-8", "replace").strip())
-        return json.loads(answer.data)
+        try:
+            return json.loads(answer.data)
+        except ValueError:
+            raise click.ClickException(
+                f"{self._url} answers, but not as a collector does"
+            ) from None
 
 
 def collector_options(command: _Command) -> _Command:

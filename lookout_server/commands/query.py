@@ -113,8 +113,16 @@ def _print_table(data: Mapping[str, Any]) -> None:
         moment_ = [datetime.fromtimestamp(time, UTC).isoformat()] if ranged else []
         table.add_row(series_name(labels), *moment_, value)
         rows += 1
-    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-    console.print(table if rows else "no series", markup=False)
+    if rows:
+        console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+        console.print(table, markup=False)
+    else:
+        _say_none()
+
+
+def _say_none() -> None:
+    print("no series")
+    print("new ones take a moment: clients push their metrics every 15 s", file=sys.stderr)
 
 
 def _write_csv(data: Mapping[str, Any]) -> None:
@@ -134,7 +142,7 @@ def _draw(title: str, result: Sequence[Mapping[str, Any]]) -> None:
     ]
     console = Console(highlight=False)
     if not lines:
-        console.print("no series")
+        _say_none()
         return
     console.print(title, style="bold", markup=False)
     size = shutil.get_terminal_size((100, 30))

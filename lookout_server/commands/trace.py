@@ -48,8 +48,8 @@ def waterfall(spans: Sequence[Span], width: int, *, tags: bool = False) -> Itera
     start, length = extent(spans)
     services = {span.local.service for span in spans if span.local.service}
     yield Text(
-        f"{spans[0].trace_id}  {len(spans)} spans  {len(services)} services  "
-        f"{duration_text(length)}",
+        f"{spans[0].trace_id}  {_counted(len(spans), 'span')}  "
+        f"{_counted(len(services), 'service')}  {duration_text(length)}",
         style="bold",
     )
     label_width = int(width * _LABEL_SHARE)
@@ -61,6 +61,7 @@ def waterfall(spans: Sequence[Span], width: int, *, tags: bool = False) -> Itera
         line = Text(_fitted(label, label_width))
         line.append(_bar(span, start, length, bar_width), style="red" if _failed(span) else "cyan")
         line.append(f" {duration_text(span.duration)}" if span.duration else "")
+        line.append(" ERR" if _failed(span) else "", style="red")  # seen without colours too
         yield line
         if tags:
             yield from _details(span, depth, start)
@@ -83,6 +84,10 @@ def _details(span: Span, depth: int, start: int) -> Iterator[Text]:
         yield Text(f"{indent}{key} = {value}", style="dim")
     for timestamp, value in span.annotations:
         yield Text(f"{indent}+{duration_text(max(timestamp - start, 0))} {value}", style="dim")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _fitted(text: str, width: int) -> str:

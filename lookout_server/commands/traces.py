@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..ingest.zipkin_json import read_spans
@@ -65,17 +66,18 @@ def table_of(traces: Sequence[Sequence[Span]]) -> Table:
     """A row a trace: when, how long, what, by whom, in error or not."""
     table = Table(box=None, pad_edge=False)
     for heading in ("START", "DURATION", "SPANS", "ROOT", "SERVICES", "TRACE ID"):
-        table.add_column(heading, no_wrap=heading == "TRACE ID")
+        table.add_column(heading, no_wrap=heading not in ("ROOT", "SERVICES"))
+    shape = _time_shape([trace_timestamp(trace) for trace in traces])
     for trace in traces:
         root = next((span for span in trace if not span.parent_id), trace[0])
         services = dict.fromkeys(s.local.service for s in trace if s.local.service)
         failed = any("error" in span.tags for span in trace)
         table.add_row(
-            _time(trace_timestamp(trace)),
+            _time(trace_timestamp(trace), shape),
             duration_text(extent(trace)[1]),
             str(len(trace)),
-            f"{root.local.service or '?'}: {root.name or '?'}",
-            ", ".join([*services][:4]) + (" ..." if len(services) > 4 else ""),
+            escape(f"{'ERR ' * failed}{root.local.service or '?'}: {root.name or '?'}"),
+            escape(", ".join([*services][:4]) + (" ..." if len(services) > 4 else "")),
             trace[0].trace_id,
             style="red" if failed else None,
         )
@@ -91,7 +93,13 @@ def extent(trace: Sequence[Span]) -> tuple[int, int]:
     return start, max(span.timestamp + span.duration for span in timed) - start
 
 
-def _time(microseconds: int) -> str:
+def _time_shape(moments: Sequence[int]) -> str:
+    """How times are written: with the date only where they are not all of today."""
+    days = {datetime.fromtimestamp(moment / 1_000_000).date() for moment in moments if moment}
+    return "%H:%M:%S" if days <= {datetime.now().date()} else "%Y-%m-%d %H:%M:%S"
+
+
+def _time(microseconds: int, shape: str) -> str:
     if not microseconds:
         return "?"
-    return datetime.fromtimestamp(microseconds / 1_000_000).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return datetime.fromtimestamp(microseconds / 1_000_000).strftime(shape)

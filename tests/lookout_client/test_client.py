@@ -197,9 +197,11 @@ def test_the_push_can_be_turned_off(collector: Collector, started: Callable[...,
 
 
 def test_a_setting_that_does_not_exist_is_named(collector: Collector) -> None:
-    """A misspelt setting is an error that names it."""
-    with pytest.raises(TypeError, match="metric_interval"):
+    """A misspelt setting is an error that names it, and all there are, of both halves."""
+    with pytest.raises(TypeError, match="metric_interval") as error:
         lookout.init(collector=collector.url, metric_interval=3)
+    for name in ("metrics_interval_s", "log_dir", "destinations"):
+        assert name in str(error.value)
 
 
 def test_the_table_of_contents_is_complete() -> None:

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from lookout_server.cli import cli
-from lookout_server.config import ServerConfig, load
+from lookout_server.config import FEATURES, ServerConfig, load
 from lookout_server.diagnosis import check_disk, check_port, check_shadowing
+from lookout_server.query.prometheus.service import FEATURE_FLAGS
 from lookout_server.store.migrations import known
 
 from .serving import Serve
@@ -73,6 +74,22 @@ def test_doctor_of_a_running_collector(serve: Serve) -> None:
     found = {f["subject"]: f for f in json.loads(result.stdout)}
     assert found["port"]["text"] == f"a collector answers on {address}"
     assert found["journal"]["level"] == "ok"
+
+
+def test_serve_names_unknown_features(tmp_path: Path) -> None:
+    """A feature that does not exist is named with those that do, in one line, with status 2."""
+    result = run(
+        "serve", "--data-dir", str(tmp_path), "--enable-feature", "foo,promql-duration-expr"
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("lookout: enable_feature: unknown: foo; known are ")
+    assert "promql-experimental-functions" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_every_feature_of_promql_can_be_enabled() -> None:
+    """The names the configuration takes include all that the engine knows."""
+    assert {*FEATURE_FLAGS} <= {*FEATURES}
+    assert load(enable_feature="all").enable_feature == ["all"]
 
 
 def test_single_checks(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def test_every_form_of_answer(loaded: Serving) -> None:
     assert '── size{kind="a"}' in graph
     assert graph.splitlines()[1].startswith(" 20│")
     assert run(loaded, "nothing").strip() == "no series"
+    none = CliRunner().invoke(command, ["nothing", "--range", "5m", "--url", loaded.url])
+    assert (none.stdout, none.exit_code) == ("no series\n", 0)
+    assert "every 15 s" in none.stderr
 
 
 def test_errors_are_one_line(loaded: Serving) -> None:

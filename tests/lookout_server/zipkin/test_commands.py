@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lookout_server.cli import cli
+from lookout_server.commands.trace import waterfall
+from lookout_server.ingest.zipkin_json import read_spans
 
 from .running import serving
 
@@ -51,6 +54,11 @@ def test_traces_lists_what_it_finds(url: str) -> None:
     ).output
     for text in ("5ms", "web: get /", "web, db", "00000000000000a1"):
         assert text in found
+    # At 80 columns, without colours: one line, its time whole, the failure told.
+    row = found.splitlines()[1]
+    assert re.match(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d  5ms  ", row)
+    assert "  ERR web: get /  " in row
+    assert row.endswith("00000000000000a1")
 
 
 def test_trace_draws_a_waterfall(url: str) -> None:
@@ -61,6 +69,13 @@ def test_trace_draws_a_waterfall(url: str) -> None:
         "web: get /", "  web: call", "    db: put"
     ]  # fmt: skip
     assert lines[1].endswith("█ 5ms") and lines[4].strip() == "error = boom"
+    assert lines[3].endswith(" 2ms ERR")
+
+
+def test_counts_have_their_number() -> None:
+    """One span is no "1 spans"."""
+    (span, *_) = read_spans(json.dumps(SPANS[:1]).encode())
+    assert next(waterfall([span], 80)).plain == "00000000000000a1  1 span  1 service  5ms"
 
 
 def test_services_and_deps(url: str) -> None:
@@ -85,3 +100,6 @@ def test_errors_are_one_line(url: str) -> None:
     failed = run("http://127.0.0.1:9", "services")
     assert failed.output.startswith("lookout: no answer from http://127.0.0.1:9")
     assert run(url, "traces", "--since", "x").exit_code == 2
+    failed = run("foo", "traces")
+    assert failed.exit_code == 2
+    assert failed.output == "lookout: --url 'foo' is no address; expected http://host:port\n"
