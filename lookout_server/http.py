@@ -109,15 +109,28 @@ async def read_body(request: Request, server: Server) -> bytes:
         raise Refused(
             415, f"Content-Encoding {encoding!r} is not supported; expected one of {known}"
         )
+    return await unpacked(request, body, encoding, server)
+
+
+async def unpacked(request: Request, body: bytes, encoding: str, server: Server) -> bytes:
+    """The body decompressed, off the event loop where it is large; the request holds both.
+
+    Raises as :func:`decompress`, and Overloaded where other requests hold the memory.
+    """
     limit = server.config.body_max_decompressed
-    share = _share(request)
     if len(body) < INLINE_BYTES // 8:
         plain = decompress(body, encoding, limit)
     else:
         plain = await asyncio.to_thread(decompress, body, encoding, limit)
-    if share is not None:
-        share.expect(len(body) + len(plain))
+    hold(request, len(body) + len(plain))
     return plain
+
+
+def hold(request: Request, size: int) -> None:
+    """Count ``size`` bytes in memory for this request. Raises Overloaded (503)."""
+    share = _share(request)
+    if share is not None:
+        share.expect(size)
 
 
 async def read_raw(request: Request, server: Server) -> bytes:

@@ -81,7 +81,7 @@ class LabelCache:
 
 def decompress(body: bytes, limit: int = _MAX_RAW_BYTES) -> bytes:
     """Undo the snappy block compression of a remote write or read body. Raises Malformed."""
-    _check_length(body, limit)
+    check_length(body, limit)
     try:
         return bytes(cramjam.snappy.decompress_raw(body))
     except cramjam.DecompressionError as error:
@@ -289,8 +289,8 @@ def metric_type(number: int) -> str:
     return METRIC_TYPES[number] if 0 <= number < len(METRIC_TYPES) else "unknown"
 
 
-def _check_length(body: bytes, limit: int) -> None:
-    """Refuse a body that says it becomes larger than ``limit`` (the length is a varint)."""
+def check_length(body: bytes, limit: int) -> int:
+    """Bytes the body says it becomes (a varint). Raises Malformed where they are over ``limit``."""
     length = shift = 0
     for byte in body[:5]:
         length |= (byte & 0x7F) << shift
@@ -299,6 +299,7 @@ def _check_length(body: bytes, limit: int) -> None:
             break
     if length > limit:
         raise Malformed(f"snappy: decoded block is too large: {length} bytes, limit {limit}")
+    return length
 
 
 def _common_shape(sample: bytes) -> bytes:

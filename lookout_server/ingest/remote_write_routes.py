@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..http import Refused, read_raw
+from ..http import Refused, hold, read_raw
 from ..intake import receipt
 from ..metrics.rows import MetricRows, Problem
 from ..server import Server
 from ..signal import Malformed
+from .remote_write import check_length
 
 _PROTOBUF = "application/x-protobuf"
 #: ``proto=`` parameter of the Content-Type -> format.
@@ -38,6 +39,8 @@ def remote_write_routes(server: Server) -> list[BaseRoute]:
             return refused.response()
         try:
             body = await read_raw(request, server)
+            size = check_length(body, server.config.body_max_decompressed)
+            hold(request, len(body) + size)
             rows = await server.intake.accept("metrics", fmt, body, receipt(server.tenant(request)))
         except Malformed as error:
             return PlainTextResponse(f"{error}\n", 400, _written(None, fmt))

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..http import Refused, decompress, read_body, read_raw
+from ..http import Refused, read_body, read_raw, unpacked
 from ..intake import receipt
 from ..server import Server, Service
 from ..signal import Malformed
@@ -57,7 +57,7 @@ class ZipkinCollector:
 
     async def _accept(self, request: Request, fmt: str) -> Response:
         try:
-            body = self._unzipped(request, await read_raw(request, self._server))
+            body = await self._unzipped(request, await read_raw(request, self._server))
             if body not in (b"", b"[]"):
                 check_list(fmt, body)
                 tenant = self._server.tenant(request)
@@ -66,18 +66,18 @@ class ZipkinCollector:
             return PlainTextResponse(str(error), 400)
         return Response(status_code=_ACCEPTED)
 
-    def _unzipped(self, request: Request, body: bytes) -> bytes:
+    async def _unzipped(self, request: Request, body: bytes) -> bytes:
         """The body, gunzipped if the header speaks of gzip.
 
         Zipkin does not look at other encodings; zstd is what our own clients send.
         """
         encoding = request.headers.get("content-encoding", "")
         if encoding == "zstd":
-            return decompress(body, encoding, self._server.config.body_max_decompressed)
+            return await unpacked(request, body, encoding, self._server)
         if "gzip" not in encoding:
             return body
         try:
-            body = decompress(body, "gzip", self._server.config.body_max_decompressed)
+            body = await unpacked(request, body, "gzip", self._server)
         except Malformed:
             body = b""
         if not body:

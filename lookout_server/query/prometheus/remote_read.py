@@ -33,7 +33,8 @@ def read_routes(service: PrometheusService) -> list[BaseRoute]:
 
     async def read(request: Request) -> Response:
         try:
-            body = decompress(await read_raw(request, service.server))
+            limit = service.server.config.body_max_decompressed
+            body = decompress(await read_raw(request, service.server), limit)
             message = ReadRequest.FromString(body)
             tenant = service.server.tenant(request)
             answer = await service.run(request, _answer, service, tenant, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -14,7 +15,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from lookout_server.config import load
+from lookout_server.http import Overloaded
 from lookout_server.ingest.grpc_server import GrpcServer
+from lookout_server.middleware import Admission
 from lookout_server.store.embedded import EmbeddedStore
 
 from .collector import PlainCollector
@@ -156,3 +159,27 @@ async def test_zipkin_over_grpc(
     assert await report(b"\x0a" + bytes([len(span)]) + span, metadata=metadata) == b""
     assert await report(b"", metadata=metadata) == b""
     assert await names(client) == ["a"]
+
+
+GZIP = {"Content-Encoding": "gzip"}
+
+
+async def test_inflated_bytes_count_as_memory(store: EmbeddedStore) -> None:
+    """What a gzip body inflates to is held against the budget of all bodies."""
+    app = PlainCollector(store, load()).app()
+    transport = httpx.ASGITransport(Admission(app, 1_000_000))
+    gate = asyncio.Event()
+    body = gzip.compress(b"[" + b" " * 900_000 + b"]")
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield bytes(200_000)
+        await gate.wait()
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
+        slow = asyncio.create_task(client.post("/api/v2/spans", content=slowly()))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="inflight_max"):
+            for _ in range(100):  # until the slow one has sent its first part
+                await client.post("/api/v2/spans", content=body, headers=GZIP)
+        gate.set()
+        assert (await slow).status_code == 400
