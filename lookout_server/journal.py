@@ -362,7 +362,7 @@ class Journal:
             change.error = error
             change.done.set()
         for number, item in enumerate(appends, first):
-            item.done(number, error)
+            _tell(item, number, error)
 
     def _transact(
         self,
@@ -475,8 +475,16 @@ def _try_row(seq: int, item: _Append) -> _Row | None:
     try:
         return _row(seq, item.entry)
     except (TypeError, ValueError) as error:
-        item.done(0, JournalError(f"the entry cannot be written down: {error}"))
+        _tell(item, 0, JournalError(f"the entry cannot be written down: {error}"))
         return None
+
+
+def _tell(item: _Append, number: int, error: JournalError | None) -> None:
+    """Call the entry's ``done``; what it raises must not end the journal's thread."""
+    try:
+        item.done(number, error)
+    except Exception:
+        log.exception("the receiver of entry %d failed", number)
 
 
 def _row(seq: int, entry: Entry) -> _Row:

@@ -207,3 +207,17 @@ def test_an_entry_that_cannot_be_written_down(journal: Journal) -> None:
     with pytest.raises(JournalError, match="too large"):
         keep(journal, huge)
     assert keep(journal, entry())
+
+
+def test_a_failing_receiver_does_not_end_the_journal(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ``done`` raises is logged; this entry is kept, and so are the next ones."""
+
+    def fail(seq: int, error: JournalError | None) -> None:
+        raise RuntimeError("receiver")
+
+    journal.append(entry(), fail)
+    assert keep(journal, entry()) == [2]
+    assert "the receiver of entry 1 failed" in caplog.text
+    assert len(list(journal.read("spans", 0))) == 2
