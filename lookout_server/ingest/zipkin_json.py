@@ -28,6 +28,8 @@ _TEXT_MOST = 1000
 
 _fast = msgspec.json.Decoder(list[FastSpan])
 _loose = msgspec.json.Decoder(list[LooseSpan])
+#: What sends a body to the exact reader. Text that is no UTF-8 is a UnicodeDecodeError.
+_NOT_FAST = (msgspec.DecodeError, UnicodeDecodeError, Irregular, RecursionError)
 _MINUS_ZERO = re.compile(rb":\s*-0\s*[,}]")
 
 
@@ -35,11 +37,11 @@ def decode(body: bytes) -> SpanColumns:
     """Columns of a JSON v2 list. Raises Malformed with Zipkin's own words."""
     try:
         return columns_of(_fast.decode(body))
-    except (msgspec.DecodeError, Irregular, RecursionError):
+    except _NOT_FAST:
         pass
     try:
         return columns_of(_loosely(body))
-    except (msgspec.DecodeError, Irregular, RecursionError):
+    except _NOT_FAST:
         return SpanColumns.of(read_spans(body))
 
 

@@ -35,7 +35,10 @@ from exporters.opentelemetry import (
 from exporters.sender import Limits
 
 ROOT = Path(__file__).parents[2]
-ZIPKIN = Path(os.environ.get("LOOKOUT_ZIPKIN_JAR") or ROOT / ".parts" / "zipkin" / "zipkin.jar")
+ZIPKIN = Path(
+    os.environ.get("LOOKOUT_ZIPKIN_JAR")
+    or ROOT / ".parts" / "zipkin" / "zipkin-server-3.5.1-exec.jar"
+)
 QUICK = Limits(linger_s=0.01)
 
 
