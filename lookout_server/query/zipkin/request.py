@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from ...spans.model import Span
 
 _TERMS_MAX = 100
+#: Traces of one answer at most, whatever limit is asked for; the cursor leads to the rest.
+TRACES_MAX = 10_000
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
 
 
@@ -122,7 +124,7 @@ def parse_request(
         max_duration=optional_long(parameters, "maxDuration"),
         end_ts=_or_default(optional_long(parameters, "endTs"), now_ms),
         lookback=_or_default(optional_long(parameters, "lookback"), default_lookback),
-        limit=_or_default(optional_long(parameters, "limit", bits=32), 10),
+        limit=min(_or_default(optional_long(parameters, "limit", bits=32), 10), TRACES_MAX),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lookout_server.config import load
 from lookout_server.ingest.zipkin_json import read_spans
-from lookout_server.query.zipkin.request import parse_request, trace_timestamp
+from lookout_server.query.zipkin.request import TRACES_MAX, parse_request, trace_timestamp
 from lookout_server.spans.model import Span
 from lookout_server.store.embedded import EmbeddedStore
 
@@ -195,3 +195,9 @@ async def test_refuses_bad_parameters(client: httpx.AsyncClient, query: str, tex
     """Each rule of the parameters is answered in Zipkin's words; ours name what was expected."""
     answer = await client.get(f"/api/v2/traces?{query}")
     assert (answer.status_code, answer.text) == (400, text)
+
+
+def test_one_answer_is_bounded() -> None:
+    """A limit beyond what one answer holds asks for as much as it holds."""
+    asked = parse_request({"limit": "2147483647"}, now_ms=END_MS, default_lookback=1000)
+    assert asked.limit == TRACES_MAX
