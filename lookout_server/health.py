@@ -36,6 +36,7 @@ def routes(server: Collector) -> list[BaseRoute]:
 def observe(server: Collector) -> None:
     """Register the gauges of journal, writers, database and clients."""
     gauge, janitor = server.metrics.gauge, server.janitor
+    tenants = server.config.multitenancy
     _observe_journal(server)
 
     def waiting() -> Reading:
@@ -69,8 +70,8 @@ def observe(server: Collector) -> None:
     gauge(
         "client_spans_missing",
         "Spans clients created and neither dropped on purpose nor stored here (yet).",
-        ("service",),
-        server.reconciliation.missing,
+        () if tenants else ("service",),  # no tenant is to see the services of others
+        server.reconciliation.all_missing if tenants else server.reconciliation.missing,
     )
 
 

@@ -138,21 +138,26 @@ class Reconciliation:
                 self._accounts[key] = msgspec.json.decode(text, type=Account)
             return [key for key in accounts if key not in self._accounts]
 
-    def accounts(self, tenant: str | None = None) -> dict[str, Account]:
-        """By process uid, of one tenant or of all."""
+    def accounts(self, tenant: str) -> dict[str, Account]:
+        """By process uid, of one tenant."""
         with self._lock:
             return {
                 key.partition("/")[2]: account
                 for key, account in self._accounts.items()
-                if tenant is None or account.tenant == tenant
+                if account.tenant == tenant
             }
 
     def missing(self) -> list[tuple[tuple[str, ...], float]]:
-        """Spans not (yet) stored, by service: a gauge's reading."""
-        sums: dict[str, float] = {}
-        for account in self.accounts().values():
-            sums[account.service] = sums.get(account.service, 0) + account.missing
+        """Spans not (yet) stored, by service over all tenants: a gauge's reading."""
+        sums: Counter[str] = Counter()
+        with self._lock:
+            for account in self._accounts.values():
+                sums[account.service] += account.missing
         return [((service,), value) for service, value in sums.items()]
+
+    def all_missing(self) -> list[tuple[tuple[str, ...], float]]:
+        """The same in one sum, which names no tenant's services."""
+        return [((), sum(value for _, value in self.missing()))]
 
     def _account(self, key: str) -> Account:
         account = self._accounts.get(key)

@@ -93,4 +93,13 @@ def test_unreadable_headers_are_ignored(text: str) -> None:
     accounts = Reconciliation()
     assert accounts.report("t", text) == ""
     accounts.accepted("", 5)
-    assert accounts.accounts() == {}
+    assert accounts.missing() == []
+
+
+def test_one_process_name_in_two_tenants() -> None:
+    """Each tenant's account counts in the sum, which can be had without the services' names."""
+    accounts = Reconciliation()
+    accounts.report("a", header(created=3))
+    accounts.report("b", header(created=4))
+    assert accounts.missing() == [(("shop",), 7)]
+    assert accounts.all_missing() == [((), 7)]

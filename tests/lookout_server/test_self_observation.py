@@ -86,3 +86,13 @@ def test_times_out_of_bounds_are_told_from_losses(serve: Serve) -> None:
 def _account(serving: Serving) -> dict[str, Any]:
     (account,) = json.loads(serving.request("/api/v1/lookout/ledger")[2])["processes"]
     return dict(account)
+
+
+def test_metrics_name_no_services_of_tenants(serve: Serve) -> None:
+    """With tenants, ``/metrics`` tells what is missing in one sum."""
+    serving = serve("--multitenancy")
+    ledger = json.dumps({"process": "p", "service": "secret", "created": 3, "sent": 1})
+    headers = JSON | {"X-Scope-OrgID": "a", "X-Lookout-Ledger": ledger}
+    assert serving.request("/api/v2/spans", span(), headers)[0] == 202
+    serving.eventually(lambda: serving.metric("lookout_collector_client_spans_missing") == 2)
+    assert "secret" not in serving.request("/metrics")[2]
