@@ -37,9 +37,6 @@ from exporters.sender import Limits
 ROOT = Path(__file__).parents[2]
 ZIPKIN_FILE = ROOT / ".parts" / "zipkin" / "zipkin-server-3.5.1-exec.jar"
 ZIPKIN = Path(os.environ.get("LOOKOUT_ZIPKIN_JAR") or ZIPKIN_FILE)
-    os.environ.get("LOOKOUT_ZIPKIN_JAR")
-    or ROOT / ".parts" / "zipkin" / "zipkin-server-3.5.1-exec.jar"
-)
 QUICK = Limits(linger_s=0.01)
 
 
