@@ -86,6 +86,8 @@ def plan(
 
 def _record(migration: Migration) -> str:
     return (
-        "INSERT INTO lookout_schema (version, name, checksum) VALUES "
+        # On a cluster every host is to know of it when this returns.
+        "INSERT INTO lookout_schema (version, name, checksum) "
+        "SETTINGS distributed_foreground_insert = 1 VALUES "
         f"({migration.version}, '{migration.name}', '{migration.checksum}')"
     )
