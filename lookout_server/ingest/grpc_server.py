@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..http import Refused
+from ..http import BodyBudget, Refused
 from ..intake import receipt
 from ..server import Server
 from ..signal import Malformed
@@ -28,6 +28,8 @@ class GrpcServer:
         self._server = server
         self._listen = listen
         self._grpc: Any = None
+        # As much again as bodies over HTTP may take.
+        self._budget = BodyBudget(server.config.inflight_max)
         self.port = 0  # once it is started
 
     async def start(self) -> None:
@@ -40,7 +42,10 @@ class GrpcServer:
             ) from None
         limit = ("grpc.max_receive_message_length", self._server.config.body_max_decompressed)
         # Without this a second collector would silently share the port.
-        self._grpc = grpc.aio.server(options=[limit, ("grpc.so_reuseport", 0)])
+        self._grpc = grpc.aio.server(
+            options=[limit, ("grpc.so_reuseport", 0)],
+            maximum_concurrent_rpcs=self._server.config.connections_max,
+        )
         self._grpc.add_generic_rpc_handlers(self._handlers(grpc))
         try:
             self.port = self._grpc.add_insecure_port(self._listen)
@@ -111,7 +116,9 @@ class GrpcServer:
         tenant = self._server.authorize(headers, "write")
         if not message:
             return None
-        return await self._server.intake.accept(signal, fmt, message, receipt(tenant))
+        with self._budget.share() as share:
+            share.expect(len(message))
+            return await self._server.intake.accept(signal, fmt, message, receipt(tenant))
 
 
 _CODES = {

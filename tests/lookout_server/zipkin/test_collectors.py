@@ -150,6 +150,23 @@ async def test_grpc_refuses_what_is_malformed(
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_grpc_calls_are_bounded(collector: PlainCollector) -> None:
+    """Messages over the memory of all messages get UNAVAILABLE: to be sent again."""
+    grpc = pytest.importorskip("grpc", reason="grpcio is not installed (extra otlp)")
+    server = GrpcServer(collector, "127.0.0.1:0")
+    await server.start()
+    try:
+        with server._budget.share() as others:
+            others.expect(collector.config.inflight_max)
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as opened:
+                call = opened.unary_unary("/zipkin.proto3.SpanService/Report")
+                with pytest.raises(grpc.aio.AioRpcError, match="inflight_max") as caught:
+                    await call(bytes(1000))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        await server.stop()
+
+
 async def test_zipkin_over_grpc(
     channel: Any, client: httpx.AsyncClient, metadata: list[tuple[str, str]]
 ) -> None:
