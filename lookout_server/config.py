@@ -155,11 +155,14 @@ class ServerConfig(BaseSettings):
     )
     database_memory: Size = Field(
         default=parse_size("1GiB"),
+        gt=0,
         description="Memory the embedded database may take in all.",
     )
-    query_seconds: Duration = Field(default=10.0, description="Time limit of one database query.")
+    query_seconds: Duration = Field(
+        default=10.0, gt=0, description="Time limit of one database query."
+    )
     query_memory: Size = Field(
-        default=parse_size("400MiB"), description="Memory limit of one database query."
+        default=parse_size("400MiB"), gt=0, description="Memory limit of one database query."
     )
     query_threads: int = Field(default=2, ge=1, description="Database threads of one query.")
     readers: int = Field(default=4, ge=1, description="Database queries running at once.")
@@ -174,10 +177,12 @@ class ServerConfig(BaseSettings):
     )
     journal_max: Size = Field(
         default=parse_size("4GiB"),
+        gt=0,
         description="Size of the journal at which requests are refused (503).",
     )
     inflight_max: Size = Field(
         default=parse_size("64MiB"),
+        gt=0,
         description="Bytes of bodies being decoded or synced at once; more are refused (503).",
     )
     pending_rows: int = Field(
@@ -192,16 +197,18 @@ class ServerConfig(BaseSettings):
 
     # -- requests ------------------------------------------------------------------------
     body_max: Size = Field(
-        default=parse_size("16MiB"), description="Size of a body as sent; more gets 413."
+        default=parse_size("16MiB"), gt=0, description="Size of a body as sent; more gets 413."
     )
     body_max_decompressed: Size = Field(
-        default=parse_size("64MiB"), description="Size of a body decompressed; more gets 413."
+        default=parse_size("64MiB"), gt=0, description="Size of a body decompressed; more gets 413."
     )
     body_timeout: Duration = Field(
         default=15.0, description="Time a client may take to send a body; more gets 408."
     )
     connections_max: int = Field(
-        default=2_000, ge=1, description="Connections served at once; more get 503."
+        default=2_000,
+        ge=1,
+        description="Connections, and calls over gRPC, served at once; more get 503.",
     )
     tenant_rate: Size = Field(
         default=0, description="Bytes a second one tenant may send; more gets 429. 0: no limit."
@@ -413,10 +420,23 @@ class ServerConfig(BaseSettings):
         description="Names of the entry points (group lookout.stages) to run after decoding.",
     )
 
-    @field_validator("listen")
+    @field_validator("listen", "otlp_grpc_listen")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        split_listen(value)
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value:
+            split_listen(value)
+        return value
+
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _native_protocol(cls, value: SecretStr | None) -> SecretStr | None:
+        scheme, colon, _ = value.get_secret_value().partition("://") if value else ("", "", "")
+        if value and (not colon or scheme not in ("clickhouse", "clickhouses")):
+            # The address itself may hold a password.
+            told = f"the scheme {scheme!r} is not supported" if colon else "it has no scheme"
+            raise ValueError(
+                f"{told}; expected clickhouse://HOST:9000/DATABASE (the native protocol)"
+            )
         return value
 
     @field_validator("retention_tenants")

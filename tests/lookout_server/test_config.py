@@ -78,3 +78,26 @@ def test_invalid(flags: dict[str, object]) -> None:
     """What cannot be meant is refused."""
     with pytest.raises(ValidationError):
         load(**flags)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("body_max", "0", "greater than 0"),
+        ("journal_max", "0", "greater than 0"),
+        ("inflight_max", "0", "greater than 0"),
+        ("query_seconds", "0", "greater than 0"),
+        ("query_memory", "0", "greater than 0"),
+        ("otlp_grpc_listen", "4317", "'4317' is no address; expected HOST:PORT"),
+        ("clickhouse_url", "http://u:secret@h:8123", "the scheme 'http' is not supported"),
+        ("clickhouse_url", "u:secret@h:9000", "it has no scheme; expected clickhouse://"),
+    ],
+)
+def test_values_that_cannot_work(setting: str, value: str, text: str) -> None:
+    """They are refused at the start, named, and without the secrets in them."""
+    with pytest.raises(ValidationError) as caught:
+        load(None, **{setting: value})
+    (error,) = caught.value.errors()
+    assert error["loc"] == (setting,)
+    assert text in error["msg"]
+    assert "secret" not in error["msg"]
