@@ -79,7 +79,8 @@ def run(collector: Collector, listening: socket.socket) -> None:
         ssl_ca_certs=str(config.tls_client_ca) if config.tls_client_ca else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if config.tls_client_ca else ssl.CERT_NONE,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # Below are its greetings, and a line for each request that is no HTTP.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     options.load()  # reads the certificate
     address = _address(listening, "https" if config.tls_cert else "http")
     server = _Server(options, address, services(collector))
