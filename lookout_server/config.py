@@ -50,6 +50,16 @@ def parse_duration(text: object) -> float:
     raise ValueError(f"{text!r} is no duration; expected such as 7d, 12h, 90s or 0")
 
 
+def format_duration(seconds: float) -> str:
+    """The duration as people write it, such as ``7d`` or ``1h30m``, to the millisecond."""
+    rest = round(seconds * 1000)
+    text = ""
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, rest = divmod(rest, round(_UNITS[unit] * 1000))
+        text += f"{count}{unit}" if count else ""
+    return text or "0"
+
+
 def parse_size(text: object) -> int:
     """Bytes of ``512MiB``, ``10GB`` or a plain number. Raises ValueError as above."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]B|[KMGT]iB|B|)", str(text).strip())
@@ -496,6 +506,14 @@ def split_listen(listen: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535 or not host:
         raise ValueError(f"{listen!r} is no address; expected HOST:PORT such as 127.0.0.1:9411")
     return host.strip("[]"), int(port)
+
+
+def is_duration(field: str) -> bool:
+    """Whether a field takes durations: seconds, whose type alone does not tell."""
+    info = ServerConfig.model_fields[field]
+    return any(getattr(m, "func", None) is parse_duration for m in info.metadata) or (
+        info.annotation == Duration | None
+    )
 
 
 def environment_names(field: str) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from ..config import ServerConfig, environment_names
+from ..config import ServerConfig, environment_names, format_duration, is_duration
 from ._settings import CONFIG_OPTION, settings
 
 
@@ -31,7 +31,7 @@ def show(config_file: Path | None, as_json: bool, doc: bool) -> None:
     rows = [
         {
             "setting": name,
-            "value": _shown(getattr(config, name)),
+            "value": _shown(name, getattr(config, name)),
             "origin": origin(config, name, config_file),
             "meaning": field.description or "",
         }
@@ -57,7 +57,9 @@ def origin(config: ServerConfig, name: str, config_file: Path | None) -> str:
     return "default"
 
 
-def _shown(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
+    if value is not None and is_duration(name):
+        return format_duration(value)
     if isinstance(value, SecretStr):
         return "(set)"
     return str(value) if isinstance(value, Path) else value

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lookout_server.config import load, parse_duration, parse_size
+from lookout_server.config import format_duration, is_duration, load, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,15 @@ def test_values_that_cannot_work(setting: str, value: str, text: str) -> None:
     assert error["loc"] == (setting,)
     assert text in error["msg"]
     assert "secret" not in error["msg"]
+
+
+@pytest.mark.parametrize("text", ["0", "250ms", "15s", "1h30m", "7d", "400d", "1d1s"])
+def test_durations_are_shown_as_written(text: str) -> None:
+    """What is shown can be given again."""
+    assert format_duration(parse_duration(text)) == text
+
+
+def test_what_is_a_duration() -> None:
+    """Also where it may be absent; plain numbers are none."""
+    names = ("retention", "retention_spans", "query_seconds", "self_tracing_rate", "body_max")
+    assert [is_duration(name) for name in names] == [True, True, True, False, False]
