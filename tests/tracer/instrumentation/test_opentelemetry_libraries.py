@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import subprocess
 import threading
@@ -236,6 +237,17 @@ def test_grpc(traces: Recorder) -> None:
     assert served.attributes["rpc.service"] == "Shop"
 
 
+@pytest.fixture
+def root_logger_kept() -> Iterator[None]:
+    """A Celery worker takes the root logger over; the other tests want theirs back."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("root_logger_kept")
 def test_celery(traces: Recorder) -> None:
     """Sending a task and running it are one trace, across a worker."""
     celery = pytest.importorskip("celery")
