@@ -261,7 +261,8 @@ def test_celery(traces: Recorder) -> None:
 
     with (
         instrumented("celery", "CeleryInstrumentor"),
-        start_worker(app, perform_ping_check=False, shutdown_timeout=20),
+        # The level becomes that of the root logger, and stays: Python's own default.
+        start_worker(app, loglevel="warning", perform_ping_check=False, shutdown_timeout=20),
         start_span("caller") as caller,
     ):
         assert add.delay(2, 3).get(timeout=20) == 5
