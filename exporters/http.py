@@ -16,6 +16,10 @@ from urllib3.exceptions import HTTPError
 from .ledger import REFUSED, TOO_LARGE
 from .parcel import Refused, Unavailable
 
+# urllib3 encodes each host name as "idna", whose codec Python imports at its first use. A process
+# that forked while our thread was in that import gave its child a lock nobody would release.
+"localhost".encode("idna")
+
 #: Answers that say something about the parcel. Any other failure says something about the
 #: server, or about what stands before it, and may pass: 401 until the token is renewed, 404
 #: until the route is there.
