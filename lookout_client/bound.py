@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from .free_threading import guard, has_gil
 from .metric import Kind, MetricId, Tags
 from .snapshot import BucketPoint, NumberPoint, Point
+from .spellings import Spellings
 from .timing import TimerMethods
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ MAX_VALUE = sys.float_info.max
 #: Integers beyond 64 bits are kept as floats: a number of 400 digits could not be added to one.
 MAX_INT = 2**63
 
-_NO_LOOKUP: dict[tuple[object, ...], Any] = {}
+_NO_SPELLINGS = Spellings(0)
 
 
 class Meter(Generic[B]):
     """One series of a metric. Obtained from a registry, never constructed by applications."""
 
-    __slots__ = ("__weakref__", "_armed", "_lookup", "created_ns", "exemplar", "family", "tags")
+    __slots__ = (
+        "__weakref__", "_armed", "_others", "_shapes", "created_ns", "exemplar", "family", "tags"
+    )  # fmt: skip
     kind: Kind
 
     def __init__(self, family: Family, tags: Tags, created_ns: int) -> None:
@@ -52,7 +55,9 @@ class Meter(Generic[B]):
         self.created_ns = created_ns
         self.exemplar: Any = None
         self._armed = 0
-        self._lookup: dict[tuple[object, ...], Any] = _NO_LOOKUP if tags else family.lookup
+        spellings = _NO_SPELLINGS if tags else family.spellings
+        self._shapes = spellings.shapes
+        self._others = spellings.others
 
     @property
     def id(self) -> MetricId:
@@ -68,7 +73,8 @@ class Meter(Generic[B]):
         if tags is not None:
             return self.find({**tags, **more})
         try:
-            found: B = self._lookup[tuple(more.items())]
+            pick, known = self._shapes[len(more)]
+            found: B = known[pick(more)]
             return found
         except (KeyError, TypeError):
             return cast("B", self.family.child(self, more))
@@ -76,7 +82,8 @@ class Meter(Generic[B]):
     def find(self, tags: Mapping[str, object]) -> B:
         """The same as ``with_tags(tags)``, remembering the spelling."""
         try:
-            found: B = self._lookup[tuple(tags.items())]
+            pick, known = self._shapes[len(tags)]
+            found: B = known[pick(tags)]
             return found
         except (KeyError, TypeError):
             return cast("B", self.family.child(self, tags))
@@ -88,7 +95,7 @@ class Meter(Generic[B]):
         ones are empty.
         """
         try:
-            found: B = self._lookup[values]
+            found: B = self._others[values]
             return found
         except (KeyError, TypeError):
             return cast("B", self.family.child_of_values(self, values))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .metric import OVERFLOW_TAGS, Kind, Tags, tag_set
+from .spellings import Spellings
 from .steps import Priority
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ class Family:
         "bounds",
         "definition",
         "limit",
-        "lookup",
         "meter_type",
         "name",
         "overflow",
         "quiet",
         "registry",
         "series",
+        "spellings",
     )
 
     def __init__(
@@ -75,7 +76,7 @@ class Family:
         self.meter_type = meter_type
         self.limit = limit
         self.series: dict[Tags, Any] = {}
-        self.lookup: dict[tuple[object, ...], Any] = {}
+        self.spellings = Spellings(limit * SPELLINGS_PER_SERIES)
         self.overflow: Any = None
         #: Whether the series without tags is reported only once it was recorded into.
         self.quiet = bool(definition.keys)
@@ -94,9 +95,13 @@ class Family:
 
     def child(self, parent: Meter[Any], tags: Mapping[str, object]) -> Any:
         """What :meth:`Meter.with_tags` answers when its look-up has not seen these tags."""
-        found = self.get(tag_set({**dict(parent.tags), **tags} if parent.tags else tags))
-        if not parent.tags and found.tags is not OVERFLOW_TAGS:
-            self._remember(tuple(tags.items()), found)
+        if parent.tags:
+            return self.get(tag_set({**dict(parent.tags), **tags}))
+        found = self.spellings.by_pairs(tags)
+        if found is None:
+            found = self.get(tag_set(tags))
+            if found.tags is not OVERFLOW_TAGS:
+                self.spellings.remember(tags, found)
         return found
 
     def child_of_values(self, parent: Meter[Any], values: tuple[object, ...]) -> Any:
@@ -106,14 +111,8 @@ class Family:
             self.refuse("tag_values")
         found = self.child(parent, dict(zip(keys, values, strict=False)))
         if len(values) == len(keys) and not parent.tags and found.tags is not OVERFLOW_TAGS:
-            self._remember(values, found)
+            self.spellings.remember_values(values, found)
         return found
-
-    def _remember(self, spelling: tuple[object, ...], meter: Meter[Any]) -> None:
-        # Only texts: 1, 1.0 and True are equal keys but different tag values.
-        plain = all(type(item) is str for pair in spelling for item in _parts(pair))
-        if plain and len(self.lookup) < self.limit * SPELLINGS_PER_SERIES:
-            self.lookup[spelling] = meter
 
     def refuse(self, reason: str) -> None:
         """Count a recording that could not be taken."""
@@ -152,7 +151,3 @@ class Family:
     def note_bucket(self, meter: Any, value: float, bucket: int) -> None:
         """Keep the current trace as the exemplar of one bucket."""
         self.registry.exemplars.note_bucket(meter, value, bucket)
-
-
-def _parts(pair: object) -> tuple[object, ...]:
-    return pair if isinstance(pair, tuple) else (pair,)

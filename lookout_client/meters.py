@@ -26,9 +26,24 @@ class Counter(BoundCounter):
 
     __slots__ = ()
 
-    def inc(self, amount: float | None = None, **tags: object) -> None:
-        """Add ``amount``, 1 unless given, to the series with ``tags``."""
-        BoundCounter.inc(self.find(tags) if tags else self, amount)
+    def inc(self, amount: float | None = None, /, **tags: object) -> None:
+        """Add ``amount``, 1 unless given, to the series with ``tags``.
+
+        ``amount=`` as a keyword is the amount, not a tag.
+        """
+        # By position only, because the interpreter compares each keyword with each parameter's
+        # name; and looked up here and not in find(): either is a tenth of the whole call.
+        if not tags:
+            BoundCounter.inc(self, amount)
+            return
+        try:
+            pick, known = self._shapes[len(tags)]
+            meter: BoundCounter = known[pick(tags)]
+        except (KeyError, TypeError):
+            if "amount" in tags:
+                amount = tags.pop("amount")  # type: ignore[assignment]
+            meter = self.find(tags) if tags else self
+        BoundCounter.inc(meter, amount)
 
 
 class UpDownCounter(BoundUpDownCounter):

@@ -59,7 +59,9 @@ def text(value: object) -> str:
     if value is None:
         return ""
     try:
-        result = value if type(value) is str else str(value)
+        # Of a text's subclass the text, which it is equal to: a member of an enumeration finds
+        # the series that its text does.
+        result = str.__str__(value) if isinstance(value, str) else str(value)
     except Exception:
         return f"<{type(value).__name__}>"
     if result.isascii():

@@ -281,8 +281,7 @@ class Registry:
             if family.series.get(meter.tags) is not meter:
                 return False
             del family.series[meter.tags]
-            for spelling in [key for key, known in family.lookup.items() if known is meter]:
-                del family.lookup[spelling]
+            family.spellings.forget(meter)
             self._series -= 1
         self._tell("removed", meter)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 
 import pytest
@@ -59,6 +60,45 @@ def test_equal_keys_that_are_different_texts_are_different_series() -> None:
     """1, True and 1.0 hash alike, but they are three tag values."""
     counter = Registry().counter("n")
     assert len({counter.with_tags(a=value).tags for value in (1, True, 1.0)}) == 3
+
+
+def test_a_look_up_remembers_what_it_was_asked() -> None:
+    """Asked again, in any order, with other keys or with a value more, the answer is the same."""
+    counter = Registry().counter("n")
+    for _ in range(3):
+        counter.inc(a="1", b="2")
+        counter.inc(b="2", a="1")
+        counter.inc(a="1", c="2")
+        counter.inc(a="1", b="2", c="3")
+        counter.inc(a="1")
+        counter.inc(a=["1"])
+    found = {str(meter.id): meter.value for meter in counter.family.series.values()}
+    assert found == {
+        "n[]": 0, "n[a=1, b=2]": 6, "n[a=1, c=2]": 3, "n[a=1, b=2, c=3]": 3, "n[a=1]": 3,
+        "n[a=['1']]": 3,
+    }  # fmt: skip
+
+
+def test_the_amount_may_be_named() -> None:
+    """`inc(amount=5)` adds 5, with tags and without, however often it was asked before."""
+    counter = Registry().counter("n")
+    for _ in range(2):
+        counter.inc(amount=5)
+        counter.inc(amount=2, k="v")
+        counter.inc(k="v")
+    assert (counter.value, counter.with_tags(k="v").value) == (10, 6)
+
+
+def test_a_text_of_a_subclass_is_that_text() -> None:
+    """A member of an enumeration of texts finds the series of its text, asked first or second."""
+
+    class Method(str, Enum):  # noqa: UP042 - StrEnum would hide the difference
+        GET = "get"
+
+    for order in ((Method.GET, "get"), ("get", Method.GET)):
+        counter = Registry().counter("n")
+        first, second = (counter.with_tags(k=value) for value in order)
+        assert first is second and first.tags == (("k", "get"),)
 
 
 def test_a_missing_tag_value_is_empty() -> None:

@@ -8,6 +8,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -134,14 +135,26 @@ def apply(registry: Registry, kind: str, name: str, given_tags: Any, value: Any)
         meter.record(value)
 
 
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """The logger ``name`` says nothing inside, and is as it was afterwards."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 @settings(max_examples=60, deadline=None)
 @given(calls)
 def test_whatever_is_recorded_every_format_can_be_read(recorded: list[Any]) -> None:
     """Any name, tag and value: nothing raises, the texts parse, the JSON is JSON."""
-    logging.getLogger("lookout.meters").setLevel(logging.CRITICAL)
     registry = Registry(strict=False)
-    for call in recorded:
-        apply(registry, *call)
+    with quiet("lookout.meters"):
+        for call in recorded:
+            apply(registry, *call)
     exposition = Exposition(registry)
     text = exposition.answer().body.decode()
     read = [sample for family in parse_text(text) for sample in family.samples]
