@@ -56,6 +56,8 @@ def tests(tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built distribution."""
+    if not (ROOT / "tracer").exists():
+        pytest.skip("needs the packages' source beside it, to build a wheel of")
     folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT))
     return next(folder.glob("lookout_telemetry-*.whl"))
