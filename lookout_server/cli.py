@@ -36,8 +36,9 @@ class LazyGroup(click.Group):
         )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
+        known = self.list_commands(ctx)
+        if cmd_name not in known:
+            raise click.UsageError(f"{cmd_name!r} is no command; expected {', '.join(known)}")
         try:
             module = importlib.import_module(f"{commands.__name__}.{cmd_name}")
         except ModuleNotFoundError as missing:

@@ -37,7 +37,10 @@ class Collector:
         try:
             answer = self._pool.request("GET", url, headers=self._headers)
         except urllib3.exceptions.HTTPError as error:
-            raise click.ClickException(f"no answer from {self._url}: {error}") from None
+            raise click.ClickException(
+                f"no answer from {self._url} ({_reason(error)}); "
+                "start one with `lookout serve`, or name it with --url"
+            ) from None
         if answer.status != 200:
             raise click.ClickException(answer.data.decode("utf-8", "replace").strip())
         try:
@@ -64,6 +67,14 @@ def collector_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system or urllib3 says, without the objects it says it of."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return str(error).rpartition("): ")[2]
 
 
 def milliseconds(text: str) -> int:

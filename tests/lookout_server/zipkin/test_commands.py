@@ -98,7 +98,10 @@ def test_errors_are_one_line(url: str) -> None:
     failed = run(url, "trace", "ffff")
     assert (failed.exit_code, failed.output) == (1, "lookout: 000000000000ffff not found\n")
     failed = run("http://127.0.0.1:9", "services")
-    assert failed.output.startswith("lookout: no answer from http://127.0.0.1:9")
+    assert failed.output == (
+        "lookout: no answer from http://127.0.0.1:9 (connection refused); "
+        "start one with `lookout serve`, or name it with --url\n"
+    )
     assert run(url, "traces", "--since", "x").exit_code == 2
     failed = run("foo", "traces")
     assert failed.exit_code == 2
