@@ -91,6 +91,19 @@ class Report:
         }
 
 
+class Count:
+    """Events of one kind, counted by ``count.value += 1`` where a call would be too dear.
+
+    Nothing is lost under the interpreter lock: CPython switches threads at calls and backward
+    jumps only, and there is none between reading and storing an attribute.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
 class Account:
     """What became of the records handed to one destination. Thread-safe; counts per batch."""
 
@@ -165,9 +178,11 @@ class Ledger:
         self.service = service
         self.process = _process_id()
         self._sampled_out = Tally()
+        #: Spans that the sampler turned down and nobody recorded; who starts spans counts them.
+        self.unrecorded = Count()
         self._direct = 0  # handed to a destination without a ring
         self._filtered = 0  # sampled out, but recorded: they came through the ring
-        #: Count one span that the sampler turned down. Lock-free: it is on the hot path.
+        #: Count one span that the sampler turned down. Takes no lock.
         self.sample_out = self._sampled_out.add
         self._ring: Ring[Any] | None = None
         self._accounts: dict[str, Account] = {}
@@ -202,7 +217,7 @@ class Ledger:
     @property
     def sampled_out(self) -> int:
         """Spans the sampler turned down, recorded for the statistics or not."""
-        return self._sampled_out.value() + self._filtered
+        return self._turned_down() + self._filtered
 
     def filter_out(self, count: int) -> None:
         """``count`` spans of the ring were recorded although the sampler had turned them down."""
@@ -212,7 +227,7 @@ class Ledger:
     @property
     def created(self) -> int:
         """Finished spans, whatever became of them."""
-        return self._offered() + self._early.total() + self._sampled_out.value()
+        return self._offered() + self._early.total() + self._turned_down()
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -281,6 +296,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.process = _process_id()
         self._sampled_out.reset()
+        self.unrecorded.value = 0
         self._direct = 0
         self._filtered = 0
         self._early.clear()
@@ -291,6 +307,9 @@ class Ledger:
     def _all_accounts(self) -> list[Account]:
         with self._lock:
             return list(self._accounts.values())
+
+    def _turned_down(self) -> int:
+        return self._sampled_out.value() + self.unrecorded.value
 
     def _offered(self) -> int:
         return self._direct + (self._ring.offered if self._ring is not None else 0)

@@ -11,7 +11,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from . import current
 from .passive import NOOP, NoopSpan, RemoteSpan
-from .span import Span, _Left, base_of, context_of, outlasting
+from .recorded import RecordedSpan
+from .span import Left, Span, base_of, context_of, outlasting
 from .span_context import SpanContext
 
 P = ParamSpec("P")
@@ -127,6 +128,6 @@ def _wrapped_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 def injectable() -> Span | SpanContext | None:
     """What an outgoing call should carry: the current span itself where that says it all."""
     value = _get()
-    if type(value) is Span and type(value._prev) is not _Left:
+    if type(value) is RecordedSpan and type(value._prev) is not Left:
         return value
     return current_context()

@@ -77,9 +77,17 @@ def _variable() -> ContextVar[Any]:
 VARIABLE: ContextVar[Any] = _variable()
 get = VARIABLE.get
 set = VARIABLE.set  # the module is read as ``current.set(...)``
+reset = VARIABLE.reset
 
 #: What the variable holds where nothing was ever activated. Compared by identity.
 EMPTY: Any = ContextSnapshot().run(VARIABLE.get)
+
+
+def before(token: Token[Any]) -> Any:
+    """What was current before the :func:`set` that gave ``token``."""
+    old = token.old_value
+    return EMPTY if old is Token.MISSING else old
+
 
 #: Where an OpenTelemetry context keeps its span and its baggage. Set by :mod:`tracer.otel_context`
 #: when that is imported; None before.

@@ -11,6 +11,7 @@ from . import api
 from .context import use_span
 from .kinds import SpanKind
 from .span import Span
+from .tracer import CURRENT
 from .values import text
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -77,12 +78,12 @@ class _Recipe:
         name = self.name or _name_of(function)
         kind, tags, start = self.kind, self.tags, api.start_span
         if not self.record_args:
-            return lambda *args, **named: start(name, kind=kind, tags=tags)
+            return lambda *args, **named: start(name, kind, CURRENT, tags)
         bind = _binder(function)
         wanted = self.record_args
 
         def start_with_arguments(*args: Any, **named: Any) -> Span:
-            span = start(name, kind=kind, tags=tags)
+            span = start(name, kind, CURRENT, tags)
             if span.is_recording():
                 for key, value in bind(args, named).items():
                     if wanted is True or key in wanted:
@@ -169,7 +170,7 @@ def _function(function: Callable[..., Any], recipe: _Recipe) -> Callable[..., An
 
     @functools.wraps(function)
     def traced(*args: Any, **named: Any) -> Any:
-        with start(name, kind=kind, tags=tags):
+        with start(name, kind, CURRENT, tags):
             return function(*args, **named)
 
     return traced

@@ -149,13 +149,9 @@ class CurrentSpan:
 
     def __enter__(self) -> Any:
         # The same call as in _begin, which would cost another frame.
-        self._span = span = self._start(
-            self._name,
-            kind=self._kind,
-            parent=self._parent,
-            tags=self._tags,
-            links=self._links,
-            start_ns=self._start_ns,
+        start = self._start  # a local variable is called without a search for a method
+        self._span = span = start(
+            self._name, self._kind, self._parent, self._tags, self._links, self._start_ns
         )
         return span.__enter__()
 
@@ -169,12 +165,7 @@ class CurrentSpan:
 
     def _begin(self) -> Span:
         return self._start(
-            self._name,
-            kind=self._kind,
-            parent=self._parent,
-            tags=self._tags,
-            links=self._links,
-            start_ns=self._start_ns,
+            self._name, self._kind, self._parent, self._tags, self._links, self._start_ns
         )
 
     def __call__(self, function: Any) -> Any:

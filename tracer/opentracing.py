@@ -22,7 +22,7 @@ from . import context as current_context
 from . import propagation
 from .api import PIPELINE
 from .context import use_span
-from .kinds import StatusCode, kind_of
+from .kinds import StatusCode
 from .passive import NOOP
 from .pipeline import Pipeline
 from .span import Span as OurSpan
@@ -66,7 +66,7 @@ class Span(opentracing.Span):  # type: ignore[misc]
     def set_tag(self, key: str, value: Any) -> Span:
         """Record a tag. ``span.kind`` and ``error`` are understood."""
         if key == names.SPAN_KIND:
-            self.span.kind = kind_of(value)
+            self.span.set_kind(value)
         elif key == names.ERROR:
             if value not in (False, "false", None):
                 self.span.set_status(StatusCode.ERROR)

@@ -4,26 +4,18 @@ that is off."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from exporters.records import EventRecord, LinkRecord, Resource, TagValue
+from exporters.records import Resource
 
-from . import current
 from .forks import renew_after_fork
 from .identity import MASK_64
-from .kinds import SpanKind, StatusCode
-from .span import _CLOSED, Span, _Left, base_of, beneath
+from .kinds import SpanKind
+from .span import Left, Span
 from .span_context import RANDOM, Carried, SpanContext
 
 if TYPE_CHECKING:
     from .tracer import Tracer
-
-_get = current.get
-_set = current.set
-_EMPTY = current.EMPTY
-_Context = type(_EMPTY)
 
 
 class _IdLock:
@@ -55,20 +47,12 @@ class PassiveSpan(Span):
     _known_trace_id: int  # unset until somebody asks
     _known_span_id: int
 
-    # These stand in for slots of Span, which are never set here.
     flags = 0
     kind = SpanKind.INTERNAL
-    status = StatusCode.UNSET
     parent_id = 0
+    start_ns = 0
     duration_ns = 0
-    _tags = _CLOSED
-    _kept = None
-    _extra = None
-    _start = 0
-    _offset = 0
-    _rpc = "0"
-    _index = 0
-    _kids = 0
+    rpc_id = "0"
 
     @property
     def trace_id(self) -> int:  # type: ignore[override]
@@ -78,7 +62,7 @@ class PassiveSpan(Span):
             return self._make_trace_id()
 
     @property
-    def _sid(self) -> int:  # type: ignore[override]
+    def span_id(self) -> int:
         try:
             return self._known_span_id
         except AttributeError:
@@ -103,10 +87,6 @@ class PassiveSpan(Span):
         return self._known_span_id
 
     @property
-    def span_id(self) -> int:
-        return self._sid
-
-    @property
     def context(self) -> SpanContext:
         carried = self._carried or Carried()
         return SpanContext(
@@ -120,86 +100,17 @@ class PassiveSpan(Span):
             sofa_trace_id=carried.sofa_trace_id,
         )
 
-    def next_rpc_id(self) -> str:
-        return f"{self.rpc_id}.1"
+    def _left_covered(self) -> None:
+        # Recorded spans are closed then; this one has to look different to Tracer.start_span.
+        super()._left_covered()
+        if type(self) is PassiveSpan and type(self._prev) is Left:
+            self.__class__ = LeftSpan
 
-    # -- saying something changes nothing ---------------------------------------------------------
 
-    def set_tag(self, key: str, value: object) -> Span:
-        return self
+class LeftSpan(PassiveSpan):
+    """A passive span whose block was left while something was current upon it."""
 
-    def set_tags(self, tags: Mapping[str, object]) -> Span:
-        return self
-
-    set_attribute = set_tag
-    set_attributes = set_tags
-
-    def add_event(self, *args: Any, **named: Any) -> None:
-        return None
-
-    def add_link(self, *args: Any, **named: Any) -> None:
-        return None
-
-    def record_exception(self, *args: Any, **named: Any) -> None:
-        return None
-
-    def set_status(self, code: object, description: str | None = None) -> None:
-        return None
-
-    def set_name(self, name: str) -> Span:
-        return self
-
-    update_name = set_name
-
-    def is_recording(self) -> bool:
-        return False
-
-    def finish(self, end_ns: int | None = None) -> None:
-        return None
-
-    @property
-    def tags(self) -> Mapping[str, TagValue] | None:
-        return None
-
-    @property
-    def events(self) -> Sequence[EventRecord] | None:
-        return None
-
-    @property
-    def links(self) -> Sequence[LinkRecord] | None:
-        return None
-
-    # -- being current -----------------------------------------------------------------------------
-
-    def __enter__(self) -> Span:
-        previous = _get()
-        if previous is _EMPTY:
-            self._prev = self._base = previous
-            _set(self)
-        elif previous is not self:
-            self._prev = previous
-            self._base = previous._base if type(previous) is not _Context else base_of(previous)
-            _set(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if _get() is self:
-            previous = self._prev
-            if (
-                previous is not _EMPTY
-                and type(previous) is not _Context
-                and (previous is None or type(previous) is _Left or type(previous._prev) is _Left)
-            ):
-                previous = beneath(self)
-            _set(previous)
-            self._prev = None
-        elif (previous := getattr(self, "_prev", None)) is not None:
-            self._prev = _Left(previous)
+    __slots__ = ()
 
 
 class RemoteSpan(PassiveSpan):
@@ -231,7 +142,7 @@ class RemoteSpan(PassiveSpan):
         return self._context
 
     @property
-    def rpc_id(self) -> str:
+    def rpc_id(self) -> str:  # type: ignore[override]
         return self._context.rpc_id
 
     @property
@@ -283,5 +194,5 @@ def unsampled(
     span.name = name
     span._root = root
     span._carried = carried
-    tracer.pipeline.note_unsampled()
+    tracer.pipeline.unsampled.value += 1
     return span

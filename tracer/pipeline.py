@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from exporters.ledger import Count
 from exporters.records import SAMPLED, Resource
 
 from .clock import Clock
@@ -15,14 +16,14 @@ from .sampling import AlwaysOn, ParentBased, Sampler
 from .span_context import RANDOM
 
 if TYPE_CHECKING:
-    from .span import Span
+    from .recorded import RecordedSpan
 
 _log = logging.getLogger("lookout")
 
-Emit = Callable[["Span"], Any]
+Emit = Callable[["RecordedSpan"], Any]
 
 
-def discard(span: Span) -> None:
+def discard(span: RecordedSpan) -> None:
     """The destination of a tracer that was not set up."""
 
 
@@ -43,7 +44,6 @@ class Pipeline:
         "join",
         "keep_all",
         "limits",
-        "note_unsampled",
         "now",
         "observers",
         "ratio_floor",
@@ -53,9 +53,10 @@ class Pipeline:
         "sampler",
         "spell",
         "started",
+        "unsampled",
     )
 
-    started: Callable[[Span], None] | None
+    started: Callable[[RecordedSpan], None] | None
 
     def __init__(
         self,
@@ -91,14 +92,13 @@ class Pipeline:
         limits: SpanLimits | None = None,
         join: bool = False,
         record_unsampled: bool = False,
-        note_unsampled: Callable[[], Any] = int,
+        unsampled: Count | None = None,
     ) -> None:
         """Set every part anew; what is not named takes its default.
 
         ``join`` lets a server span take over the span id of the caller (Zipkin's shared spans).
         ``record_unsampled`` records unsampled spans too and emits them without the SAMPLED flag,
-        for destinations that count. ``note_unsampled`` is called once per span that is not
-        recorded.
+        for destinations that count. ``unsampled`` counts the spans that are not recorded.
         """
         self.emit = emit
         self._observe()
@@ -109,7 +109,7 @@ class Pipeline:
         self.limits = limits or SpanLimits()
         self.join = join
         self.record_unsampled = record_unsampled
-        self.note_unsampled = note_unsampled
+        self.unsampled = unsampled or Count()
         self.set_sampler(sampler or ParentBased(AlwaysOn()))
 
     def disable(self) -> None:
@@ -118,7 +118,7 @@ class Pipeline:
         self.started = None
         self.enabled = self.keep_all = self.drop_all = False
         self.ratio_floor = None
-        self.note_unsampled = int
+        self.unsampled = Count()
 
     def add_observer(self, observer: Observer) -> None:
         """Tell ``observer`` of every recorded span. It stays when the pipeline is set up anew."""
@@ -170,8 +170,8 @@ class Pipeline:
 class Observer(Protocol):
     """Hears of spans on the thread that starts and finishes them."""
 
-    def on_start(self, span: Span) -> None: ...
-    def on_end(self, span: Span) -> None: ...
+    def on_start(self, span: RecordedSpan) -> None: ...
+    def on_end(self, span: RecordedSpan) -> None: ...
 
 
 class Observed:
@@ -180,7 +180,7 @@ class Observed:
     def __init__(self, unobserved: Emit, observers: tuple[Observer, ...]) -> None:
         self.unobserved, self._observers = unobserved, observers
 
-    def started(self, span: Span) -> None:
+    def started(self, span: RecordedSpan) -> None:
         """A span was started."""
         for observer in self._observers:
             try:
@@ -188,7 +188,7 @@ class Observed:
             except Exception:
                 _log.debug("an observer of spans failed", exc_info=True)
 
-    def __call__(self, span: Span) -> None:
+    def __call__(self, span: RecordedSpan) -> None:
         for observer in self._observers:
             try:
                 observer.on_end(span)

@@ -113,7 +113,7 @@ class Sdk:
             limits=_limits(settings),
             join=settings.join_spans,
             record_unsampled=counted or tail,
-            note_unsampled=self.ledger.sample_out,
+            unsampled=self.ledger.unrecorded,
         )
         self.flusher.schedule(_CLOCK_CHECK_S, self.pipeline.clock.anchor_again, eager=False)
 

@@ -1,7 +1,7 @@
-"""The span: one small object from start to the ring.
+"""What every span is: an identity, what travels with it, and being current.
 
-Longer than other modules on purpose: the object that is written to, finished, read and handed to
-OpenTelemetry is one, so that nothing is copied or wrapped on its way, and its parts share slots.
+:class:`Span` records nothing. :class:`tracer.recorded.RecordedSpan` does, and
+:class:`tracer.passive.PassiveSpan` makes its identity only when it is asked for.
 """
 
 from __future__ import annotations
@@ -10,25 +10,14 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from exporters.records import (
-    DEBUG,
-    SAMPLED,
-    EventRecord,
-    FinishedSpan,
-    LinkRecord,
-    Resource,
-    TagValue,
-    losses_of,
-)
+from exporters.records import DEBUG, SAMPLED, EventRecord, LinkRecord, Resource, TagValue
 
 from . import current
-from .failure import Failure, failure_of
-from .identity import MASK_64, format_span_id, format_trace_id
+from .identity import format_span_id, format_trace_id
 from .kinds import SpanKind, StatusCode
 from .readable import Readable
 from .span_context import RANDOM, Carried, SpanContext
-from .values import PLAIN, fits, recordable, text, trimmed
-from .values import attributes as clean_attributes
+from .values import text
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -40,57 +29,21 @@ if TYPE_CHECKING:
 #: Bits a child inherits from its parent.
 INHERITED = SAMPLED | DEBUG | RANDOM
 
-MAX_RPC_ID = 255  # characters, some 100 levels, where SOFATracer begins a new trace
-
 _get = current.get
 _set = current.set
+_reset = current.reset
 _EMPTY = current.EMPTY
 _Context = type(_EMPTY)
 _UNSET = StatusCode.UNSET
 
 
-class _Closed(dict[Any, Any]):
-    """What a finished span has for its live tags: whatever is put into it is gone."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        return None
-
-
-_CLOSED = _Closed()
-
-
-class _Left:
+class Left:
     """In ``_prev``: the block was left while another span was current upon it."""
 
     __slots__ = ("previous",)
 
     def __init__(self, previous: Any) -> None:
         self.previous = previous
-
-
-class _Extra:
-    """What few spans have, kept off the others."""
-
-    __slots__ = (
-        "cut_values",
-        "dropped_events",
-        "dropped_links",
-        "dropped_tags",
-        "events",
-        "links",
-        "status",
-        "status_text",
-    )
-
-    def __init__(self) -> None:
-        self.events: list[EventRecord | Failure] = []
-        self.links: list[LinkRecord] = []
-        self.dropped_tags = 0
-        self.dropped_events = 0
-        self.dropped_links = 0
-        self.cut_values = 0
-        self.status = _UNSET
-        self.status_text = ""
 
 
 class Span(Readable):
@@ -102,28 +55,7 @@ class Span(Readable):
     :class:`exporters.records.SpanRecord`, and the methods of OpenTelemetry's ``Span``.
     """
 
-    # The order is that of use; each slot is 8 bytes of every span that waits in the ring.
-    __slots__ = (
-        "_base",
-        "_carried",
-        "_extra",
-        "_index",
-        "_kept",
-        "_kids",
-        "_offset",
-        "_prev",
-        "_rpc",
-        "_sid",
-        "_start",
-        "_tags",
-        "_tracer",
-        "duration_ns",
-        "flags",
-        "kind",
-        "name",
-        "parent_id",
-        "trace_id",
-    )
+    __slots__ = ("_base", "_carried", "_prev", "_tracer", "name")
 
     trace_id: int
     parent_id: int
@@ -131,51 +63,29 @@ class Span(Readable):
     name: str
     kind: SpanKind
     duration_ns: int
-    _sid: int  # 0: the low half of the trace id
     _tracer: Tracer
-    _start: int  # monotonic clock
-    _offset: int  # what makes it Unix time
-    _tags: dict[str, TagValue]  # _CLOSED once finished
-    _kept: dict[str, TagValue] | None  # the tags once finished; unset before
-    _extra: _Extra | None
     _carried: Carried | None
-    _rpc: str  # of the parent, or its own where _index is 0
-    _index: int  # which child of its parent this is
-    _kids: int  # how many children were numbered
-    _prev: Any  # what was current before the block, None after it; unset where there was none
+    _prev: Any  # inside the block its Token, None after it; unset where there was none
     _base: Any  # the OpenTelemetry context below, never one with a span in it; unset like _prev
 
-    # -- the application's side: what happened -------------------------------------------------
+    if TYPE_CHECKING:
+
+        @property
+        def span_id(self) -> int: ...
+        @property
+        def start_ns(self) -> int: ...
+        @property
+        def rpc_id(self) -> str: ...
+
+    # -- what happened: nothing of it is recorded here -------------------------------------------
 
     def set_tag(self, key: str, value: object) -> Span:
         """Record ``value`` under ``key``; the last value wins. None records nothing."""
-        # Values that cannot change go straight in, whatever their key; lengths, counts and keys
-        # are seen to when somebody reads the tags, which is the flusher.
-        if type(value) in PLAIN:
-            try:
-                self._tags[key] = value  # type: ignore[assignment]
-            except Exception:  # a key that cannot be hashed
-                self._set_tag_slowly(key, value)
-        else:
-            self._set_tag_slowly(key, value)
         return self
 
     def set_tags(self, tags: Mapping[str, object]) -> Span:
         """Record every item of ``tags``."""
-        try:
-            for key, value in tags.items():
-                self.set_tag(key, value)
-        except Exception:
-            self._count("dropped_tags")
         return self
-
-    def _set_tag_slowly(self, key: object, value: object) -> None:
-        if self._tags is _CLOSED:
-            return
-        limits = self._tracer.pipeline.limits
-        clean = recordable(value, limits.value_length)
-        if clean is not None:
-            self._tags[text(key, limits.key_length)] = clean
 
     def add_event(
         self,
@@ -189,36 +99,9 @@ class Span(Readable):
 
         ``timestamp`` is OpenTelemetry's name for the same.
         """
-        if self._tags is _CLOSED:
-            return
-        limits = self._tracer.pipeline.limits
-        extra = self._more()
-        if len(extra.events) >= limits.events:
-            extra.dropped_events += 1
-            return
-        clean, dropped = clean_attributes(attributes, limits, limits.event_attributes)
-        extra.dropped_tags += dropped
-        given = timestamp if time_ns is None else time_ns
-        when = given if type(given) is int else self._now_ns()
-        extra.events.append(EventRecord(when, text(name, limits.name_length), clean or None))
 
     def add_link(self, context: object, attributes: Mapping[str, object] | None = None) -> None:
         """Point at a span elsewhere that is no parent: a Span or a SpanContext."""
-        if self._tags is _CLOSED:
-            return
-        target = context_of(context)
-        if target is None:
-            return
-        limits = self._tracer.pipeline.limits
-        extra = self._more()
-        if len(extra.links) >= limits.links:
-            extra.dropped_links += 1
-            return
-        clean, dropped = clean_attributes(attributes, limits, limits.link_attributes)
-        extra.dropped_tags += dropped
-        extra.links.append(
-            LinkRecord(target.trace_id, target.span_id, target.tracestate, clean or None)
-        )
 
     def record_exception(
         self,
@@ -228,25 +111,6 @@ class Span(Readable):
         escaped: bool = False,
     ) -> None:
         """Add an ``exception`` event: type, message and a bounded stack, formatted later."""
-        if self._tags is _CLOSED:
-            return
-        limits = self._tracer.pipeline.limits
-        extra = self._more()
-        if len(extra.events) >= limits.events:
-            extra.dropped_events += 1
-            return
-        when = timestamp if type(timestamp) is int else self._now_ns()
-        clean, _ = clean_attributes(attributes, limits, limits.event_attributes)
-        extra.events.append(
-            failure_of(
-                exception,
-                when,
-                limits.stack_frames,
-                limits.value_length,
-                cast("dict[str, object]", clean) or None,
-                escaped,
-            )
-        )
 
     def set_status(self, code: object, description: str | None = None) -> None:
         """Say how it went: UNSET, OK or ERROR, in our, OpenTelemetry's or numeric form.
@@ -254,26 +118,68 @@ class Span(Readable):
         By OpenTelemetry's rules OK is final, UNSET never overwrites, and ``description`` belongs
         to ERROR.
         """
-        if self._tags is _CLOSED or self.status is StatusCode.OK:
-            return
-        number = getattr(code, "status_code", code)
-        number = getattr(number, "value", number)
-        if not isinstance(number, int) or number not in (1, 2):
-            return
-        extra = self._more()
-        extra.status = StatusCode(number)
-        reason = description if description is not None else getattr(code, "description", None)
-        if number == 2 and reason:
-            limit = self._tracer.pipeline.limits.value_length
-            extra.status_text = text(reason, limit)
-        else:
-            extra.status_text = ""
 
     def set_name(self, name: str) -> Span:
         """Give the span another name."""
-        if self._tags is not _CLOSED:
-            self.name = text(name, self._tracer.pipeline.limits.name_length)
         return self
+
+    def set_kind(self, kind: object) -> Span:
+        """Say its role: a :class:`SpanKind`, OpenTelemetry's, a number or a name."""
+        return self
+
+    def is_recording(self) -> bool:
+        """Whether anything said now will be recorded."""
+        return False
+
+    # OpenTelemetry's names for the same things; a class that records has its own.
+    set_attribute = set_tag
+    set_attributes = set_tags
+    update_name = set_name
+
+    @property
+    def tags(self) -> Mapping[str, TagValue] | None:
+        return None
+
+    @property
+    def events(self) -> Sequence[EventRecord] | None:
+        return None
+
+    @property
+    def links(self) -> Sequence[LinkRecord] | None:
+        return None
+
+    @property
+    def status(self) -> StatusCode:
+        return _UNSET
+
+    @property
+    def status_text(self) -> str:
+        return ""
+
+    @property
+    def end_ns(self) -> int:
+        """When it finished (Unix, nanoseconds); meaningless before."""
+        return self.start_ns + self.duration_ns
+
+    @property
+    def dropped_tags(self) -> int:
+        """Tags, and attributes of events and links, that were beyond their limit."""
+        return 0
+
+    @property
+    def dropped_events(self) -> int:
+        return 0
+
+    @property
+    def dropped_links(self) -> int:
+        return 0
+
+    @property
+    def cut_values(self) -> int:
+        """Tag values that were shortened."""
+        return 0
+
+    # -- what travels with it ----------------------------------------------------------------------
 
     def set_baggage_item(self, key: str, value: str) -> Span:
         """Give ``value`` along to children and to called services. Beyond the limits it is not."""
@@ -292,42 +198,17 @@ class Span(Readable):
         key = text(key, 1_024)
         return baggage.biz.get(key, baggage.sys.get(key))
 
-    def is_recording(self) -> bool:
-        """Whether anything said now will be recorded."""
-        return self._tags is not _CLOSED
-
     # -- its life ------------------------------------------------------------------------------
-
-    def finish(self, end_ns: int | None = None) -> None:
-        """End it, now or at ``end_ns`` (Unix, nanoseconds). Only the first call counts."""
-        # On CPython no other thread can run between this test and the assignment: no call and no
-        # backward jump lies between them, and only there does the interpreter switch threads.
-        tags = self._tags
-        if tags is _CLOSED:
-            return
-        self._tags = _CLOSED
-        self._kept = tags
-        pipeline = self._tracer.pipeline
-        if end_ns is None:
-            self.duration_ns = pipeline.now() - self._start
-        elif type(end_ns) is int:
-            self.duration_ns = max(end_ns - self._start - self._offset, 0)
-        else:
-            self.duration_ns = max(pipeline.now() - self._start, 0)
-        pipeline.emit(self)
 
     def __enter__(self) -> Span:
         previous = _get()
         if previous is _EMPTY:
-            self._prev = self._base = previous
-            _set(self)
+            self._base = previous
+            self._prev = _set(self)
         elif previous is not self:
-            self._prev = previous
-            if type(previous) is not _Context:
-                self._base = previous._base  # a span: whatever is current has one
-            else:
-                self._base = base_of(previous)
-            _set(self)
+            # A span has a base when it is current.
+            self._base = previous._base if type(previous) is not _Context else base_of(previous)
+            self._prev = _set(self)
         return self
 
     def __exit__(
@@ -336,110 +217,36 @@ class Span(Readable):
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exception is not None:
-            self._fail(exception)
-        # Restored by value and only where it is still current: a generator closed from another
-        # task then changes nothing there, and there is no token to be used in a wrong context.
+        # Only where it is still current: a generator closed from another task then changes
+        # nothing there.
         if _get() is self:
-            previous = self._prev
-            if (
-                previous is not _EMPTY
-                and type(previous) is not _Context
-                and (previous is None or type(previous) is _Left or type(previous._prev) is _Left)
-            ):
-                previous = beneath(self)
-            _set(previous)
-            self._prev = None
-        elif (previous := getattr(self, "_prev", None)) is not None:
-            self._prev = _Left(previous)
-        tags = self._tags
-        if tags is not _CLOSED:
-            self._tags = _CLOSED
-            self._kept = tags
-            pipeline = self._tracer.pipeline
-            self.duration_ns = pipeline.now() - self._start
-            pipeline.emit(self)
+            try:
+                _reset(self._prev)
+                self._prev = None
+            except Exception:  # it was entered in another context, or several times
+                leave(self)
+        else:
+            self._left_covered()
 
     def _fail(self, exception: BaseException) -> None:
         """Record an exception that leaves the block, unless it is only how Python ends things."""
-        if not isinstance(exception, Exception):
-            # Cancellation, interrupt, exit, a closed generator: ends, not errors.
-            if not isinstance(exception, GeneratorExit):
-                self.add_event("cancelled", {"exception.type": type(exception).__name__})
-            return
-        self.record_exception(exception, escaped=True)
-        if self.status is StatusCode.UNSET:
-            reason = text(exception, 1_024)
-            self.set_status(StatusCode.ERROR, f"{type(exception).__name__}: {reason}")
 
-    # -- the flusher's side: the attributes of SpanRecord -----------------------------------------
+    def finish(self, end_ns: int | None = None) -> None:
+        """End it, now or at ``end_ns`` (Unix, nanoseconds). Only the first call counts."""
 
-    def finished(self) -> FinishedSpan:
-        """All attributes of SpanRecord in one call, for a span that has finished."""
-        tracer, carried = self._tracer, self._carried
-        tags: Mapping[str, TagValue] | None = self._kept
-        if tags and not fits(tags, tracer.pipeline.limits):
-            tags = self._sealed()
-        extra = self._extra
-        return FinishedSpan(
-            self.trace_id,
-            self._sid or self.span_id,
-            self.parent_id,
-            self.name,
-            self.kind,
-            self._start + self._offset,
-            self.duration_ns,
-            tags,
-            self.events if extra else None,
-            extra.links or None if extra else None,
-            extra.status if extra else 0,
-            extra.status_text if extra else "",
-            self.flags,
-            carried.tracestate if carried else "",
-            tracer.pipeline.resource,
-            tracer.scope,
-            self.rpc_id if self._index else self._rpc,
-            carried.baggage if carried else None,
-            self,
-            self.losses if extra else None,
-        )
+    def end(self, end_time: int | None = None) -> None:
+        """:meth:`finish`, as OpenTelemetry calls it."""
+        self.finish(end_time)
 
-    @property
-    def span_id(self) -> int:
-        return self._sid or self.trace_id & MASK_64 or 1
+    def _left_covered(self) -> None:
+        """The block was left while something else was current.
 
-    @property
-    def start_ns(self) -> int:
-        return self._start + self._offset
-
-    @property
-    def tags(self) -> Mapping[str, TagValue] | None:
-        tags = self._tags
-        if tags is _CLOSED:
-            return self._sealed()
-        return {**tags}
-
-    @property
-    def events(self) -> Sequence[EventRecord] | None:
-        extra = self._extra
-        if extra is None or not extra.events:
-            return None
-        # Rendering is idempotent: two readers at once do the work twice and agree.
-        rendered = [_rendered(event) for event in extra.events]
-        extra.events[:] = rendered
-        return rendered
-
-    @property
-    def links(self) -> Sequence[LinkRecord] | None:
-        return self._extra.links or None if self._extra else None
-
-    @property
-    def status(self) -> StatusCode:
-        return self._extra.status if self._extra else _UNSET
-
-    @property
-    def status_text(self) -> str:
-        return self._extra.status_text if self._extra else ""
+        Where that is left in its turn, this span is current again until somebody looks:
+        see :func:`outlasting`.
+        """
+        entered = getattr(self, "_prev", None)
+        if entered is not None and type(entered) is not Left:
+            self._prev = Left(current.before(entered))
 
     @property
     def tracestate(self) -> str:
@@ -459,51 +266,10 @@ class Span(Readable):
         return self._tracer.scope
 
     @property
-    def rpc_id(self) -> str:
-        if not self._index:
-            return self._rpc
-        dotted = f"{self._rpc}.{self._index}"
-        # Tasks that start each other for ever would make it grow for ever: it begins anew.
-        return dotted if len(dotted) <= MAX_RPC_ID else "0"
-
-    @property
     def sofa_trace_id(self) -> str:
         """The trace id as SOFA spells it: as received, else 32 hex digits."""
         spelled = self._carried.sofa_trace_id if self._carried else ""
         return spelled or self._tracer.pipeline.spell(self.trace_id)
-
-    @property
-    def end_ns(self) -> int:
-        """When it finished (Unix, nanoseconds); meaningless before."""
-        return self._start + self._offset + self.duration_ns
-
-    @property
-    def dropped_tags(self) -> int:
-        """Tags, and attributes of events and links, that were beyond their limit."""
-        return self._extra.dropped_tags if self._extra else 0
-
-    @property
-    def dropped_events(self) -> int:
-        return self._extra.dropped_events if self._extra else 0
-
-    @property
-    def dropped_links(self) -> int:
-        return self._extra.dropped_links if self._extra else 0
-
-    @property
-    def cut_values(self) -> int:
-        """Tag values that were shortened."""
-        return self._extra.cut_values if self._extra else 0
-
-    @property
-    def losses(self) -> Mapping[str, int] | None:
-        """The four counts above that are not 0, by the names they have among tags."""
-        extra = self._extra
-        if extra is None:
-            return None
-        return losses_of(
-            extra.dropped_tags, extra.dropped_events, extra.dropped_links, extra.cut_values
-        )
 
     # -- identity --------------------------------------------------------------------------------
 
@@ -526,52 +292,19 @@ class Span(Readable):
 
     def next_rpc_id(self) -> str:
         """A dotted id for the next call: each call of this method and each child gets its own."""
-        self._kids = index = self._kids + 1
-        return f"{self.rpc_id}.{index}"
+        return f"{self.rpc_id}.1"
 
     def get_span_context(self) -> OtelSpanContext:
         """The identity in OpenTelemetry's form."""
         return self.context.to_otel()
 
-    # OpenTelemetry's names for the same things.
-    set_attribute = set_tag
-    set_attributes = set_tags
-    update_name = set_name
-
-    def end(self, end_time: int | None = None) -> None:
-        """:meth:`finish`, as OpenTelemetry calls it."""
-        self.finish(end_time)
-
     def _otel_context(self) -> Context:
         from .otel_context import with_span
 
-        return with_span(self, getattr(self, "_base", None))
-
-    def _sealed(self) -> Mapping[str, TagValue] | None:
-        """The tags of a finished span, cut to the limits by the first reader."""
-        tags = self._kept
-        limits = self._tracer.pipeline.limits
-        if tags and not fits(tags, limits):
-            tags, dropped, cut = trimmed(tags, limits)
-            self._more().dropped_tags += dropped
-            self._more().cut_values += cut
-            self._kept = tags
-        return tags
-
-    # -- helpers -----------------------------------------------------------------------------------
-
-    def _more(self) -> _Extra:
-        extra = self._extra
-        if extra is None:
-            extra = self._extra = _Extra()
-        return extra
-
-    def _count(self, counter: str) -> None:
-        extra = self._more()
-        setattr(extra, counter, getattr(extra, counter) + 1)
-
-    def _now_ns(self) -> int:
-        return self._tracer.pipeline.now() + self._offset
+        lasting = outlasting(self)
+        if not isinstance(lasting, Span):
+            return lasting  # type: ignore[no-any-return]  # what is current is one or the other
+        return with_span(lasting, getattr(lasting, "_base", None))
 
     def __repr__(self) -> str:
         return (
@@ -582,12 +315,18 @@ class Span(Readable):
 
 def beneath(span: Any) -> Any:
     """What is current when the block of ``span`` is left where it is current."""
-    previous = span._prev
-    if previous is None:
+    entered = getattr(span, "_prev", None)
+    if entered is None:
         # Another thread or task, or a use_span around this block, shares the span, and what was
         # current before is known there. Here: what OpenTelemetry's API had set.
-        return span._base
-    return outlasting(previous.previous if type(previous) is _Left else previous)
+        return getattr(span, "_base", _EMPTY)
+    return outlasting(entered.previous if type(entered) is Left else current.before(entered))
+
+
+def leave(span: Span) -> None:
+    """Leave the block of ``span``, which is current, without its token."""
+    _set(beneath(span))
+    span._prev = None
 
 
 def outlasting(span: Any) -> Any:
@@ -596,8 +335,10 @@ def outlasting(span: Any) -> Any:
     A span left in order stays the parent of whatever its tasks still start.
     """
     value: Any = span
-    while isinstance(value, Span) and type(left := getattr(value, "_prev", None)) is _Left:
+    while isinstance(value, Span) and type(left := getattr(value, "_prev", None)) is Left:
         value = left.previous
+    if value is not span and _get() is span:
+        _set(value)  # so that nobody has to look again
     return value
 
 
@@ -612,19 +353,6 @@ def base_of(value: Any) -> Any:
     from .otel_context import without_span
 
     return without_span(value)
-
-
-def _rendered(event: EventRecord | Failure) -> EventRecord:
-    if not isinstance(event, Failure):
-        return event
-    facts: dict[str, TagValue] = {
-        "exception.type": event.type,
-        "exception.message": event.message,
-        "exception.stacktrace": event.stacktrace(),
-        "exception.escaped": event.escaped,
-    }
-    facts.update(cast("dict[str, TagValue]", event.attributes or {}))
-    return EventRecord(event.time_ns, "exception", facts)
 
 
 def context_of(value: object) -> SpanContext | None:

@@ -13,7 +13,7 @@ from typing import Any
 from exporters.records import REMOTE_PARENT, SAMPLED
 
 from .kinds import StatusCode
-from .span import Span
+from .recorded import RecordedSpan
 
 #: Traces held at once, and spans held of each; beyond it the oldest are given up.
 MAX_TRACES = 1_000
@@ -31,8 +31,8 @@ class TailBuffer:
 
     def __init__(
         self,
-        keep: Callable[[Span], Any],
-        give_up: Callable[[Span], Any],
+        keep: Callable[[RecordedSpan], Any],
+        give_up: Callable[[RecordedSpan], Any],
         *,
         errors: bool = True,
         slower_than_s: float | None = None,
@@ -41,10 +41,10 @@ class TailBuffer:
         self._give_up = give_up
         self._errors = errors
         self._slow_ns = None if slower_than_s is None else round(slower_than_s * 1e9)
-        self._held: dict[int, list[Span]] = {}
+        self._held: dict[int, list[RecordedSpan]] = {}
         self._decided: dict[int, bool] = {}
 
-    def emit(self, span: Span) -> None:
+    def emit(self, span: RecordedSpan) -> None:
         """Pass on, hold back, or decide."""
         if span.flags & SAMPLED:
             self._keep(span)
@@ -53,7 +53,7 @@ class TailBuffer:
         else:
             self._hold(span)
 
-    def _hold(self, span: Span) -> None:
+    def _hold(self, span: RecordedSpan) -> None:
         trace = span.trace_id
         decided = self._decided.get(trace)
         if decided is not None:  # its local root is over
@@ -73,7 +73,7 @@ class TailBuffer:
         if self._decided.get(trace) is not None and self._held.get(trace) is not held:
             self._settle_all(held, self._decided[trace])
 
-    def _decide(self, root: Span) -> None:
+    def _decide(self, root: RecordedSpan) -> None:
         trace = root.trace_id
         held = self._held.get(trace) or []
         slow = self._slow_ns is not None and root.duration_ns > self._slow_ns
@@ -91,14 +91,14 @@ class TailBuffer:
         if held:
             self._settle_all(held, False)
 
-    def _settle_all(self, spans: list[Span], kept: bool) -> None:
+    def _settle_all(self, spans: list[RecordedSpan], kept: bool) -> None:
         while spans:  # emptied as it goes, so that two threads never settle one span twice
             try:
                 self._settle(spans.pop(0), kept)
             except IndexError:
                 return
 
-    def _settle(self, span: Span, kept: bool) -> None:
+    def _settle(self, span: RecordedSpan, kept: bool) -> None:
         if kept:
             span.flags |= SAMPLED
             self._keep(span)
@@ -114,5 +114,5 @@ def _oldest(traces: dict[int, Any]) -> int:
         return 0
 
 
-def _failed(span: Span) -> bool:
+def _failed(span: RecordedSpan) -> bool:
     return span.status is StatusCode.ERROR

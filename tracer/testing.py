@@ -19,8 +19,8 @@ from . import api, current
 from .clock import Clock
 from .identity import IdGenerator, SequentialIds
 from .pipeline import Pipeline
+from .recorded import RecordedSpan
 from .sampling import Sampler
-from .span import Span
 
 #: A span's name and the trees of its children, in the order they started.
 Tree = tuple[str, list[Any]]
@@ -53,13 +53,13 @@ class Recorder:
     """Keeps finished spans, oldest first."""
 
     def __init__(self) -> None:
-        self.spans: list[Span] = []
+        self.spans: list[RecordedSpan] = []
 
-    def __call__(self, span: Span) -> None:
+    def __call__(self, span: RecordedSpan) -> None:
         _ = span.tags  # cut by the limits that are set up now
         self.spans.append(span)
 
-    def __iter__(self) -> Iterator[Span]:
+    def __iter__(self) -> Iterator[RecordedSpan]:
         return iter(self.spans)
 
     def __len__(self) -> int:
@@ -74,18 +74,18 @@ class Recorder:
         """Names in the order the spans finished."""
         return [span.name for span in self.spans]
 
-    def named(self, name: str) -> list[Span]:
+    def named(self, name: str) -> list[RecordedSpan]:
         """Every span of that name."""
         return [span for span in self.spans if span.name == name]
 
-    def one(self, name: str) -> Span:
+    def one(self, name: str) -> RecordedSpan:
         """The only span of that name; AssertionError with the trees when there is not just one."""
         found = self.named(name)
         if len(found) != 1:
             raise AssertionError(f"{len(found)} spans named {name!r}, not 1, in\n{self.render()}")
         return found[0]
 
-    def children(self, parent: Span) -> list[Span]:
+    def children(self, parent: RecordedSpan) -> list[RecordedSpan]:
         """The recorded children of ``parent``, in the order they started."""
         return self._below(parent.trace_id, parent.span_id)
 
@@ -94,7 +94,7 @@ class Recorder:
         root."""
         return [self._tree(root) for root in self._roots()]
 
-    def render(self, describe: Callable[[Span], str] | None = None) -> str:
+    def render(self, describe: Callable[[RecordedSpan], str] | None = None) -> str:
         """The trees as indented text, one span a line."""
         describe = describe or (lambda span: span.name)
         lines: list[str] = []
@@ -102,27 +102,31 @@ class Recorder:
             self._render(root, 0, describe, lines)
         return "\n".join(lines)
 
-    def _roots(self) -> list[Span]:
+    def _roots(self) -> list[RecordedSpan]:
         known = {(span.trace_id, span.span_id) for span in self.spans}
         roots = [span for span in self.spans if (span.trace_id, span.parent_id) not in known]
         return sorted(roots, key=_started)
 
-    def _below(self, trace_id: int, span_id: int) -> list[Span]:
+    def _below(self, trace_id: int, span_id: int) -> list[RecordedSpan]:
         found = [s for s in self.spans if s.trace_id == trace_id and s.parent_id == span_id]
         return sorted(found, key=_started)
 
-    def _tree(self, span: Span) -> Tree:
+    def _tree(self, span: RecordedSpan) -> Tree:
         return (span.name, [self._tree(child) for child in self.children(span)])
 
     def _render(
-        self, span: Span, depth: int, describe: Callable[[Span], str], lines: list[str]
+        self,
+        span: RecordedSpan,
+        depth: int,
+        describe: Callable[[RecordedSpan], str],
+        lines: list[str],
     ) -> None:
         lines.append("  " * depth + describe(span))
         for child in self.children(span):
             self._render(child, depth + 1, describe, lines)
 
 
-def _started(span: Span) -> tuple[int, int]:
+def _started(span: RecordedSpan) -> tuple[int, int]:
     return (span.start_ns, span._index)
 
 

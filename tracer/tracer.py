@@ -13,8 +13,9 @@ from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, kind_of
 from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
 from .pipeline import Pipeline
+from .recorded import _CLOSED, RecordedSpan
 from .sampling import KEEP, RANDOM_MASK, Decision
-from .span import _CLOSED, INHERITED, Span, context_of, outlasting
+from .span import INHERITED, Span, context_of, outlasting
 from .span_context import Carried, SpanContext
 from .values import text
 
@@ -49,7 +50,6 @@ class Tracer:
     def start_span(
         self,
         name: str,
-        *,
         kind: SpanKind = _INTERNAL,
         parent: Span | SpanContext | None = CURRENT,
         tags: Mapping[str, object] | None = None,
@@ -66,13 +66,40 @@ class Tracer:
         never current. Never raises.
         """
         # This is the hottest function of the library. It sets the slots itself because a call of
-        # __init__ would cost as much as all of them.
+        # __init__ would cost as much as all of them, and its parameters are not keyword-only
+        # because the interpreter calls functions with such ones in a slower way.
         pipeline = self.pipeline
-        above: Any = _get() if parent is CURRENT else parent
-        if type(above) is Span and above._tags is not _CLOSED:
-            span = Span()
+        above: Any
+        if parent is CURRENT:
+            above = _get()
+        elif parent is None:
+            above = _EMPTY
+        else:
+            above = parent
+        if above is _EMPTY:
+            if pipeline.drop_all:
+                passive = PassiveSpan()  # what unsampled() does, without its call
+                passive._tracer = self
+                passive.name = name
+                passive._root = passive._carried = None
+                pipeline.unsampled.value += 1
+                return passive
+            if not pipeline.keep_all:
+                return self._start_chosen_root(name, kind, tags, links, start_ns)
+            bits = pipeline.bits
+            span = RecordedSpan()
+            span.trace_id = bits(128) or 1
+            span._sid = 0
+            span.parent_id = 0
+            span.flags = pipeline.root_flags
+            span._carried = None
+            span._index = 0
+            span._rpc = "0"
+        elif type(above) is RecordedSpan and above._tags is not _CLOSED:
+            bits = pipeline.bits
+            span = RecordedSpan()
             span.trace_id = above.trace_id
-            span._sid = pipeline.bits(64)
+            span._sid = bits(64)
             span.parent_id = above._sid or above.span_id
             span.flags = above.flags & INHERITED
             span._carried = above._carried
@@ -81,31 +108,13 @@ class Tracer:
             above._kids = index = above._kids + 1
             span._index = index
             span._rpc = above.rpc_id if above._index else above._rpc
-        elif (above is _EMPTY or above is None) and pipeline.keep_all:
-            span = Span()
-            span.trace_id = pipeline.bits(128) or 1
-            span._sid = 0
-            span.parent_id = 0
-            span.flags = pipeline.root_flags
-            span._carried = None
-            span._index = 0
-            span._rpc = "0"
         elif type(above) is PassiveSpan:
-            passive = PassiveSpan()  # what unsampled() does, without its call
+            passive = PassiveSpan()
             passive._tracer = self
             passive.name = name
             passive._root = above._root or above
             passive._carried = above._carried
-            pipeline.note_unsampled()
-            return passive
-        elif above is _EMPTY or above is None:
-            if not pipeline.drop_all:
-                return self._start_chosen_root(name, kind, tags, links, start_ns)
-            passive = PassiveSpan()
-            passive._tracer = self
-            passive.name = name
-            passive._root = passive._carried = None
-            pipeline.note_unsampled()
+            pipeline.unsampled.value += 1
             return passive
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
@@ -117,13 +126,14 @@ class Tracer:
         span._extra = None
         span._tags = {}
         span._offset = pipeline.clock.offset_ns
-        span._start = pipeline.now()
+        now = pipeline.now
+        span._start = now()
         if (
             tags is not None  # their truth is not asked: that of an array raises
             or links is not None
             or start_ns is not None
             or type(name) is not str
-            or type(kind) is not SpanKind
+            or (kind is not _INTERNAL and type(kind) is not SpanKind)
             or pipeline.started
         ):
             _complete(span, tags, links, start_ns)
@@ -143,10 +153,15 @@ class Tracer:
         if floor is None:
             return self._start_otherwise(name, kind, None, tags, links, start_ns)
         # The sampler is a ratio: asked here, because most of its answers are no.
-        trace_id = pipeline.bits(128) or 1
+        bits = pipeline.bits
+        trace_id = bits(128) or 1
         if trace_id & RANDOM_MASK < floor:
-            passive = unsampled(self, name, None, None)
+            passive = PassiveSpan()
+            passive._tracer = self
+            passive.name = name
+            passive._root = passive._carried = None
             passive._known_trace_id = trace_id
+            pipeline.unsampled.value += 1
             return passive
         span = self._root(trace_id, KEEP, None, name, kind)
         _complete(span, tags, links, start_ns)
@@ -169,7 +184,7 @@ class Tracer:
             if type(above) is _Context and current.BAGGAGE_KEY not in above:
                 # Below OpenTelemetry's ``use_span``, as most instrumentations use it.
                 held = above.get(current.SPAN_KEY)
-                if type(held) is Span and held._tags is not _CLOSED:
+                if type(held) is RecordedSpan and held._tags is not _CLOSED:
                     return self._start_below(name, kind, held, None, tags, links, start_ns)
             parent, carried = _resolve(above)
             if isinstance(parent, Span):
@@ -192,7 +207,9 @@ class Tracer:
         """A child of a span of this process that is no plain current one."""
         if isinstance(parent, PassiveSpan):
             return unsampled(self, name, parent._root or parent, carried or parent._carried)
-        span = Span()
+        if not isinstance(parent, RecordedSpan):
+            return NOOP
+        span = RecordedSpan()
         span.trace_id = parent.trace_id
         span._sid = self.pipeline.bits(64) or 1
         span.parent_id = parent.span_id
@@ -242,8 +259,8 @@ class Tracer:
         carried: Carried | None,
         name: str,
         kind: SpanKind,
-    ) -> Span:
-        span = Span()
+    ) -> RecordedSpan:
+        span = RecordedSpan()
         span.trace_id = trace_id
         span._sid = 0
         span.parent_id = 0
@@ -268,7 +285,7 @@ class Tracer:
             return KEEP  # the debug flag overrides every sampler
         return self.pipeline.sampler.sample(trace_id, name, kind, tags, remote)
 
-    def _place_below(self, span: Span, remote: SpanContext, kind: SpanKind) -> None:
+    def _place_below(self, span: RecordedSpan, remote: SpanContext, kind: SpanKind) -> None:
         """Make ``span`` a child of ``remote``, or the same span where the two sides share one."""
         if self.pipeline.join and kind == SpanKind.SERVER and remote.is_remote:
             span._sid = remote.span_id
@@ -283,7 +300,7 @@ class Tracer:
             span._rpc, span._index = remote.rpc_id, 1
 
 
-def _begin(span: Span, tracer: Tracer, name: str, kind: SpanKind) -> None:
+def _begin(span: RecordedSpan, tracer: Tracer, name: str, kind: SpanKind) -> None:
     """The slots that do not depend on what is above; Tracer.start_span has the same lines."""
     pipeline = tracer.pipeline
     span._tracer = tracer
@@ -298,7 +315,7 @@ def _begin(span: Span, tracer: Tracer, name: str, kind: SpanKind) -> None:
 
 
 def _complete(
-    span: Span,
+    span: RecordedSpan,
     tags: Mapping[str, object] | None,
     links: Iterable[object] | None,
     start_ns: int | None,

@@ -24,6 +24,7 @@ from tracer import (
     Sampler,
     Span,
     SpanContext,
+    current,
     current_span,
     start_span,
     use_span,
@@ -154,24 +155,43 @@ def test_an_async_generator_closed_by_another_task_disturbs_nobody(
     assert tracer.current_context() is None
 
 
-def test_blocks_left_out_of_order_leave_nothing_finished_current(traces: Recorder) -> None:
-    """Two generators whose blocks overlap: afterwards what was current before is current again."""
+@pytest.mark.parametrize("sampler", [AlwaysOn(), AlwaysOff()])
+@pytest.mark.parametrize("look", ["start", "current", "OpenTelemetry"])
+def test_blocks_left_out_of_order_leave_nothing_finished_current(
+    sampler: Sampler, look: str
+) -> None:
+    """Two generators whose blocks overlap: afterwards what was current before is current again,
+    whoever looks first."""
 
     def block(name: str) -> Iterator[None]:
         with start_span(name):
             yield
 
-    with start_span("outer") as outer:
+    def overlapping() -> Span:
         first, second = block("first"), block("second")
         next(first)
+        left = current_span()
         next(second)
         assert list(first) == []
         assert current_span().name == "second"
         assert list(second) == []
-        assert current_span() is outer
-        start_span("after").finish()
-    assert traces.one("after").parent_id == outer.span_id
-    assert tracer.current_context() is None
+        return left
+
+    with recording(sampler=sampler):
+        with start_span("outer") as outer:
+            overlapping()
+            if look == "current":
+                assert current_span() is outer
+            elif look == "OpenTelemetry":
+                assert otel.get_current_span() is outer
+            assert start_span("after").trace_id == outer.trace_id
+            assert current.get() is outer
+        assert tracer.current_context() is None
+        left = overlapping()
+        if look == "OpenTelemetry":
+            assert otel.get_current_span() is otel.INVALID_SPAN
+        assert start_span("root").trace_id != left.trace_id
+        assert tracer.current_context() is None
 
 
 def test_entering_a_span_twice_restores_what_was_before(traces: Recorder) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
+from exporters.ledger import Count
 from exporters.records import SAMPLED
 from tracer import AlwaysOff, AlwaysOn, Decision, ParentBased, Ratio, SpanContext, SpanKind
 from tracer.sampling_rate import KInHundred, RateLimited
@@ -276,19 +279,42 @@ def test_unsampled_spans_can_be_recorded_to_be_counted() -> None:
     assert [(span.name, span.flags & SAMPLED) for span in traces] == [("child", 0), ("root", 0)]
 
 
-def test_unsampled_spans_are_noted_for_the_ledger() -> None:
-    """One note for each span that is not recorded."""
-    notes: list[int] = []
-    note = lambda: notes.append(1)  # noqa: E731
+def test_unsampled_spans_are_counted_for_the_ledger() -> None:
+    """Each span that is not recorded counts once, whichever way it was started."""
+    count = Count()
     with (
-        recording(sampler=AlwaysOff(), note_unsampled=note),
+        recording(sampler=AlwaysOff(), unsampled=count),
         tracer.start_span("root"),
         tracer.start_span("child"),
     ):
         pass
-    with recording(sampler=Ratio(1e-9), note_unsampled=lambda: notes.append(1)):
+    with recording(sampler=Ratio(1e-9), unsampled=count):
         tracer.start_span("root").finish()
-    assert len(notes) == 3
+    with recording(sampler=ParentBased(AlwaysOn()), unsampled=count):
+        tracer.start_span("server", parent=SpanContext(5, 6, sampled=False)).finish()
+    assert count.value == 4
+
+
+def test_threads_lose_no_count_of_unsampled_spans() -> None:
+    """Nothing switches threads between reading and storing the count."""
+    count = Count()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with recording(sampler=AlwaysOff(), unsampled=count):
+            threads = [Thread(target=_many_roots, args=(5_000,)) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert count.value == 40_000
+
+
+def _many_roots(number: int) -> None:
+    for _ in range(number):
+        tracer.start_span("root").finish()
 
 
 def test_a_server_may_join_the_callers_span() -> None:

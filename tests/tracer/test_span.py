@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tracer
 from exporters.memory import MemoryDestination
 from exporters.records import EventRecord, LinkRecord, SpanRecord
-from tracer import SpanContext, SpanKind, StatusCode
+from tracer import SpanContext, SpanKind, StatusCode, current, recorded
 from tracer.limits import SpanLimits
 from tracer.pipeline import Pipeline
 from tracer.testing import Recorder, Ticks, recording
@@ -391,7 +391,7 @@ def test_a_span_in_the_ring_is_one_object_for_the_collector() -> None:
             span.set_tag(key, value)
     waiting = kept[0]
     tracked = [item for item in gc.get_referents(waiting) if gc.is_tracked(item)]
-    shared = (span._tracer, type(waiting), tracer.span._EMPTY, tracer.span._CLOSED)
+    shared = (span._tracer, type(waiting), current.EMPTY, recorded._CLOSED)
     own = [item for item in tracked if not any(item is one for one in shared)]
     assert [item for item in own if not isinstance(item, (SpanKind, StatusCode))] == []
     assert sys.getsizeof(waiting) <= 220

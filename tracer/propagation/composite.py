@@ -8,7 +8,8 @@ from typing import Any
 from .. import context as current_context
 from ..baggage import Baggage
 from ..current import get as _get
-from ..span import Span, _Left
+from ..recorded import RecordedSpan
+from ..span import Left
 from ..span_context import SpanContext
 from . import carriers
 from .b3 import B3Multi, B3Single
@@ -65,7 +66,7 @@ class Composite:
         try:
             if put is None:
                 if type(carrier) is dict:
-                    plain = type(source) is Span and source._carried is None
+                    plain = type(source) is RecordedSpan and source._carried is None
                     for write in self._write_identity if plain else self._write:
                         for name, value in write(source):
                             carrier[name] = value
@@ -139,7 +140,7 @@ def inject(carrier: Any, context: Source | None = None, put: Put | None = None) 
     """
     if context is None:
         source: Source | None = _get()
-        if type(source) is not Span or type(source._prev) is _Left:
+        if type(source) is not RecordedSpan or type(source._prev) is Left:
             source = current_context.injectable()
     else:
         source = context

@@ -51,7 +51,7 @@ with trace.get_tracer("app").start_as_current_span("a") as span:
 
 def test_the_environment_chooses_our_provider(run: Run) -> None:
     """OTEL_PYTHON_TRACER_PROVIDER=lookout is all an application needs."""
-    assert "tracer.span ['traceparent']" in run(APP, OTEL_PYTHON_TRACER_PROVIDER="lookout")
+    assert "tracer.recorded ['traceparent']" in run(APP, OTEL_PYTHON_TRACER_PROVIDER="lookout")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_environment_chooses_our_provider(run: Run) -> None:
 def test_the_environment_chooses_propagators(run: Run, names: str, headers: str) -> None:
     """OTEL_PROPAGATORS takes our names beside OpenTelemetry's."""
     shown = run(APP, OTEL_PYTHON_TRACER_PROVIDER="lookout", OTEL_PROPAGATORS=names)
-    assert f"tracer.span {headers}" in shown
+    assert f"tracer.recorded {headers}" in shown
 
 
 @pytest.mark.parametrize("module", ["tracer", "exporters"])
