@@ -407,6 +407,13 @@ class ServerConfig(BaseSettings):
     promql_max_samples: int = Field(
         default=50_000_000, ge=1, description="Samples one query may hold in memory."
     )
+    promql_held_memory: Size = Field(
+        default=parse_size("256MiB"),
+        description=(
+            "Samples of recent queries kept in memory (not beside a ClickHouse server, where "
+            "others write too); 0: none."
+        ),
+    )
     promql_concurrency: int = Field(default=20, ge=1, description="Queries running at once.")
     enable_feature: Words = Field(
         default=[],

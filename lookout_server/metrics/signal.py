@@ -13,6 +13,7 @@ from ..config import ServerConfig
 from ..signal import Malformed, Receipt
 from . import tables
 from .beginnings import Beginnings
+from .freshness import Freshness
 from .known import ActiveSeries, KnownSeries, SeriesLimits
 from .rows import MetricRows
 from .series import LabelLimits
@@ -34,6 +35,8 @@ class MetricSignal:
         #: When series rows last became readable (monotonic seconds).
         self.series_stored = 0.0
         self._series_underway = False
+        #: Since when samples may differ from what was read of them before.
+        self.freshness = Freshness()
         self.active = ActiveSeries(
             SeriesLimits(config.series_per_tenant_max, config.series_per_metric_max)
         )
@@ -52,12 +55,15 @@ class MetricSignal:
         """All rows of one batch as Arrow tables. To be called once a batch in one process:
         a series whose row is in one batch's tables is left out of the next ones'.
         """
-        made = tables.tables([*rows, *self._beginnings.zeros(rows)], self._known)
+        every = [*rows, *self._beginnings.zeros(rows)]
+        self.freshness.begin(every)
+        made = tables.tables(every, self._known)
         self._series_underway |= "series" in made
         return made
 
     def stored(self) -> None:
         """The tables made last are in the store."""
+        self.freshness.end()
         if self._series_underway:
             self._series_underway = False
             self.series_stored = time.monotonic()

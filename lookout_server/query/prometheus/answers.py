@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import ClassVar
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from .errors import QueryError
 from .render import dumps
@@ -17,6 +19,8 @@ _JSON = "application/json"
 _GZIP_BYTES = 1024
 #: Fast: level 1 makes 1/12 of wide results, level 6 takes four times as long for 1/15.
 _GZIP_LEVEL = 1
+#: Answers larger than this are sent while they are still being rendered.
+_STREAM_BYTES = 1_000_000
 #: Warnings and infos shown of each.
 SHOWN = 10
 
@@ -41,17 +45,41 @@ def success(
     warnings: Sequence[str] = (),
     infos: Sequence[str] = (),
 ) -> Response:
-    """``{"status":"success","data":...}`` around rendered data."""
-    body = b"".join(
-        [
-            b'{"status":"success","data":',
-            data if isinstance(data, bytes) else b"".join(data),
-            b',"warnings":' + dumps(list(warnings)) if warnings else b"",
-            b',"infos":' + dumps(list(infos)) if infos else b"",
-            b"}",
-        ]
+    """``{"status":"success","data":...}`` around rendered data.
+
+    Of data in pieces only the first are taken here: a wide answer is streamed, so that it is
+    never in memory as a whole.
+    """
+    pieces = chain(
+        [b'{"status":"success","data":'],
+        [data] if isinstance(data, bytes) else data,
+        [b',"warnings":' + dumps(list(warnings)) if warnings else b""],
+        [b',"infos":' + dumps(list(infos)) if infos else b""],
+        [b"}"],
     )
-    return compressed(request, body, _JSON)
+    begun, size = [], 0
+    for piece in pieces:
+        begun.append(piece)
+        size += len(piece)
+        if size > _STREAM_BYTES:
+            return _streamed(request, chain(begun, pieces))
+    return compressed(request, b"".join(begun), _JSON)
+
+
+def _streamed(request: Request, pieces: Iterator[bytes]) -> Response:
+    headers = {"Vary": "Accept-Encoding"}
+    if _accepts_gzip(request.headers.get("accept-encoding", "")):
+        pieces = _gzipped(pieces)
+        headers["Content-Encoding"] = "gzip"
+    return StreamingResponse(pieces, media_type=_JSON, headers=headers)
+
+
+def _gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    for piece in pieces:
+        if packed := packer.compress(piece):
+            yield packed
+    yield packer.flush()
 
 
 def failure(error: QueryError) -> Response:

@@ -17,10 +17,20 @@ from .source import (
     SeriesBlock,
     is_stale,
 )
-from .windows import upper_bounds, window_bounds
+from .windows import common_clock, upper_bounds, window_bounds
 
 #: Windows evaluated at once: keeps a kernel's temporaries near the caches.
 _CHUNK_WINDOWS = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Series of common times: what is true of one row's windows is true of all rows'."""
+
+    values: Float64Array  # series by samples
+    timestamps: Int64Array
+    low: Int64Array  # the windows' bounds in each row, see RangeVector.bounds
+    high: Int64Array
 
 
 @dataclass(slots=True)
@@ -45,6 +55,7 @@ class RangeVector:
     before_ms: int = 0
     after_ms: int = 0
     _bounds: tuple[Int64Array, Int64Array] | None = field(default=None, init=False, repr=False)
+    _grid: Grid | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,13 +67,34 @@ class RangeVector:
     def bounds(self) -> tuple[Int64Array, Int64Array]:
         """Flat indices: the window holds samples ``low`` to ``high``, ``high`` excluded."""
         if self._bounds is None:
-            self._bounds = window_bounds(
-                self.timestamps,
-                self.offsets,
-                self.ends + self.after_ms,
-                self.range_ms + self.before_ms + self.after_ms,
-            )
+            grid = self.grid()
+            if grid is None:
+                self._bounds = self._windows(self.timestamps, self.offsets)
+            else:
+                first = self.offsets[:-1, None]
+                self._bounds = first + grid.low, first + grid.high
         return self._bounds
+
+    def grid(self) -> Grid | None:
+        """The samples as a matrix, where all series have the same times."""
+        if self._grid is None:
+            clock = common_clock(self.timestamps, self.offsets)
+            if clock is None:
+                return None
+            low, high = self._windows(clock, np.array([0, len(clock)]))
+            values = self.values.reshape(len(self), len(clock))
+            self._grid = Grid(values, clock, low[0], high[0])
+        return self._grid
+
+    def _windows(
+        self, timestamps: Int64Array, offsets: Int64Array
+    ) -> tuple[Int64Array, Int64Array]:
+        return window_bounds(
+            timestamps,
+            offsets,
+            self.ends + self.after_ms,
+            self.range_ms + self.before_ms + self.after_ms,
+        )
 
     def indices_after(self, times: Int64Array) -> Int64Array:
         """Flat index of the first sample later than each time (a time per step)."""
@@ -70,6 +102,8 @@ class RangeVector:
 
     def seen(self) -> int:
         """How many samples all windows hold together."""
+        if (grid := self.grid()) is not None:
+            return int((grid.high - grid.low).sum()) * len(self)
         low, high = self.bounds()
         return int((high - low).sum())
 

@@ -7,6 +7,7 @@ joins put the points together. Sources: ``util/jsonutil`` and ``web/api/v1/json_
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from .frame import filled
 from .histogram import Histogram, json_buckets
 from .result import Result
-from .source import Float64Array, Int64Array, Labels, ObjectArray
+from .source import BoolArray, Float64Array, Int64Array, Labels, ObjectArray
 
 #: Points put into one piece of the answer.
 _PIECE_POINTS = 100_000
@@ -55,33 +56,31 @@ def format_time(time_ms: int) -> str:
 
 def value_texts(values: Float64Array) -> pa.Array:
     """:func:`format_value` of all of ``values``, as an Arrow string array."""
-    if _are_whole(values):
-        return pc.cast(pa.array(values.astype(np.int64)), pa.string())
+    whole = _whole(values)
+    if whole.all():
+        return _whole_texts(values)
     texts = pc.cast(pa.array(values), pa.string())
-    finite = np.isfinite(values)
-    magnitude = np.abs(values)
-    # Arrow writes these with an exponent; between 1e15 and 1e-6 it agrees with Go.
-    usual = finite & ((magnitude < 1e15) & (magnitude >= 1e-5) | (values == 0))
-    odd = np.flatnonzero(~usual)
-    if len(odd):
+    if whole.any():
+        texts = pc.replace_with_mask(texts, pa.array(whole), _whole_texts(values[whole]))
+    # When Arrow prefers an exponent depends on its version; without one it writes what Go does.
+    odd = pc.match_substring(texts, "e").to_numpy(zero_copy_only=False) | ~np.isfinite(values)
+    if odd.any():
         patch = pa.array([format_value(value) for value in values[odd].tolist()], pa.string())
-        texts = pc.replace_with_mask(texts, pa.array(~usual), patch)
-    return _without_point(texts)
-
-
-def _are_whole(values: Float64Array) -> bool:
-    """Whether all are whole numbers, as of counters: these are written four times as fast."""
-    if not len(values) or values[0] != np.floor(values[0]):
-        return False
-    whole = (values == np.floor(values)) & (np.abs(values) < 1e15)
-    return bool((whole & ~((values == 0) & np.signbit(values))).all())
-
-
-def _without_point(texts: pa.Array) -> pa.Array:
-    """Arrow writes whole numbers as ``5.0`` or ``5`` depending on its version."""
-    if len(texts) and pc.any(pc.ends_with(texts, ".0")).as_py():
-        return pc.replace_substring_regex(texts, r"\.0$", "")
+        texts = pc.replace_with_mask(texts, pa.array(odd), patch)
     return texts
+
+
+def _whole(values: Float64Array) -> BoolArray:
+    """Which are whole numbers, as of counters: these are written four times as fast."""
+    with np.errstate(invalid="ignore"):
+        whole: BoolArray = (values == np.floor(values)) & (np.abs(values) < 1e15)
+    if (zero := values == 0).any():
+        whole &= ~(zero & np.signbit(values))
+    return whole
+
+
+def _whole_texts(values: Float64Array) -> pa.Array:
+    return pc.cast(pa.array(values.astype(np.int64)), pa.string())
 
 
 def labels_json(labels: Labels) -> bytes:
@@ -139,19 +138,22 @@ def _matrix(answer: Result) -> Iterator[bytes]:
     yield b"["
     for low, high in _pieces(answer.offsets):
         part = slice(int(answer.offsets[low]), int(answer.offsets[high]))
-        histograms = None if answer.histograms is None else answer.histograms[part]
-        owners = np.repeat(np.arange(high - low), np.diff(answer.offsets[low : high + 1]))
-        points = _points(answer, part, owners, high - low, histograms)
-        series = []
-        for row, labels in enumerate(answer.labels[low:high]):
-            text = b'{"metric":' + labels_json(labels)
-            if points[row]:
-                text += b',"values":[' + points[row] + b"]"
-            if histograms is not None:
-                own = owners == row
-                text += _histograms(answer.timestamps[part][own], histograms[own])
-            series.append(text + b"}")
-        yield (b"," if low else b"") + b",".join(series)
+        offsets = answer.offsets[low : high + 1] - answer.offsets[low]
+        if answer.histograms is None:
+            points, ends = _points(answer, part), offsets
+        else:
+            points, ends = _float_points(answer, part, offsets)
+        pieces: list[bytes | memoryview] = [b"," if low else b""]
+        rows = zip(answer.labels[low:high], _slices(points, ends), offsets.tolist(), strict=False)
+        for row, (labels, values, first) in enumerate(rows):
+            pieces.append((b"," if row else b"") + b'{"metric":' + labels_json(labels))
+            if values:
+                pieces += (b',"values":[', values, b"]")
+            if answer.histograms is not None:
+                own = slice(part.start + first, part.start + int(offsets[row + 1]))
+                pieces.append(_histograms(answer.timestamps[own], answer.histograms[own]))
+            pieces.append(b"}")
+        yield b"".join(pieces)
     yield b"]"
 
 
@@ -165,21 +167,31 @@ def _pieces(offsets: Int64Array) -> Iterator[tuple[int, int]]:
         low = high
 
 
-def _points(
-    answer: Result, part: slice, owners: Int64Array, rows: int, histograms: ObjectArray | None
-) -> list[bytes]:
-    """``[t,"v"],[t,"v"]`` of each series, of its float samples."""
-    texts = value_texts(answer.values[part])
-    times = _time_texts(answer, part)
-    if histograms is not None:
-        floats = pa.array(~filled(histograms))
-        texts, times = texts.filter(floats), times.filter(floats)
-        owners = owners[~filled(histograms)]
-    points = pc.binary_join_element_wise(times, texts, pa.scalar('"]'), pa.scalar(""))
-    offsets = np.zeros(rows + 1, dtype=np.int32)
-    np.cumsum(np.bincount(owners, minlength=rows), out=offsets[1:])
-    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), points), ",")
-    return [bytes(piece.as_buffer()) for piece in joined]
+def _points(answer: Result, part: slice) -> pa.Array:
+    """``[t,"v"],`` of each sample."""
+    texts, times = value_texts(answer.values[part]), _time_texts(answer, part)
+    return pc.binary_join_element_wise(times, texts, pa.scalar('"],'), pa.scalar(""))
+
+
+def _float_points(answer: Result, part: slice, offsets: Int64Array) -> tuple[pa.Array, Int64Array]:
+    """:func:`_points` of the samples that are numbers, and where each series' begin."""
+    assert answer.histograms is not None
+    floats = ~filled(answer.histograms[part])
+    before = np.zeros(len(floats) + 1, dtype=np.int64)
+    np.cumsum(floats, out=before[1:])
+    return _points(answer, part).filter(pa.array(floats)), before[offsets]
+
+
+def _slices(texts: pa.Array, offsets: Int64Array) -> Iterator[memoryview]:
+    """The texts of each series one after the other, less the last comma: no copies."""
+    _, places, data = texts.buffers()
+    if data is None or not len(texts):
+        yield from (memoryview(b"") for _ in range(len(offsets) - 1))
+        return
+    begins = np.frombuffer(places, dtype=np.int32)[texts.offset :][offsets].tolist()
+    view = memoryview(data)
+    for low, high in itertools.pairwise(begins):
+        yield view[low : max(low, high - 1)]
 
 
 def _time_texts(answer: Result, part: slice) -> pa.Array:

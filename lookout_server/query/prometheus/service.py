@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ...http import Refused, read_body
 from ...metrics.catalog import Catalog
+from ...metrics.signal import MetricSignal
 from ...server import Server
 from ...signal import Malformed
 from ...store.port import StoreError, StoreUnavailable
@@ -25,6 +26,7 @@ from .context import CancelToken, EngineOptions
 from .engine import Engine
 from .errors import BadData, QueryCanceled, QueryError, StorageError
 from .features import ALL, STABLE, Features
+from .held import HeldSamples
 from .parameters import Form
 from .render import dumps
 from .storage import ClickHouseSource
@@ -49,11 +51,16 @@ class PrometheusService:
         config = server.config
         self.server = server
         self.store = AskedStore(server.store)
+        alone = config.clickhouse_url is None
+        signal = metric_signal(server)
         self.catalog = Catalog(
             self.store,
-            stored=series_stored(server),
-            alone=config.clickhouse_url is None,
+            stored=(lambda: signal.series_stored) if signal else None,
+            alone=alone,
         )
+        self._held = None
+        if alone and signal and config.promql_held_memory:
+            self._held = HeldSamples(signal.freshness, config.promql_held_memory)
         self.options = EngineOptions(
             lookback_ms=int(config.promql_lookback * 1000),
             timeout_s=config.promql_timeout,
@@ -74,14 +81,16 @@ class PrometheusService:
             starts=self.options.start_timestamps,
             memory_bytes=self.server.config.query_memory,
             threads=self.server.config.query_threads,
+            held=self._held,
         )
 
     def forget(self, tenant: str) -> None:
         """Series of a tenant were deleted: believe nothing about them any more."""
         self.catalog.forget(tenant)
-        writers = getattr(self.server, "writers", None)
-        if writers is not None:
-            writers["metrics"].signal.forget()
+        signal = metric_signal(self.server)
+        if signal is not None:
+            signal.forget()
+            signal.freshness.forget()
 
     async def form(self, request: Request) -> Form:
         """URL and body parameters. Raises BadData."""
@@ -159,13 +168,10 @@ def features(flags: list[str]) -> Features:
     return Features(**fields) if fields else STABLE
 
 
-def series_stored(server: Server) -> Callable[[], float] | None:
-    """Tells when this process last stored series rows, where the collector can say it."""
+def metric_signal(server: Server) -> MetricSignal | None:
+    """What stores metrics in this process, where the collector has it."""
     writers = getattr(server, "writers", None)
-    if writers is None:
-        return None
-    signal = writers["metrics"].signal
-    return lambda: float(signal.series_stored)
+    return None if writers is None else writers["metrics"].signal
 
 
 def _asking() -> Asking:

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from ...metrics.catalog import Catalog
-from ...metrics.index import Found
+from ...metrics.index import Found, UInt64Array
 from ...store.port import Limits, Store, StoreError, StoreLimit
 from .asking import stage
 from .errors import QueryError, QueryTimeout, StorageError, TooManySamples
+from .held import HeldSamples
 from .matchers import Matcher
 from .sample_columns import RawSamples, SampleColumns, SeriesPlaces
 from .source import SelectHints, SeriesBlock
@@ -36,8 +37,9 @@ _USUAL_INTERVAL_MS, _PART_EXCESS = 15_000, 4
 
 _WHERE = """
 WHERE tenant = {tenant:String} AND mid IN {mids:Array(UInt64)} {ids}
-  AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({start:Int64}, 'UTC'))
-  AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({end:Int64}, 'UTC'))
+  AND indexHint(
+    toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({start:Int64}, 'UTC'))
+    AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({end:Int64}, 'UTC')))
   AND ts >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
   AND ts <= fromUnixTimestamp64Milli({end:Int64}, 'UTC')
 """
@@ -56,6 +58,16 @@ class Window:
     def series(self) -> int:
         """How many series there are."""
         return sum(len(one.places) for one in self.found)
+
+    @property
+    def usual_samples(self) -> int:
+        """How many samples a series is taken to have."""
+        return (self.end_ms - self.start_ms) // _USUAL_INTERVAL_MS + 1
+
+    @property
+    def ids(self) -> UInt64Array:
+        """Of all series, metric by metric."""
+        return np.concatenate([one.ids for one in self.found])
 
     def parts(self, series: int) -> list[Window]:
         """Windows of at most so many series each, neighbours by id together."""
@@ -100,7 +112,7 @@ class Window:
             "end": self.end_ms,
         }
         if self._named_ids:
-            parameters["ids"] = np.concatenate([one.ids for one in self.found]).tolist()
+            parameters["ids"] = self.ids.tolist()
         return parameters
 
 
@@ -129,12 +141,14 @@ class ClickHouseSource:
         starts: bool = False,
         memory_bytes: int = 500_000_000,
         threads: int = 2,
+        held: HeldSamples | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._tenant = tenant
         self._starts = starts
         self._memory_bytes, self._threads = memory_bytes, threads
+        self._held = held
 
     def select(
         self,
@@ -164,8 +178,7 @@ class ClickHouseSource:
             window = clipped(self._catalog, self._tenant, matchers, start_ms, end_ms)
             if window is None:
                 return
-            expected = (window.end_ms - window.start_ms) // _USUAL_INTERVAL_MS + 1
-            waiting = window.parts(max(1, hints.part_samples // expected))[::-1]
+            waiting = window.parts(max(1, hints.part_samples // window.usual_samples))[::-1]
             limit = min(hints.max_samples, _PART_EXCESS * hints.part_samples)
             while waiting:
                 part = waiting.pop()
@@ -181,6 +194,26 @@ class ClickHouseSource:
                 yield block
 
     def _read(self, window: Window, hints: SelectHints) -> SeriesBlock:
+        if self._held is None or not self._can_hold(window, self._held):
+            return self._read_all(window, hints)
+        hints = replace(hints, newest_per_step=False)
+        block = self._held.get(
+            (window.tenant, window.ids.tobytes()),
+            window.start_ms,
+            window.end_ms,
+            lambda start, end: self._read_all(replace(window, start_ms=start, end_ms=end), hints),
+        )
+        if len(block.timestamps) > hints.max_samples:
+            raise TooManySamples
+        return block
+
+    def _can_hold(self, window: Window, held: HeldSamples) -> bool:
+        metrics = [one.metric for one in window.found]
+        if any(one.has_histograms or (self._starts and one.has_starts) for one in metrics):
+            return False
+        return held.has_room(window.series * window.usual_samples)
+
+    def _read_all(self, window: Window, hints: SelectHints) -> SeriesBlock:
         limits = Limits(_rounded(hints.timeout_s), self._memory_bytes, self._threads)
         places = SeriesPlaces(window.found)
         samples = self._samples(window, hints, limits, places, final=False)

@@ -10,7 +10,7 @@ import numpy as np
 from ..ranges import RangeVector
 from ..source import BoolArray, Float64Array, Int64Array
 from .over_time import Cells, at
-from .rate import lost_in_resets
+from .rate import lost_between, reset_flags
 
 
 def rates(vector: RangeVector, name: str, *, smoothed: bool) -> Cells:
@@ -71,8 +71,8 @@ def _lost(
     lost = np.where(inside & (at(vector.values, start) < left), left, 0.0)
     before = np.where(inside, at(vector.values, stop - 1), left)
     lost += np.where(right < before, before, 0.0)
-    between = lost_in_resets(vector, start, stop)
-    return lost if between is None else lost + between
+    flags = reset_flags(vector)
+    return lost + lost_between(vector, flags, start, stop) if flags.any() else lost
 
 
 def smooth(vector: RangeVector) -> Cells:

@@ -152,16 +152,16 @@ def _check_quantiles(
 def _check_counters(evaluator: Evaluator, result: Frame, position: int) -> None:
     """Note series that rate was taken of, but that are no counters by their name or type."""
     context = evaluator.context
-    with_floats = result.is_float().any(axis=1)
-    for row in np.flatnonzero(with_floats).tolist():
-        name = labelsets.metric_name(result.labels[row])
-        if not name:
-            continue
-        if context.options.type_and_unit_labels:
-            kind = labelsets.get(result.labels[row], "__type__")
-            if kind not in ("counter", "histogram"):
+    with_floats = np.flatnonzero(result.is_float().any(axis=1)).tolist()
+    found = [result.labels[row] for row in with_floats]
+    if context.options.type_and_unit_labels:
+        for labels in found:
+            name, kind = labelsets.metric_name(labels), labelsets.get(labels, "__type__")
+            if name and kind not in ("counter", "histogram"):
                 context.annotations.info(notes.possible_non_counter_type(name, kind), position)
-        elif not name.endswith(_NO_NAN_SUFFIX):
+        return
+    for name in dict.fromkeys(map(labelsets.metric_name, found)):
+        if name and not name.endswith(_NO_NAN_SUFFIX):
             context.annotations.info(notes.possible_non_counter(name), position)
 
 

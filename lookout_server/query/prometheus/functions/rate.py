@@ -8,6 +8,7 @@ expected there, else by half the mean distance of samples, and never below zero 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -80,12 +81,17 @@ def overlapping_starts(window: RangeVector) -> BoolArray:
     return np.asarray((inside > 0).any(axis=1))
 
 
-def lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> Float64Array | None:
+def lost_in_resets(window: RangeVector) -> Float64Array | None:
     """What counters had reached when they were reset within each window; None if none was."""
     flags = reset_flags(window)
+    return lost_between(window, flags, *window.bounds()) if flags.any() else None
+
+
+def lost_between(
+    window: RangeVector, flags: BoolArray, low: Int64Array, high: Int64Array
+) -> Float64Array:
+    """What counters had reached at the resets flagged, after sample ``low`` to before ``high``."""
     resets = np.flatnonzero(flags)
-    if not len(resets):
-        return None
     count = np.zeros(len(flags) + 1, dtype=np.int64)
     np.cumsum(flags, out=count[1:])
     begin = count.take(low + 1, mode="clip")
@@ -96,20 +102,46 @@ def lost_in_resets(window: RangeVector, low: Int64Array, high: Int64Array) -> Fl
 
 
 def _extrapolated(window: RangeVector, *, counter: bool, per_second: bool) -> Cells:
-    low, high = window.bounds()
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        return _extrapolate(window, low, high, counter, per_second)
+        return _extrapolate(window, _edges(window), counter, per_second)
 
 
-def _extrapolate(
-    window: RangeVector, low: Int64Array, high: Int64Array, counter: bool, per_second: bool
-) -> Cells:
-    gaps = high - low - 1
-    first = at(window.values, low)
-    result = at(window.values, high - 1) - first
-    if counter and (lost := lost_in_resets(window, low, high)) is not None:
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """First and last sample of each window; times and counts as one row where all have the same."""
+
+    first: Float64Array
+    last: Float64Array
+    first_time: Float64Array
+    last_time: Float64Array
+    gaps: Int64Array
+
+
+def _edges(window: RangeVector) -> _Edges:
+    grid = window.grid()
+    if grid is None:
+        low, high = window.bounds()
+        values, times = window.values, window.timestamps
+        return _Edges(
+            *(at(values, low), at(values, high - 1), at(times, low), at(times, high - 1)),
+            high - low - 1,
+        )
+    low, high = grid.low, grid.high
+    return _Edges(
+        grid.values.take(low, axis=1, mode="clip"),
+        grid.values.take(high - 1, axis=1, mode="clip"),
+        at(grid.timestamps, low),
+        at(grid.timestamps, high - 1),
+        high - low - 1,
+    )
+
+
+def _extrapolate(window: RangeVector, edges: _Edges, counter: bool, per_second: bool) -> Cells:
+    first, gaps = edges.first, edges.gaps
+    first_time, last_time = edges.first_time, edges.last_time
+    result = edges.last - first
+    if counter and (lost := lost_in_resets(window)) is not None:
         result += lost
-    first_time, last_time = at(window.timestamps, low), at(window.timestamps, high - 1)
     to_zero = None
     if counter:
         elapsed = (last_time - first_time) / 1000
@@ -118,6 +150,7 @@ def _extrapolate(
     to_start, to_end, sampled = reach(first_time, last_time, gaps, begin, window.ends, to_zero)
     present = gaps >= 1
     if counter and window.starts is not None:
+        low, high = window.bounds()
         started = _started_inside(window, low, high)
         if started.any():
             since = (last_time - at(window.starts, low)) / 1000
@@ -125,11 +158,11 @@ def _extrapolate(
             to_start = np.where(started, 0.0, to_start)
             sampled = np.where(started, since, sampled)
             result = np.where(started, result + first, result)
-            present |= started
+            present = present | started
     factor = (sampled + to_start + to_end) / sampled
     if per_second:
         factor /= window.range_s
-    return result * factor, present
+    return result * factor, np.broadcast_to(present, result.shape)
 
 
 def reach(

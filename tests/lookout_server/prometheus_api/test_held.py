@@ -1,0 +1,166 @@
+"""Samples kept in memory are never other ones than those stored."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from lookout_server.metrics.catalog import Catalog
+from lookout_server.metrics.freshness import Freshness
+from lookout_server.metrics.rows import MetricRows
+from lookout_server.query.prometheus.errors import TooManySamples
+from lookout_server.query.prometheus.held import HeldSamples, between, joined
+from lookout_server.query.prometheus.matchers import Matcher, MatchType
+from lookout_server.query.prometheus.source import (
+    MemorySeries,
+    SelectHints,
+    SeriesBlock,
+    block_of,
+    labels_of,
+)
+from lookout_server.query.prometheus.storage import ClickHouseSource
+from lookout_server.store.embedded import EmbeddedStore
+
+from .collector import PlainCollector
+from .test_api import NOW, data, write
+
+_ALL = [Matcher(MatchType.EQUAL, "__name__", "m")]
+_NEVER_READ = pytest.fail
+
+
+def contents(block: SeriesBlock) -> dict[object, list[tuple[int, float]]]:
+    """Series and their samples."""
+    found = {}
+    for row, labels in enumerate(block.labels):
+        cut = slice(int(block.offsets[row]), int(block.offsets[row + 1]))
+        pairs = zip(block.timestamps[cut].tolist(), block.values[cut].tolist(), strict=True)
+        found[labels] = list(pairs)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_written_between_queries_is_seen(
+    client: TestClient, collector: PlainCollector, store: EmbeddedStore, tenant: str, seed: int
+) -> None:
+    """New, late and replaced samples and new series, between queries of all kinds of windows."""
+    chance = random.Random(seed)
+    held = HeldSamples(collector.signal.freshness, 1_000_000)
+    fresh, kept = (
+        ClickHouseSource(store, Catalog(store), tenant, held=one) for one in (None, held)
+    )
+    now = NOW
+    for _ in range(25):
+        now += chance.choice((0, 15_000, 60_000))
+        for _ in range(chance.randrange(3)):
+            late = chance.choice((0, 0, 0, 15_000, 600_000))
+            labels = {"__name__": "m", "l": chance.choice("abcd")}
+            write(client, (labels, [(now - late, chance.random())]))
+        start = now - chance.choice((0, 60_000, 300_000, 900_000))
+        end = now - chance.choice((-60_000, 0, 0, 30_000))
+        expected = fresh.select(_ALL, start, end, SelectHints())
+        found = kept.select(_ALL, start, end, SelectHints())
+        assert contents(found) == contents(expected)
+
+
+def test_deleted_series_are_gone(client: TestClient) -> None:
+    """A query after a deletion answers nothing of it, although it was held."""
+    write(client, ({"__name__": "m"}, [(NOW, 1.0)]))
+    assert data(client, "query", query="m", time=NOW / 1000)["result"]
+    answer = client.post("/api/v1/admin/tsdb/delete_series", params={"match[]": "m"})
+    assert answer.status_code == 204
+    assert data(client, "query", query="m", time=NOW / 1000)["result"] == []
+
+
+def _block(series: int, samples: int) -> SeriesBlock:
+    times = np.arange(samples, dtype=np.int64)
+    one = [
+        MemorySeries(labels_of({"i": str(n)}), times, np.arange(samples) + 0.5)
+        for n in range(series)
+    ]
+    return block_of(one)
+
+
+def test_memory_is_bounded() -> None:
+    """What was not asked for the longest goes first; what is too large is not held at all."""
+    held = HeldSamples(Freshness(), 100 * 16)
+    for name in ("a", "b", "c"):
+        held.get((name, b""), 0, 100, lambda *_: _block(1, 40))
+    held.get(("b", b""), 0, 100, lambda *_: _NEVER_READ("b is held"))
+    held.get(("c", b""), 0, 100, lambda *_: _NEVER_READ("c is held"))
+    read = []
+    held.get(("a", b""), 0, 100, lambda *window: read.append(window) or _block(1, 60))
+    held.get(("a", b""), 0, 100, lambda *window: read.append(window) or _block(1, 60))
+    assert read == [(0, 100)] * 2
+
+
+def test_limits_hold_for_what_is_held(
+    client: TestClient, collector: PlainCollector, store: EmbeddedStore, tenant: str
+) -> None:
+    """A query may not hold more samples because they are in memory already."""
+    write(client, ({"__name__": "m"}, [(NOW + at, 1.0) for at in range(50)]))
+    held = HeldSamples(collector.signal.freshness, 1_000_000)
+    source = ClickHouseSource(store, Catalog(store), tenant, held=held)
+    source.select(_ALL, NOW, NOW + 100, SelectHints())
+    with pytest.raises(TooManySamples):
+        source.select(_ALL, NOW, NOW + 100, SelectHints(max_samples=49))
+
+
+_TIMES = st.lists(st.sets(st.integers(0, 30), min_size=1), min_size=1, max_size=5)
+
+
+@given(_TIMES, st.integers(-1, 31), st.integers(-1, 31), st.integers(-1, 31))
+def test_cut_and_joined_again_is_the_whole(
+    times: list[set[int]], start: int, middle: int, end: int
+) -> None:
+    """Between two times lies what lies before and after any third."""
+    start, middle, end = sorted((start, middle, end))
+    whole = block_of(
+        MemorySeries(labels_of({"i": str(n)}), np.array(sorted(one)), np.array(sorted(one)) * 2.0)
+        for n, one in enumerate(times)
+    )
+    both = joined(between(whole, start, middle), between(whole, middle + 1, end))
+    assert contents(both) == contents(between(whole, start, end))
+    assert contents(both) == {
+        labels_of({"i": str(n)}): [(t, t * 2.0) for t in sorted(one) if start <= t <= end]
+        for n, one in enumerate(times)
+        if any(start <= t <= end for t in one)
+    }
+
+
+def _rows(*times: int) -> list[MetricRows]:
+    return [MetricRows("t", 0, timestamps=np.array(times, dtype=np.int64), values=np.zeros(1))]
+
+
+@given(st.lists(st.integers(0, 1000), max_size=150), st.integers(0, 150))
+def test_no_change_is_overlooked(batches: list[int], read: int) -> None:
+    """The earliest time stored since a batch is known, or an earlier one is named."""
+    freshness = Freshness()
+    numbers = [freshness.number()]
+    for time in batches:
+        freshness.begin(_rows(time))
+        freshness.end()
+        numbers.append(freshness.number())
+    read = min(read, len(batches))
+    changed, later = freshness.changed_from("t", numbers[read]), batches[read:]
+    assert (changed is None) == (not later)
+    assert changed is None or changed <= min(later)
+    if len(batches) < 60:
+        assert changed == (min(later) if later else None)
+
+
+def test_what_is_underway_is_not_readable_yet() -> None:
+    """A batch counts when it is stored; after forgetting everything counts as changed."""
+    freshness = Freshness()
+    freshness.begin(_rows(7))
+    assert (freshness.number(), freshness.changed_from("t", 0)) == (0, None)
+    freshness.end()
+    assert (freshness.changed_from("t", 0), freshness.changed_from("u", 0)) == (7, None)
+    number = freshness.number()
+    freshness.forget()
+    changed = freshness.changed_from("u", number)
+    assert changed is not None and changed < 0
