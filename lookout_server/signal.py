@@ -46,7 +46,13 @@ class Signal(Protocol, Generic[R]):
     name: str  # "spans" or "metrics"
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> R:
-        """Rows of one body in the format named. Raises Malformed; has no side effects."""
+        """Rows of one body in the format named, packed. Raises Malformed; has no side effects."""
+
+    def read(self, fmt: str, body: bytes, receipt: Receipt) -> Any:
+        """The first half of ``decode``: rows that stages can look at and change."""
+
+    def pack(self, rows: Any) -> R:
+        """The second half: rows as they wait to be written."""
 
     def tables(self, rows: Sequence[R]) -> Mapping[str, pa.Table]:
         """All rows of one batch as Arrow tables by table name (writer thread).

@@ -51,14 +51,15 @@ def staged(signal: Signal[Any], names: Sequence[str]) -> Decode:
 
 def compose(signal: Signal[Any], stages: Sequence[Stage]) -> Decode:
     """The decoder itself where there are no stages."""
-    plain: Decode = signal.decode
     if not stages:
+        plain: Decode = signal.decode
         return plain
 
     def decode(fmt: str, body: bytes, receipt: Receipt) -> Rows:
-        rows = plain(fmt, body, receipt)
+        rows = signal.read(fmt, body, receipt)
         for stage in stages:
             rows = stage.process(signal.name, rows, receipt)
-        return rows
+        packed: Rows = signal.pack(rows)
+        return packed
 
     return decode

@@ -8,19 +8,25 @@ one whose server never reports is counted by the name the client knows it by.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from ..spans.columns import ERROR, KIND_MASK, SHARED, SpanColumns
+from ..spans.columns import ERROR, KIND_MASK, SHARED
 from ..spans.model import KIND_CODES
-from .span_histograms import DurationHistogram, add
+from ..spans.packed import REMOTE_SERVICE, SERVICE, PackedSpans, united
+from .span_histograms import DurationHistogram, Durations, Floats, Ints
 
 _CLIENT, _SERVER = KIND_CODES["CLIENT"], KIND_CODES["SERVER"]
 _PRODUCER, _CONSUMER = KIND_CODES["PRODUCER"], KIND_CODES["CONSUMER"]
+_PLAIN, _MESSAGING, _VIRTUAL = range(3)
+_CONNECTIONS = ("", "messaging_system", "virtual_node")
+
+Bools = npt.NDArray[np.bool_]
 
 
 class Edge(NamedTuple):
@@ -31,134 +37,242 @@ class Edge(NamedTuple):
     connection: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class EdgeCounts:
     """Since the edge was first seen."""
 
     client_seconds: DurationHistogram
     server_seconds: DurationHistogram
-    total: int = 0
-    failed: int = 0
-
-
-class _Half(NamedTuple):
-    """One side of a call that waits for the other."""
-
-    is_client: bool
-    service: str
-    remote: str
-    seconds: float
-    failed: bool
-    messaging: bool
-    seen_ms: int
-
-
-class _Call(NamedTuple):
-    """A call as its client saw it and, where it reported, its server; in seconds."""
-
-    client: float
-    server: float | None
-    failed: bool
-
-
-_Calls: TypeAlias = dict[tuple[str, Edge], list[_Call]]
+    total: int
+    failed: int
 
 
 class ServiceGraph:
-    """Pairs spans on the writer's thread. Bounded in waiting spans and in edges."""
+    """Pairs spans on the observers' thread. Bounded in waiting spans and in edges."""
 
     def __init__(
         self, most_edges: int = 5_000, most_waiting: int = 50_000, wait_ms: int = 10_000
     ) -> None:
-        self._most_edges, self._most_waiting, self._wait_ms = most_edges, most_waiting, wait_ms
-        self._waiting: OrderedDict[tuple[str, int, int], _Half] = OrderedDict()
-        self._edges: dict[tuple[str, Edge], EdgeCounts] = {}
+        self._most_waiting, self._wait_ms = most_waiting, wait_ms
+        self._waiting = _halves([], 0)
+        self._edges = _Edges(most_edges)
         self._lock = threading.Lock()
 
-    def locked(self) -> threading.Lock:
-        """Held while the edges are read."""
-        return self._lock
+    def read(self) -> dict[str, dict[Edge, EdgeCounts]]:
+        """Counts by tenant and edge, as they are now."""
+        with self._lock:
+            return self._edges.read()
 
-    def read(self) -> dict[tuple[str, Edge], EdgeCounts]:
-        """Counts by tenant and edge; to be used under :meth:`locked` only."""
-        return self._edges
-
-    def observe(self, batch: Iterable[SpanColumns], now_ms: int) -> None:
+    def observe(self, batch: Sequence[PackedSpans], now_ms: int) -> None:
         """Take in stored spans."""
         with self._lock:
-            calls: dict[tuple[str, Edge], list[_Call]] = {}
-            for columns in batch:
-                for key, half in _halves(columns, now_ms):
-                    self._pair(key, half, calls)
-            self._give_up(now_ms, calls)
-            for (tenant, edge), made in calls.items():
-                self._count(tenant, edge, made, now_ms)
-
-    def _pair(self, key: tuple[str, int, int], half: _Half, calls: _Calls) -> None:
-        other = self._waiting.get(key)
-        if other is None or other.is_client == half.is_client:
-            self._waiting[key] = half
-            return
-        del self._waiting[key]
-        client, server = (half, other) if half.is_client else (other, half)
-        connection = "messaging_system" if half.messaging or other.messaging else ""
-        edge = Edge(client.service, server.service, connection)
-        call = _Call(client.seconds, server.seconds, client.failed or server.failed)
-        calls.setdefault((key[0], edge), []).append(call)
-
-    def _give_up(self, now_ms: int, calls: _Calls) -> None:
-        """Count what waited in vain, if it knows whom it called."""
-        while self._waiting:
-            key, half = next(iter(self._waiting.items()))
-            if len(self._waiting) <= self._most_waiting and half.seen_ms + self._wait_ms > now_ms:
-                return
-            del self._waiting[key]
-            if half.is_client and half.remote:
-                edge = Edge(half.service, half.remote, "virtual_node")
-                call = _Call(half.seconds, None, half.failed)
-                calls.setdefault((key[0], edge), []).append(call)
-
-    def _count(self, tenant: str, edge: Edge, made: list[_Call], now_ms: int) -> None:
-        counts = self._counts(tenant, edge, now_ms)
-        if counts is None:
-            return
-        counts.total += len(made)
-        counts.failed += sum(call.failed for call in made)
-        _add(counts.client_seconds, [call.client for call in made])
-        _add(counts.server_seconds, [call.server for call in made if call.server is not None])
-
-    def _counts(self, tenant: str, edge: Edge, now_ms: int) -> EdgeCounts | None:
-        counts = self._edges.get((tenant, edge))
-        if counts is None and len(self._edges) < self._most_edges:
-            counts = EdgeCounts(DurationHistogram(now_ms), DurationHistogram(now_ms))
-            self._edges[tenant, edge] = counts
-        return counts
+            halves = self._waiting.followed_by(_halves(batch, now_ms))
+            pairs, rest = _paired(halves)
+            expired = halves.seen_ms[rest] + self._wait_ms <= now_ms
+            expired[: max(0, len(rest) - self._most_waiting)] = True
+            self._waiting = halves.take(rest[~expired])
+            self._edges.count_pairs(halves, pairs, now_ms)
+            self._edges.count_virtual(halves.take(rest[expired]), now_ms)
 
 
-def _halves(columns: SpanColumns, now_ms: int) -> Iterator[tuple[tuple[str, int, int], _Half]]:
-    flags = np.array(columns.flags, dtype=np.int64)
+@dataclass(frozen=True, slots=True)
+class _Halves:
+    """Sides of calls, equally long columns in the order of arrival."""
+
+    tenant: npt.NDArray[np.object_]
+    low: npt.NDArray[np.uint64]
+    id: npt.NDArray[np.uint64]  # the span id both sides know
+    is_client: Bools
+    service: npt.NDArray[np.object_]
+    remote: npt.NDArray[np.object_]
+    seconds: Floats
+    failed: Bools
+    messaging: Bools
+    seen_ms: Ints
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def take(self, places: Ints) -> _Halves:
+        return _Halves(*(column[places] for column in self._columns()))
+
+    def followed_by(self, other: _Halves) -> _Halves:
+        both = zip(self._columns(), other._columns(), strict=True)
+        return _Halves(*(np.concatenate(pair) for pair in both))
+
+    def mixed(self) -> npt.NDArray[np.uint64]:
+        """One number for tenant, trace and span; others hardly ever have the same."""
+        tenants = {tenant: hash(tenant) & 0xFFFFFFFFFFFFFFFF for tenant in set(self.tenant)}
+        mixed = (self.low ^ np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= (self.id + np.uint64(0x94D049BB133111EB)) * np.uint64(0x2545F4914F6CDD1D)
+        if len(tenants) > 1:
+            mixed ^= np.array([tenants[tenant] for tenant in self.tenant], np.uint64)
+        return mixed
+
+    def same_call(self, one: Ints, other: Ints) -> Bools:
+        """Whether the halves at these places know the same span."""
+        same: Bools = (self.low[one] == self.low[other]) & (self.id[one] == self.id[other])
+        return same & (self.tenant[one] == self.tenant[other])
+
+    def _columns(self) -> Iterator[npt.NDArray[Any]]:
+        return (getattr(self, field.name) for field in fields(self))
+
+
+def _halves(batch: Sequence[PackedSpans], now_ms: int) -> _Halves:
+    """The spans that have another side, as they came."""
+    flags = _joined(batch, "flags", np.uint8)
     kinds = flags & KIND_MASK
+    messaging = (kinds == _PRODUCER) | (kinds == _CONSUMER)
     clients = (kinds == _CLIENT) | (kinds == _PRODUCER)
-    servers = (kinds == _SERVER) | (kinds == _CONSUMER)
-    rows = np.flatnonzero(clients | servers)
+    rows = np.flatnonzero(clients | (kinds == _SERVER) | (kinds == _CONSUMER))
+    ids, parents = _joined(batch, "ids", np.uint64), _joined(batch, "parents", np.uint64)
     # The id the other side knows: a client's own; a server's parent, or its own if it is shared.
-    own = clients | ((flags & SHARED) != 0) | (columns.parents == 0)
-    ids = np.where(own, columns.ids, columns.parents)[rows].tolist()
-    low, seconds = columns.low[rows].tolist(), (columns.durations[rows] / 1e6).tolist()
-    for place, row in enumerate(rows.tolist()):
-        flag = columns.flags[row]
-        kind = flag & KIND_MASK
-        half = _Half(
-            is_client=kind in (_CLIENT, _PRODUCER),
-            service=columns.services[row],
-            remote=columns.remote_services[row],
-            seconds=seconds[place],
-            failed=bool(flag & ERROR),
-            messaging=kind in (_PRODUCER, _CONSUMER),
-            seen_ms=now_ms,
-        )
-        yield (columns.tenant, low[place], ids[place]), half
+    own = clients | ((flags & SHARED) != 0) | (parents == 0)
+    tenants = np.array([one.tenant for one in batch], object)
+    return _Halves(
+        np.repeat(tenants, [len(one) for one in batch])[rows],
+        _joined(batch, "low", np.uint64)[rows],
+        np.where(own, ids, parents)[rows],
+        clients[rows],
+        _texts(batch, SERVICE, rows),
+        _texts(batch, REMOTE_SERVICE, rows),
+        _joined(batch, "durations", np.int64)[rows] / 1e6,
+        (flags[rows] & ERROR) != 0,
+        messaging[rows],
+        np.full(len(rows), now_ms, np.int64),
+    )
 
 
-def _add(histogram: DurationHistogram, seconds: list[float]) -> None:
-    add([histogram], np.zeros(len(seconds), dtype=np.int64), np.array(seconds, dtype=np.float64))
+def _joined(batch: Sequence[PackedSpans], name: str, kind: type) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, kind), *(getattr(one, name) for one in batch)])
+
+
+def _texts(batch: Sequence[PackedSpans], column: int, rows: Ints) -> npt.NDArray[np.object_]:
+    words = united(batch, column)
+    return np.array([*words.texts, ""], object)[words.codes[rows]]
+
+
+def _paired(halves: _Halves) -> tuple[Ints, Ints]:
+    """Places of (client, server) of each call, one a row, and of what waits on, both in order.
+
+    Of several halves of the same side the last one waits.
+    """
+    mixed = halves.mixed()
+    order = np.argsort(mixed, kind="stable")
+    same = np.append(mixed[order][1:] == mixed[order][:-1], False)
+    if not same.any():
+        return np.zeros((0, 2), np.int64), np.arange(len(halves))
+    before = np.append(False, same[:-1])
+    starts = np.flatnonzero(same & ~before & ~np.append(same[1:], False))  # runs of just two
+    one, other = order[starts], order[starts + 1]
+    good = halves.same_call(one, other) & (halves.is_client[one] != halves.is_client[other])
+    one, other = one[good], other[good]
+    swapped = halves.is_client[other]
+    pairs = np.stack([np.where(swapped, other, one), np.where(swapped, one, other)], axis=1)
+    done = np.zeros(len(halves), bool)
+    done[pairs] = True
+    odd = np.sort(order[(same | before) & ~done[order]])
+    more, dropped = _paired_singly(halves, odd)
+    done[more] = True
+    done[dropped] = True
+    return np.concatenate([pairs, more]), np.flatnonzero(~done)
+
+
+def _paired_singly(halves: _Halves, places: Ints) -> tuple[Ints, Ints]:
+    """The same for halves that more than one other resembles; and those that are replaced."""
+    waiting: dict[tuple[str, int, int], int] = {}
+    pairs: list[tuple[int, int]] = []
+    dropped: list[int] = []
+    for place in places.tolist():
+        key = (halves.tenant[place], int(halves.low[place]), int(halves.id[place]))
+        other = waiting.pop(key, None)
+        if other is None:
+            waiting[key] = place
+        elif halves.is_client[other] == halves.is_client[place]:
+            waiting[key] = place
+            dropped.append(other)
+        else:
+            pairs.append((place, other) if halves.is_client[place] else (other, place))
+    return np.array(pairs, np.int64).reshape(-1, 2), np.array(dropped, np.int64)
+
+
+class _Edges:
+    """Counts by edge, side by side."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._numbers: dict[tuple[str, Edge], int] = {}
+        self._client_seconds, self._server_seconds = Durations(), Durations()
+        self._failed: Ints = np.zeros(most, np.int64)
+
+    def read(self) -> dict[str, dict[Edge, EdgeCounts]]:
+        found: dict[str, dict[Edge, EdgeCounts]] = {}
+        for (tenant, edge), number in self._numbers.items():
+            client = self._client_seconds.histogram(number)
+            server = self._server_seconds.histogram(number)
+            counts = EdgeCounts(client, server, client.count, int(self._failed[number]))
+            found.setdefault(tenant, {})[edge] = counts
+        return found
+
+    def count_pairs(self, halves: _Halves, pairs: Ints, now_ms: int) -> None:
+        """Calls both sides reported; places of (client, server), one a row."""
+        if not len(pairs):
+            return
+        client, server = halves.take(pairs[:, 0]), halves.take(pairs[:, 1])
+        connections = np.where(client.messaging | server.messaging, _MESSAGING, _PLAIN)
+        numbers = self._of(client.tenant, client.service, server.service, connections, now_ms)
+        self._count(numbers, client.seconds, client.failed | server.failed)
+        kept = numbers >= 0
+        self._server_seconds.add(numbers[kept], server.seconds[kept])
+
+    def count_virtual(self, given_up: _Halves, now_ms: int) -> None:
+        """Clients whose server did not report, if they know whom they called."""
+        if not len(given_up):
+            return
+        calls = given_up.take(np.flatnonzero(given_up.is_client & (given_up.remote != "")))
+        connections = np.full(len(calls), _VIRTUAL)
+        numbers = self._of(calls.tenant, calls.service, calls.remote, connections, now_ms)
+        self._count(numbers, calls.seconds, calls.failed)
+
+    def _count(self, numbers: Ints, client_seconds: Floats, failed: Bools) -> None:
+        kept = numbers >= 0
+        self._client_seconds.add(numbers[kept], client_seconds[kept])
+        np.add.at(self._failed, numbers[kept & failed], 1)
+
+    def _of(
+        self,
+        tenants: npt.NDArray[np.object_],
+        clients: npt.NDArray[np.object_],
+        servers: npt.NDArray[np.object_],
+        connections: npt.NDArray[np.int64],
+        now_ms: int,
+    ) -> Ints:
+        """The number of each call's edge; -1 where there are too many edges."""
+        packed = connections.astype(np.int64)
+        for column in (tenants, clients, servers):  # a batch has no 2^20 of them
+            packed = packed << 20 | _codes(column)
+        _, first, which = np.unique(packed, return_index=True, return_inverse=True)
+        numbers = [
+            self._number(
+                tenants[at], Edge(clients[at], servers[at], _CONNECTIONS[connections[at]]), now_ms
+            )
+            for at in first.tolist()
+        ]
+        found: Ints = np.array(numbers, np.int64)[which]
+        return found
+
+    def _number(self, tenant: str, edge: Edge, now_ms: int) -> int:
+        number = self._numbers.get((tenant, edge))
+        if number is not None:
+            return number
+        if len(self._numbers) >= self._most:
+            return -1
+        self._server_seconds.begin(now_ms)
+        number = self._numbers[tenant, edge] = self._client_seconds.begin(now_ms)
+        return number
+
+
+def _codes(texts: npt.NDArray[np.object_]) -> Ints:
+    """A number for each text, the same for the same."""
+    column = pa.array(texts, pa.string()).dictionary_encode()
+    return np.asarray(column.indices.to_numpy(), np.int64)

@@ -44,11 +44,19 @@ class MetricSignal:
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
         """Rows of one body. Raises Malformed."""
+        return self.pack(self.read(fmt, body, receipt))
+
+    def read(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
+        """The same, as stages see it."""
         decoder = self._decoders.get(fmt)
         if decoder is None:
             raise Malformed(f"unknown format {fmt!r}; known: {', '.join(self._decoders)}")
         rows = decoder(body, receipt)
         self.active.admit(rows)
+        return rows
+
+    def pack(self, rows: MetricRows) -> MetricRows:
+        """The rows themselves: they are columns already."""
         return rows
 
     def tables(self, rows: Sequence[MetricRows]) -> Mapping[str, pa.Table]:

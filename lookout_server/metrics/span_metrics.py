@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from ..spans.columns import ERROR, KIND_MASK, SpanColumns
+from ..spans.columns import ERROR, KIND_MASK
 from ..spans.model import KINDS
-from . import span_histograms
-from .span_histograms import DurationHistogram, Floats, Ints
+from ..spans.packed import NAME, SERVICE, PackedSpans, united
+from .span_histograms import DurationHistogram, Durations, Floats, Ints
 
 #: What a span's name becomes in metrics when a tenant has too many keys.
 OTHER = "other"
@@ -48,95 +47,124 @@ class SpanMetrics:
     def __init__(self, most_keys: int) -> None:
         self._most_keys = most_keys
         self._lock = threading.Lock()
-        self._tenants: dict[str, dict[SpanKey, DurationHistogram]] = {}
-        self._exemplars: dict[tuple[str, SpanKey], SpanExemplar] = {}
+        self._tenants: dict[str, _TenantMetrics] = {}
 
-    def observe(self, batch: Iterable[SpanColumns], now_ms: int) -> None:
+    def observe(self, batch: Iterable[PackedSpans], now_ms: int) -> None:
         """Take in stored spans."""
-        by_tenant: dict[str, list[SpanColumns]] = {}
+        by_tenant: dict[str, list[PackedSpans]] = {}
         for columns in batch:
             if len(columns):
                 by_tenant.setdefault(columns.tenant, []).append(columns)
         with self._lock:
             for tenant, rows in by_tenant.items():
-                self._observe(tenant, rows, now_ms)
+                if tenant not in self._tenants:
+                    self._tenants[tenant] = _TenantMetrics(self._most_keys)
+                self._tenants[tenant].observe(rows, now_ms)
 
     def read(self) -> dict[str, dict[SpanKey, DurationHistogram]]:
-        """The histograms by tenant; to be used under :meth:`locked` only."""
-        return self._tenants
+        """The histograms by tenant, as they are now."""
+        with self._lock:
+            return {tenant: metrics.read() for tenant, metrics in self._tenants.items()}
 
-    def locked(self) -> threading.Lock:
-        """Held while the histograms are read."""
-        return self._lock
+    def take_exemplars(self) -> dict[str, dict[SpanKey, SpanExemplar]]:
+        """The exemplars since the last call, by tenant."""
+        with self._lock:
+            return {tenant: metrics.take_exemplars() for tenant, metrics in self._tenants.items()}
 
-    def take_exemplars(self) -> dict[tuple[str, SpanKey], SpanExemplar]:
-        """The exemplars since the last call."""
-        taken, self._exemplars = self._exemplars, {}
-        return taken
 
-    def _observe(self, tenant: str, rows: Sequence[SpanColumns], now_ms: int) -> None:
-        services, service_names = _encoded([name for one in rows for name in one.services])
-        names, span_names = _encoded([name for one in rows for name in one.names])
-        flags = np.array([flag for one in rows for flag in one.flags], dtype=np.int64)
-        seconds = np.concatenate([one.durations for one in rows]) / 1e6
-        packed = (services << 36) | (names << 8) | (flags & (KIND_MASK | ERROR))
-        distinct, keys = np.unique(packed, return_inverse=True)
-        known = self._tenants.setdefault(tenant, {})
-        used = [
-            self._key(
-                known, service_names[code >> 36], span_names[(code >> 8) & _NAME], code, now_ms
+class _TenantMetrics:
+    """The keys of one tenant and their histograms, by the number of the key."""
+
+    def __init__(self, most_keys: int) -> None:
+        self._most_keys = most_keys
+        self._keys: dict[SpanKey, int] = {}
+        #: The same by what a batch has at hand; of keys of their own only, which bounds it.
+        self._numbers: dict[tuple[str, str, int], int] = {}
+        self._durations = Durations()
+        self._slowest = _Slowest()
+
+    def observe(self, rows: Sequence[PackedSpans], now_ms: int) -> None:
+        services, names = united(rows, SERVICE), united(rows, NAME)
+        flags = np.concatenate([one.flags for one in rows]).astype(np.int64)
+        seconds: Floats = np.concatenate([one.durations for one in rows]) / 1e6
+        packed = services.codes.astype(np.int64) << 36 | names.codes.astype(np.int64) << 8
+        distinct, which = np.unique(packed | (flags & _STATUS), return_inverse=True)
+        numbers = [
+            self._number(
+                services.texts[code >> 36], names.texts[(code >> 8) & _NAME], code & _STATUS, now_ms
             )
             for code in distinct.tolist()
         ]
-        merged = {key: place for place, key in enumerate(dict.fromkeys(used))}
-        keys = np.array([merged[key] for key in used], dtype=np.int64)[keys]
-        span_histograms.add([known[key] for key in merged], keys, seconds)
-        self._keep_slowest(tenant, list(merged), keys, seconds, rows, now_ms)
+        keys: Ints = np.array(numbers, np.int64)[which]
+        self._durations.add(keys, seconds)
+        self._slowest.observe(keys, seconds, rows, now_ms)
 
-    def _key(
-        self,
-        known: dict[SpanKey, DurationHistogram],
-        service: str,
-        name: str,
-        flags: int,
-        now_ms: int,
-    ) -> SpanKey:
-        """The key of a span, among the known ones afterwards."""
-        kind = (KINDS[flags & KIND_MASK] or "internal").lower()
-        key = SpanKey(service, name, kind, "error" if flags & ERROR else "ok")
-        if key not in known and len(known) >= self._most_keys:
+    def read(self) -> dict[SpanKey, DurationHistogram]:
+        return {key: self._durations.histogram(number) for key, number in self._keys.items()}
+
+    def take_exemplars(self) -> dict[SpanKey, SpanExemplar]:
+        keys = list(self._keys)  # in the order of their numbers
+        return {keys[number]: exemplar for number, exemplar in self._slowest.take()}
+
+    def _number(self, service: str, name: str, status: int, now_ms: int) -> int:
+        number = self._numbers.get((service, name, status))
+        if number is not None:
+            return number
+        kind = (KINDS[status & KIND_MASK] or "internal").lower()
+        key = SpanKey(service, name, kind, "error" if status & ERROR else "ok")
+        if len(self._keys) >= self._most_keys:
             key = key._replace(name=OTHER)
-        if key not in known:
-            known[key] = DurationHistogram(now_ms)
-        return key
+        else:
+            self._numbers[service, name, status] = len(self._keys)
+        if key not in self._keys:
+            self._keys[key] = self._durations.begin(now_ms)
+        return self._keys[key]
 
-    def _keep_slowest(
-        self,
-        tenant: str,
-        used: list[SpanKey],
-        keys: Ints,
-        seconds: Floats,
-        rows: Sequence[SpanColumns],
-        now_ms: int,
-    ) -> None:
-        order = np.lexsort((seconds, keys))
+
+class _Slowest:
+    """The slowest span of each key since they were taken."""
+
+    def __init__(self) -> None:
+        self._seconds: Floats = np.zeros(0)  # -1: none
+        self._spans = np.zeros((0, 4), np.uint64)  # high, low, id, Unix ms
+
+    def observe(self, keys: Ints, seconds: Floats, rows: Sequence[PackedSpans], now: int) -> None:
+        self._grow(int(keys.max()) + 1)
+        slower = np.flatnonzero(seconds > self._seconds[keys])
+        if not len(slower):
+            return
+        order = slower[np.lexsort((seconds[slower], keys[slower]))]
         last = order[np.append(keys[order][1:] != keys[order][:-1], True)]
-        ids = [np.concatenate([getattr(one, name) for one in rows]) for name in _IDS]
-        for at in last.tolist():
-            place = (tenant, used[int(keys[at])])
-            before = self._exemplars.get(place)
-            if before is None or before.seconds < seconds[at]:
-                high, low, span = (int(column[at]) for column in ids)
-                trace_id = f"{high:016x}{low:016x}" if high else f"{low:016x}"
-                exemplar = SpanExemplar(float(seconds[at]), trace_id, f"{span:016x}", now_ms)
-                self._exemplars[place] = exemplar
+        self._seconds[keys[last]] = seconds[last]
+        ids = [np.concatenate([getattr(one, name) for one in rows])[last] for name in _IDS]
+        self._spans[keys[last]] = np.stack([*ids, np.full(len(last), now, np.uint64)], axis=1)
+
+    def take(self) -> list[tuple[int, SpanExemplar]]:
+        """Each with the number of its key."""
+        numbers = np.flatnonzero(self._seconds >= 0)
+        found = [
+            (number, SpanExemplar(seconds, _trace_id(high, low), f"{span:016x}", now))
+            for number, seconds, (high, low, span, now) in zip(
+                numbers.tolist(),
+                self._seconds[numbers].tolist(),
+                self._spans[numbers].tolist(),
+                strict=True,
+            )
+        ]
+        self._seconds[:] = -1
+        return found
+
+    def _grow(self, size: int) -> None:
+        if size > len(self._seconds):
+            more = max(size, 2 * len(self._seconds)) - len(self._seconds)
+            self._seconds = np.append(self._seconds, np.full(more, -1.0))
+            self._spans = np.append(self._spans, np.zeros((more, 4), np.uint64), axis=0)
+
+
+def _trace_id(high: int, low: int) -> str:
+    return f"{high:016x}{low:016x}" if high else f"{low:016x}"
 
 
 _IDS = ("high", "low", "ids")
 _NAME = 0xFFFFFFF  # the bits of a name's code
-
-
-def _encoded(texts: Sequence[str]) -> tuple[Ints, list[str]]:
-    """Codes into the distinct texts."""
-    column = pa.array(texts, pa.string()).dictionary_encode()
-    return column.indices.to_numpy().astype(np.int64), column.dictionary.to_pylist()
+_STATUS = KIND_MASK | ERROR

@@ -12,9 +12,9 @@ from typing import Any
 from ..http import Refused
 from ..server import Server
 from ..signal import Malformed, Receipt
-from ..spans.columns import SpanColumns
-from .service_graph import Edge, EdgeCounts, ServiceGraph
-from .span_metrics import SpanExemplar, SpanKey, SpanMetrics
+from ..spans.packed import PackedSpans
+from .service_graph import ServiceGraph
+from .span_metrics import SpanMetrics
 from .span_report import Report
 
 log = logging.getLogger("lookout.span_metrics")
@@ -44,7 +44,7 @@ class SpanMetricsService:
 
     def observe(self, pieces: Sequence[Any]) -> None:
         """Spans that have been stored (the writer's thread)."""
-        batch = [piece.rows for piece in pieces if isinstance(piece.rows, SpanColumns)]
+        batch = [piece.rows for piece in pieces if isinstance(piece.rows, PackedSpans)]
         now_ms = time.time_ns() // 1_000_000
         self._metrics.observe(batch, now_ms)
         self._graph.observe(batch, now_ms)
@@ -69,28 +69,10 @@ class SpanMetricsService:
 
     def _bodies(self, now_ms: int) -> list[tuple[str, bytes]]:
         reports: dict[str, Report] = {}
-        with self._metrics.locked():
-            exemplars = _by_tenant(self._metrics.take_exemplars())
-            for tenant, histograms in self._metrics.read().items():
-                report = reports.setdefault(tenant, Report(now_ms))
-                report.spans(histograms, exemplars.get(tenant, {}))
-        with self._graph.locked():
-            for tenant, edges in _edges(self._graph.read()).items():
-                reports.setdefault(tenant, Report(now_ms)).graph(edges)
+        exemplars = self._metrics.take_exemplars()
+        for tenant, histograms in self._metrics.read().items():
+            report = reports.setdefault(tenant, Report(now_ms))
+            report.spans(histograms, exemplars.get(tenant, {}))
+        for tenant, edges in self._graph.read().items():
+            reports.setdefault(tenant, Report(now_ms)).graph(edges)
         return [(tenant, body) for tenant, report in reports.items() for body in report.close()]
-
-
-def _by_tenant(
-    exemplars: dict[tuple[str, SpanKey], SpanExemplar],
-) -> dict[str, dict[SpanKey, SpanExemplar]]:
-    found: dict[str, dict[SpanKey, SpanExemplar]] = {}
-    for (tenant, key), exemplar in exemplars.items():
-        found.setdefault(tenant, {})[key] = exemplar
-    return found
-
-
-def _edges(counts: dict[tuple[str, Edge], EdgeCounts]) -> dict[str, dict[Edge, EdgeCounts]]:
-    found: dict[str, dict[Edge, EdgeCounts]] = {}
-    for (tenant, edge), one in counts.items():
-        found.setdefault(tenant, {})[edge] = one
-    return found

@@ -12,6 +12,7 @@ from ..config import ServerConfig
 from ..ingest.span_formats import decoder
 from ..signal import Receipt
 from .columns import DEBUG, Ids, SpanColumns
+from .packed import PackedSpans, Vocabulary
 from .tables import span_tables
 
 _MAX = np.int64(2**63 - 1)
@@ -24,10 +25,15 @@ class SpanSignal:
 
     def __init__(self, config: ServerConfig) -> None:
         self._sample_rate = config.collector_sample_rate
+        self._vocabulary = Vocabulary()
         self._autocomplete_keys = tuple(config.autocomplete_keys)
 
-    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
-        """Columns of a body in one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
+    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> PackedSpans:
+        """Rows of a body in one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
+        return self.pack(self.read(fmt, body, receipt))
+
+    def read(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
+        """The same as columns of Python's objects, which stages can work on."""
         columns = decoder(fmt)(body)
         columns.tenant = receipt.tenant
         columns.received_ms = receipt.received_ms
@@ -35,7 +41,11 @@ class SpanSignal:
             return columns.select(sampled(columns, self._sample_rate))
         return columns
 
-    def tables(self, rows: Sequence[SpanColumns]) -> Mapping[str, pa.Table]:
+    def pack(self, columns: SpanColumns) -> PackedSpans:
+        """The columns as they wait to be written."""
+        return PackedSpans(columns, self._vocabulary.words())
+
+    def tables(self, rows: Sequence[PackedSpans]) -> Mapping[str, pa.Table]:
         """The batch as tables (:func:`.tables.span_tables`)."""
         return span_tables(rows, self._autocomplete_keys)
 

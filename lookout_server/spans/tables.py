@@ -5,8 +5,8 @@ Deterministic: the same columns in the same order give the same tables, whatever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .columns import ERROR, Ints, SpanColumns
+from .columns import ERROR, Ints
+from .packed import (
+    ADDRESS,
+    NAME,
+    REMOTE,
+    REMOTE_SERVICE,
+    SERVICE,
+    SHAPE,
+    Codes,
+    PackedSpans,
+    United,
+    united,
+)
 
 BUCKET_US = 300_000_000
 _DAY_US = 86_400_000_000
@@ -27,11 +39,16 @@ _LAST_DAY = 65_379  # 2149-01-01, the last first of January that a Date can hold
 _MANY_VALUES = 64
 _REPEATS = 4
 
+#: Distinct combinations are looked up in a table of at most so many places (32 MB), else sorted.
+_MOST_PLACES = 4_000_000
+
 Bools = npt.NDArray[np.bool_]
+#: Tenant, kind, service, value and day: a row of ``span_names``.
+_Name = tuple[str, str, str, str, int]
 
 
 def span_tables(
-    rows: Sequence[SpanColumns], autocomplete_keys: Iterable[str]
+    rows: Sequence[PackedSpans], autocomplete_keys: Iterable[str]
 ) -> dict[str, pa.Table]:
     """Tables of one batch by their name: ``spans`` and what finds them."""
     batch = _Batch(rows)
@@ -39,7 +56,7 @@ def span_tables(
         "spans": batch.spans(),
         "trace_index": batch.trace_index(),
         "span_search": batch.search(),
-        "span_names": name_table(rows, frozenset(autocomplete_keys)),
+        "span_names": batch.names(frozenset(autocomplete_keys)),
         "span_counts": batch.counts(),
     }
 
@@ -77,24 +94,27 @@ def second_of(time_us: int) -> int:
 class _Batch:
     """The columns of one batch side by side, and what several tables need of them."""
 
-    def __init__(self, rows: Sequence[SpanColumns]) -> None:
+    def __init__(self, rows: Sequence[PackedSpans]) -> None:
         self._rows = rows
         lengths = [len(columns) for columns in rows]
         self._count = sum(lengths)
-        self._tenant = _repeated([columns.tenant for columns in rows], lengths)
+        self._tenants = _Tenants(rows, lengths)
+        self._tenant = self._tenants.as_arrow()
         self._high = self._joined("high")
         self._low = self._joined("low")
         self._timestamps: Ints = self._joined("timestamps")
         self._durations: Ints = self._joined("durations")
-        self._flags = np.array(self._listed("flags"), np.uint8)
+        self._flags = self._joined("flags")
         self._fold = fold_trace_id(self._low)
         received = np.repeat([columns.received_ms for columns in rows], lengths).astype(np.int64)
+        self._received_days = received // 86_400_000
         self._times = self._effective_times(received * 1000)
         days = partition_days(self._times, received * 1000)
         self._part = pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32())
         self._bucket = np.minimum(self._times // BUCKET_US, 0xFFFFFFFF).astype(np.uint32)
-        self._names = _strings(self._listed("names"))
-        self._services = _strings(self._listed("services"))
+        self._names = united(rows, NAME)
+        self._services = united(rows, SERVICE)
+        self._remote_services = united(rows, REMOTE_SERVICE)
 
     def spans(self) -> pa.Table:
         ids = np.stack([self._joined("parents"), self._joined("ids")], axis=1).astype("<u8")
@@ -114,13 +134,13 @@ class _Batch:
                 "ts": self._timestamps,
                 "duration": self._durations,
                 "flags": self._flags,
-                "name": self._names,
-                "service": self._services,
-                "address": _strings(self._listed("local_address")),
-                "remote": _strings(self._listed("remote")),
+                "name": self._names.as_arrow(),
+                "service": self._services.as_arrow(),
+                "address": united(self._rows, ADDRESS).as_arrow(),
+                "remote": united(self._rows, REMOTE).as_arrow(),
                 "annotation_times": times,
                 "annotations": annotations,
-                "shape": _strings(self._listed("shapes")),
+                "shape": united(self._rows, SHAPE).as_arrow(),
                 "tags_low": low,
                 "tags_high": high,
             }
@@ -146,12 +166,12 @@ class _Batch:
             {
                 "tenant": self._tenant,
                 "part": self._part,
-                "service": self._services,
-                "name": self._names,
+                "service": self._services.as_arrow(),
+                "name": self._names.as_arrow(),
                 "second": np.minimum(self._times // 1_000_000, 0xFFFFFFFF).astype(np.uint32),
                 "duration_step": duration_steps(self._durations),
                 "error": ((self._flags & ERROR) != 0).astype(np.uint8),
-                "remote_service": _strings(self._listed("remote_services")),
+                "remote_service": self._remote_services.as_arrow(),
                 "fold": self._fold,
             }
         )
@@ -173,24 +193,36 @@ class _Batch:
         return times
 
     def _annotations(self) -> tuple[pa.Array, pa.Array]:
-        counts = np.array(self._listed("annotation_counts"), np.int64)
-        times = np.array(self._listed("annotation_times"), np.int64)
+        counts = self._joined("annotation_counts")
+        times: Ints = self._joined("annotation_times")
         relative = times - np.repeat(self._timestamps, counts)  # wraps as it is undone on reading
-        values = _strings(self._listed("annotation_values"))
-        return _lists(counts, pa.array(relative)), _lists(counts, values)
+        values = pa.concat_arrays([columns.annotation_values for columns in self._rows])
+        return _lists(counts, pa.array(relative)), _lists(counts, values.dictionary_encode())
 
     def _tags(self) -> tuple[pa.Array, pa.Array]:
-        counts = np.array(self._listed("tag_counts"), np.int64)
-        keys = _strings(self._listed("tag_keys")).dictionary_encode()
-        escaped = _strings([escape_key(key) for key in keys.dictionary.to_pylist()])
-        values = _strings(self._listed("tag_values"))
-        tokens = pc.binary_join_element_wise(escaped.take(keys.indices), values, "=")
-        many = _many_values(keys.indices.to_numpy(), tokens)
-        owner = np.repeat(np.arange(self._count), counts)
+        """Tags of keys with few values, and those of keys with many."""
+        keys = self._tag_keys
+        escaped = pa.array([escape_key(key) for key in keys.texts], pa.string())
+        tokens = pc.binary_join_element_wise(
+            escaped.take(pa.array(keys.codes)), self._tag_values, "="
+        )
+        encoded = tokens.dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        many = _many_values(keys.codes, codes, len(encoded.dictionary))
+        owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))
+        few = pa.DictionaryArray.from_arrays(*_compact(codes[~many], encoded.dictionary))
         return (
-            _lists(self._counts_where(owner, ~many), tokens.filter(pa.array(~many))),
+            _lists(self._counts_where(owner, ~many), few),
             _lists(self._counts_where(owner, many), tokens.filter(pa.array(many))),
         )
+
+    @cached_property
+    def _tag_keys(self) -> United:
+        return United([(columns.words, columns.tag_keys) for columns in self._rows])
+
+    @cached_property
+    def _tag_values(self) -> pa.Array:
+        return pa.concat_arrays([columns.tag_values for columns in self._rows])
 
     def _counts_where(self, owner: Ints, mask: Bools) -> Ints:
         return np.bincount(owner[mask], minlength=self._count)
@@ -198,8 +230,79 @@ class _Batch:
     def _joined(self, name: str) -> npt.NDArray[Any]:
         return np.concatenate([getattr(columns, name) for columns in self._rows])
 
-    def _listed(self, name: str) -> list[Any]:
-        return list(chain.from_iterable(getattr(columns, name) for columns in self._rows))
+    def names(self, autocomplete_keys: frozenset[str]) -> pa.Table:
+        """Distinct names with the day they were received."""
+        found = [
+            self._distinct("service", None, self._services.codes, self._services),
+            self._distinct("span", self._services.codes, self._names.codes, self._names),
+            self._distinct(
+                "remote", self._services.codes, self._remote_services.codes, self._remote_services
+            ),
+        ]
+        if autocomplete_keys:
+            found.append(self._tagged(autocomplete_keys))
+        rows = [row for some in found for row in some]
+        fields = [list(field) for field in zip(*rows, strict=True)] or [[], [], [], [], []]
+        tenant, what, service, value = (pa.array(field, pa.string()) for field in fields[:4])
+        part = pa.array(fields[4], pa.int32()).cast(pa.date32())
+        return pa.table(
+            {"tenant": tenant, "what": what, "service": service, "value": value, "part": part}
+        )
+
+    def _distinct(
+        self, what: str, services: Codes | None, values: Codes, words: United
+    ) -> Iterator[_Name]:
+        """Rows of a kind of name: those of each service, or the services themselves."""
+        owners = np.zeros_like(values) if services is None else services
+        places = first_of(self._tenants.codes, self._received_days, owners, values)
+        for at in places.tolist():
+            service = "" if services is None else self._services.texts[services[at]]
+            value = words.texts[values[at]]
+            if value and (service or services is None):
+                yield self._tenants.of(at), what, service, value, int(self._received_days[at])
+
+    def _tagged(self, keys: frozenset[str]) -> Iterator[_Name]:
+        wanted = np.array([key in keys for key in self._tag_keys.texts], bool)
+        tags = np.flatnonzero(wanted[self._tag_keys.codes])
+        owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))[tags]
+        key_codes = self._tag_keys.codes[tags]
+        values = self._tag_values.take(pa.array(tags)).dictionary_encode()
+        codes, texts = values.indices.to_numpy(), values.dictionary.to_pylist()
+        days = self._received_days[owner]
+        for at in first_of(self._tenants.codes[owner], days, key_codes, codes).tolist():
+            key = self._tag_keys.texts[key_codes[at]]
+            yield self._tenants.of(int(owner[at])), "tag", key, texts[codes[at]], int(days[at])
+
+
+class _Tenants(United):
+    """Whose each span is."""
+
+    def __init__(self, rows: Sequence[PackedSpans], lengths: Sequence[int]) -> None:
+        places: dict[str, int] = {}
+        each = [places.setdefault(columns.tenant, len(places)) for columns in rows]
+        self.codes = np.repeat(np.array(each, np.int32), lengths)
+        self.texts = list(places)
+
+    def of(self, at: int) -> str:
+        return self.texts[self.codes[at]]
+
+
+def first_of(*columns: npt.NDArray[Any]) -> Ints:
+    """Places of the first row of each distinct combination of the columns, in order."""
+    packed, size = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+        width = high - low + 1
+        if size * width > _MOST_PLACES:  # renumbered, so that no product overflows
+            distinct, packed = np.unique(packed, return_inverse=True)
+            size = len(distinct)
+        packed = packed * width + (column.astype(np.int64) - low)
+        size *= width
+    if size > _MOST_PLACES:
+        return np.sort(np.unique(packed, return_index=True)[1])
+    first = np.full(size, -1, np.int64)
+    first[packed[::-1]] = np.arange(len(packed) - 1, -1, -1)  # the last write is the first row
+    return np.sort(first[first >= 0])
 
 
 def escape_key(key: str) -> str:
@@ -228,63 +331,25 @@ def split_token(token: str) -> tuple[str, str]:
     return "".join(key_chars), "".join(chars)
 
 
-def name_table(rows: Sequence[SpanColumns], autocomplete_keys: frozenset[str]) -> pa.Table:
-    """Distinct names of one batch with the day they were received."""
-    seen: dict[tuple[str, str, str, str], int] = {}
-    for columns in rows:
-        day = columns.received_ms // 86_400_000
-        for name in _names(columns, autocomplete_keys):
-            seen[(columns.tenant, *name)] = day
-    fields: list[list[str]] = [list(field) for field in zip(*seen, strict=True)] or [[], [], [], []]
-    tenant, what, service, value = map(_strings, fields)
-    part = pa.array(list(seen.values()), pa.int32()).cast(pa.date32())
-    return pa.table(
-        {"tenant": tenant, "what": what, "service": service, "value": value, "part": part}
-    )
-
-
-def _names(columns: SpanColumns, keys: frozenset[str]) -> Iterable[tuple[str, str, str]]:
-    for service in dict.fromkeys(columns.services):
-        if service:
-            yield "service", "", service
-
-    def pairs(names: list[str]) -> Iterable[tuple[str, str]]:
-        return dict.fromkeys(zip(columns.services, names, strict=True))
-
-    for service, name in pairs(columns.names):
-        if service and name:
-            yield "span", service, name
-    for service, remote in pairs(columns.remote_services):
-        if service and remote:
-            yield "remote", service, remote
-    if keys:
-        for key, value in dict.fromkeys(zip(columns.tag_keys, columns.tag_values, strict=True)):
-            if key in keys:
-                yield "tag", key, value
-
-
-def _many_values(keys: npt.NDArray[np.int32], tokens: pa.Array) -> Bools:
-    """For each tag whether its key has many values in this batch."""
-    encoded = tokens.dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    key_of_token = np.zeros(len(encoded.dictionary), np.int64)
-    key_of_token[codes] = keys
+def _many_values(keys: Codes, tokens: Codes, distinct_tokens: int) -> Bools:
+    """For each tag whether its key has many values in this batch; ``tokens`` are codes of it."""
+    key_of_token = np.zeros(distinct_tokens, np.int64)
+    key_of_token[tokens] = keys
     distinct = np.bincount(key_of_token, minlength=int(keys.max(initial=-1)) + 1)
     total = np.bincount(keys, minlength=len(distinct))
     many: Bools = (distinct > _MANY_VALUES) & (distinct * _REPEATS > total)
     return many[keys] if len(keys) else np.zeros(0, bool)
 
 
-def _strings(values: Sequence[str]) -> pa.Array:
-    return pa.array(values, pa.string())
+def _compact(codes: Codes, texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Codes and texts without those texts that have no code."""
+    used = np.flatnonzero(np.bincount(codes, minlength=1)) if len(codes) else codes
+    places = np.zeros(len(texts), np.int32)
+    places[used] = np.arange(len(used), dtype=np.int32)
+    return pa.array(places[codes]), texts.take(pa.array(used))
 
 
-def _repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
-    index = pa.array(np.repeat(np.arange(len(values)), counts))
-    return _strings(values).take(index)
-
-
-def _lists(counts: Ints, values: pa.Array) -> pa.Array:
+def _lists(counts: npt.NDArray[np.integer], values: pa.Array) -> pa.Array:
     offsets = np.zeros(len(counts) + 1, np.int32)
     np.cumsum(counts, out=offsets[1:])
     return pa.ListArray.from_arrays(pa.array(offsets), values)

@@ -41,10 +41,11 @@ def test_rows_are_those_of_the_collector(records: list[Any]) -> None:
     pytest.importorskip("pyarrow")
     zipkin_json = pytest.importorskip("lookout_server.ingest.zipkin_json")
     columns = pytest.importorskip("lookout_server.spans.tables")
+    packed = pytest.importorskip("lookout_server.spans.packed")
     body = ZipkinEncoder().encode(records)
     decoded = zipkin_json.decode(body)
     decoded.tenant, decoded.received_ms = "acme", RECEIVED_MS
-    theirs = columns.span_tables([decoded], ())
+    theirs = columns.span_tables([packed.PackedSpans(decoded, packed.Words())], ())
     encoder = ZipkinEncoder()
     ours = tables([encoder.span(r) for r in records], Batch("acme", RECEIVED_MS * 1000))
     assert set(ours) == set(theirs)

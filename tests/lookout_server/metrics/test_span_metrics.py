@@ -18,14 +18,14 @@ from lookout_server.metrics.span_histograms import (
     BOUNDS,
     SCHEMA,
     ZERO_THRESHOLD,
-    DurationHistogram,
-    add,
+    Durations,
 )
 from lookout_server.metrics.span_metrics import OTHER, SpanKey, SpanMetrics
 from lookout_server.metrics.span_report import Report
 from lookout_server.signal import Receipt
 from lookout_server.spans.columns import SpanColumns
 from lookout_server.spans.model import Endpoint, Span
+from lookout_server.spans.packed import PackedSpans, Words
 
 from ..serving import Serve, Serving
 
@@ -56,10 +56,10 @@ def span(  # one span as a decoder gives it
     )
 
 
-def columns(*spans: Span) -> SpanColumns:
+def columns(*spans: Span) -> PackedSpans:
     made = SpanColumns.of(spans)
     made.tenant = "default"
-    return made
+    return PackedSpans(made, Words())
 
 
 def test_counts_by_key() -> None:
@@ -90,17 +90,18 @@ def test_exemplar_is_the_slowest() -> None:
     metrics = SpanMetrics(most_keys=10)
     metrics.observe([columns(span("1", duration=10), span("2", duration=30))], NOW)
     metrics.observe([columns(span("3", duration=20))], NOW)
-    (exemplar,) = metrics.take_exemplars().values()
+    (exemplar,) = metrics.take_exemplars()["default"].values()
     assert (exemplar.span_id, exemplar.trace_id) == ("0" * 15 + "2", "0" * 15 + "1")
-    assert not metrics.take_exemplars()
+    assert not metrics.take_exemplars()["default"]
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
 def test_native_buckets_hold_their_values(seconds: list[float]) -> None:
     """Each duration is in the native bucket whose bounds enclose it, and all are counted."""
     for value in seconds:
-        histogram = DurationHistogram(NOW)
-        add([histogram], np.zeros(1, dtype=np.int64), np.array([value]))
+        durations = Durations()
+        durations.add(np.array([durations.begin(NOW)]), np.array([value]))
+        histogram = durations.histogram(0)
         if value <= ZERO_THRESHOLD:
             assert (histogram.zeros, histogram.native) == (1, {})
             continue
@@ -116,8 +117,7 @@ def test_report_is_remote_write() -> None:
     metrics = SpanMetrics(most_keys=10)
     metrics.observe([columns(span("1", duration=3_000), span("2", duration=400_000))], NOW - 5)
     report = Report(NOW)
-    exemplars = {key: one for (_, key), one in metrics.take_exemplars().items()}
-    report.spans(metrics.read()["default"], exemplars)
+    report.spans(metrics.read()["default"], metrics.take_exemplars()["default"])
     (body,) = report.close()
     rows = remote_write.decode(body, Receipt("default", NOW, {}), LabelCache())
     assert not rows.problems
@@ -130,7 +130,11 @@ def test_report_is_remote_write() -> None:
 
 
 def edges(graph: ServiceGraph) -> dict[Edge, tuple[int, int]]:
-    return {edge: (one.total, one.failed) for (_, edge), one in graph.read().items()}
+    return {
+        edge: (one.total, one.failed)
+        for found in graph.read().values()
+        for edge, one in found.items()
+    }
 
 
 def test_pairs_of_client_and_server() -> None:
@@ -142,6 +146,51 @@ def test_pairs_of_client_and_server() -> None:
         for one in batch:
             graph.observe([columns(one)], NOW)
         assert edges(graph) == {Edge("web", "shop", ""): (1, 1)}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 2)), max_size=30))
+def test_pairing_is_that_of_one_by_one(halves: list[tuple[str, bool, int]]) -> None:
+    """However spans are cut into batches, each pairs with the other side that came last."""
+    graph = ServiceGraph()
+    waiting: dict[str, tuple[bool, str]] = {}
+    expected: dict[Edge, tuple[int, int]] = {}
+    for batch in range(3):
+        found = []
+        for id_, is_client, where in halves:
+            if where != batch:
+                continue
+            service = f"{'client' if is_client else 'server'}-{len(found)}-{batch}"
+            kind, parent = ("CLIENT", "") if is_client else ("SERVER", id_)
+            own = id_ if is_client else "f"
+            found.append(span(own, parent=parent, kind=kind, service=service))
+            other = waiting.pop(id_, None)
+            if other is None or other[0] == is_client:
+                waiting[id_] = (is_client, service)
+            else:
+                edge = Edge(*((service, other[1]) if is_client else (other[1], service)), "")
+                count = expected.get(edge, (0, 0))[0]
+                expected[edge] = (count + 1, 0)
+        graph.observe([columns(*found)] if found else [], NOW)
+    assert edges(graph) == expected
+
+
+def test_waiting_spans_and_edges_are_bounded() -> None:
+    """The oldest give up where too many wait, and edges beyond the most are not counted."""
+    graph = ServiceGraph(most_edges=2, most_waiting=3)
+    calls = [
+        span(f"{n + 1:x}", kind="CLIENT", service="web", remote=f"db-{n}") for n in range(6)
+    ]
+    graph.observe([columns(*calls)], NOW)
+    assert set(edges(graph)) == {Edge("web", f"db-{n}", "virtual_node") for n in range(2)}
+
+
+def test_tenants_do_not_meet() -> None:
+    """The same ids of two tenants are no call."""
+    graph = ServiceGraph()
+    client, server = columns(span("a", kind="CLIENT")), columns(span("b", parent="a"))
+    server.tenant = "other"
+    graph.observe([client, server], NOW)
+    assert edges(graph) == {}
 
 
 def test_virtual_node() -> None:

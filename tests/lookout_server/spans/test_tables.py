@@ -14,8 +14,10 @@ from lookout_server.query.zipkin.read import SPAN_COLUMNS, spans_of
 from lookout_server.spans.addresses import format_ip, parse_ip
 from lookout_server.spans.columns import SpanColumns
 from lookout_server.spans.model import KINDS, Endpoint, Span, make_span
+from lookout_server.spans.packed import PackedSpans, Vocabulary, Words
 from lookout_server.spans.tables import (
     duration_steps,
+    first_of,
     fold_trace_id,
     partition_days,
     span_tables,
@@ -53,10 +55,10 @@ SPANS = st.builds(
 )
 
 
-def columns(spans: list[Span], tenant: str = "t") -> SpanColumns:
+def columns(spans: list[Span], tenant: str = "t", words: Words | None = None) -> PackedSpans:
     made = SpanColumns.of(spans)
     made.tenant, made.received_ms = tenant, RECEIVED_MS
-    return made
+    return PackedSpans(made, words or Words())
 
 
 def comparable(spans: list[Span]) -> list[str]:
@@ -79,11 +81,59 @@ def test_spans_come_back_as_they_were(store: EmbeddedStore, spans: list[Span]) -
     assert comparable(found) == comparable(spans)
 
 
-def test_tables_are_the_same_each_time() -> None:
-    """A replay after a crash makes the batch it made before, to the byte."""
-    spans = [make_span(f"{n % 9 + 1:016x}", f"{n + 1:016x}", timestamp=n) for n in range(500)]
-    first, second = (span_tables([columns(spans)], ("k",)) for _ in range(2))
-    assert first == second
+@given(st.lists(SPANS, min_size=2, max_size=20))
+def test_tables_are_the_same_each_time(spans: list[Span]) -> None:
+    """A replay after a crash makes the rows it made before, whatever words were known."""
+    words = Words()
+    columns(spans[1:], words=words)
+    bodies = [spans[:1], spans[1:]]
+    first = span_tables([columns(body) for body in bodies], ("k",))
+    second = span_tables([columns(body, words=words) for body in bodies], ("k",))
+    for table, rows in first.items():
+        assert rows.to_pylist() == second[table].to_pylist()
+
+
+@given(st.lists(SPANS, max_size=20), st.sampled_from([(), ("", "a", "0")]))
+def test_names_are_each_there_once(spans: list[Span], keys: tuple[str, ...]) -> None:
+    """Services, span names, remote services and the tags asked for, of all bodies of a batch."""
+    expected = set()
+    for span in spans:
+        service = span.local.service
+        expected |= {("service", "", service)} if service else set()
+        expected |= {("span", service, span.name)} if service and span.name else set()
+        remote = span.remote.service
+        expected |= {("remote", service, remote)} if service and remote else set()
+        expected |= {("tag", key, value) for key, value in span.tags.items() if key in keys}
+    made = span_tables([columns([span]) for span in spans] or [columns([])], keys)["span_names"]
+    rows = [(row["what"], row["service"], row["value"]) for row in made.to_pylist()]
+    assert sorted(rows) == sorted(expected)
+
+
+@given(st.lists(st.tuples(*[st.integers(-(2**40), 2**40)] * 3), max_size=30))
+def test_first_of(rows: list[tuple[int, int, int]]) -> None:
+    """The first place of each distinct row, however far the values are apart."""
+    columns = np.array(rows, np.int64).reshape(-1, 3).T
+    expected = [rows.index(row) for row in dict.fromkeys(rows)]
+    assert first_of(*columns).tolist() == expected
+
+
+def test_words_of_several_vocabularies_meet() -> None:
+    """Rows packed before and after a vocabulary was full are one column of one dictionary."""
+    spans = [make_span("1" * 16, f"{n + 1:016x}", name=f"n{n % 2}") for n in range(4)]
+    rows = [columns([span], words=Words()) for span in spans]
+    column = span_tables(rows, ())["spans"].column("name").combine_chunks()
+    assert column.to_pylist() == ["n0", "n1", "n0", "n1"]
+    assert column.dictionary.to_pylist() == ["n0", "n1"]
+
+
+def test_a_full_vocabulary_is_left_behind() -> None:
+    """Names without end do not stay in memory without end."""
+    vocabulary = Vocabulary()
+    first = vocabulary.words()
+    assert vocabulary.words() is first
+    first.codes([str(n) for n in range(70_000)])
+    assert vocabulary.words() is not first
+    assert vocabulary.words().texts == []
 
 
 @given(TEXTS, TEXTS)
