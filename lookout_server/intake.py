@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -49,6 +50,7 @@ class JournalIntake:
         self._taken: dict[str, dict[Origin, int]] = {}  # by source
         for origin, seq in journal.taken().items():
             self._taken.setdefault(origin.source, {})[origin] = seq
+        self._answers = _Answers()
         self._limits = TenantLimits(config.max_tenants, config.tenant_rate)
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
@@ -149,8 +151,7 @@ class JournalIntake:
         def done(seq: int, error: JournalError | None) -> None:  # the journal's thread
             if error is None:
                 writer.add(_piece(seq, entry, rows))
-            with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
-                loop.call_soon_threadsafe(_resolve, kept, seq, error)
+            self._answers.put(loop, kept, seq, error)
 
         self._journal.append(entry, done)
         try:
@@ -165,8 +166,37 @@ def _piece(seq: int, entry: Entry, rows: Rows) -> Piece:
     return Piece(seq, rows, len(rows), accepted, entry.process, entry.receipt.tenant)
 
 
+class _Answers:
+    """Brings what the journal's thread found to the event loop, which is woken once a commit.
+
+    Waking it for each entry is a system call each, and the two threads take turns at every one.
+    """
+
+    def __init__(self) -> None:
+        self._found: deque[tuple[asyncio.Future[int], int, JournalError | None]] = deque()
+
+    def put(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[int],
+        seq: int,
+        error: JournalError | None,
+    ) -> None:
+        """Have the future resolved by its loop (the journal's thread)."""
+        self._found.append((future, seq, error))
+        if len(self._found) == 1:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for the answer
+                loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        while self._found:
+            # Taken off only afterwards: the journal's thread then knows that it is seen to.
+            _resolve(*self._found[0])
+            self._found.popleft()
+
+
 def _resolve(future: asyncio.Future[int], seq: int, error: JournalError | None) -> None:
-    if future.cancelled():
+    if future.done():  # cancelled
         return
     if error:
         future.set_exception(error)

@@ -112,7 +112,8 @@ class _Halves:
     def same_call(self, one: Ints, other: Ints) -> Bools:
         """Whether the halves at these places know the same span."""
         same: Bools = (self.low[one] == self.low[other]) & (self.id[one] == self.id[other])
-        return same & (self.tenant[one] == self.tenant[other])
+        same &= self.tenant[one] == self.tenant[other]
+        return same
 
     def _columns(self) -> Iterator[npt.NDArray[Any]]:
         return (getattr(self, field.name) for field in fields(self))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 #: Upper bounds of the classic buckets, in seconds.
 BOUNDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -53,9 +55,8 @@ class Durations:
     def begin(self, now_ms: int) -> int:
         """The number of a new histogram."""
         if self._size == len(self._started):
-            self._started, self._sums, self._zeros = map(
-                _doubled, (self._started, self._sums, self._zeros)
-            )
+            self._started, self._sums = _doubled(self._started), _doubled(self._sums)
+            self._zeros = _doubled(self._zeros)
             self._classic, self._native = _doubled(self._classic), _doubled(self._native)
         self._started[self._size] = now_ms
         self._size += 1
@@ -97,5 +98,5 @@ def native_places(seconds: Floats) -> Ints:
     return places
 
 
-def _doubled(column: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _doubled(column: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return np.concatenate([column, np.zeros_like(column)])

@@ -6,8 +6,10 @@ own DecodeError before), and the exact reader decides what it means.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -15,8 +17,10 @@ import numpy as np
 from .columns import (
     DEBUG,
     ERROR,
+    KIND_MASK,
     SHAPE_SEPARATOR,
     SHARED,
+    Ints,
     SpanColumns,
     pack_address,
     pack_remote,
@@ -28,6 +32,8 @@ _HEX = b"0123456789abcdef"
 _CLIENT = KIND_CODES["CLIENT"]
 _KINDS: dict[str | None, int] = {None: 0}
 _KINDS.update(KIND_CODES.items())
+_NOWHERE = ("", "", "")
+_NO_TAGS: dict[str, str] = {}
 
 
 class Irregular(Exception):
@@ -74,73 +80,61 @@ class LooseSpan(FastSpan, gc=False):
 
 
 def columns_of(spans: Sequence[FastSpan]) -> SpanColumns:
-    """Columns of decoded spans. Raises Irregular where Zipkin's finer rules apply."""
+    """Columns of decoded spans. Raises Irregular where Zipkin's finer rules apply.
+
+    One comprehension a column: half of what one loop over the spans takes.
+    """
     columns = SpanColumns()
-    digits: list[str] = []
-    timestamps: list[int] = []
-    durations: list[int] = []
-    # Local names: this loop is most of what a span costs the collector.
-    add_flags, add_name = columns.flags.append, columns.names.append
-    add_service, add_address = columns.services.append, columns.local_address.append
-    add_remote_service, add_remote = columns.remote_services.append, columns.remote.append
-    add_shape = columns.shapes.append
-    for span in spans:
-        trace_id, span_id, parent_id = span.traceId, span.id, span.parentId
-        if len(trace_id) == 16:
-            digits.append(_ZERO)
-        elif len(trace_id) != 32:
-            raise Irregular
-        if len(span_id) != 16 or (parent_id is not None and len(parent_id) != 16):
-            raise Irregular
-        digits += (trace_id, parent_id or _ZERO, span_id)
-        timestamps.append(span.timestamp or 0)
-        durations.append(span.duration or 0)
-        kind = _KINDS.get(span.kind)
-        if kind is None:
-            raise Irregular
-        name = span.name
-        add_name(name.lower() if name else "")
-        local, remote = span.localEndpoint, span.remoteEndpoint
-        if local is None:
-            add_service("")
-            add_address("")
-        else:
-            service, packed, _ = _endpoint(local.serviceName, local.ipv4, local.ipv6, local.port)
-            add_service(service)
-            add_address(packed)
-        if remote is None:
-            add_remote_service("")
-            add_remote("")
-        else:
-            service, _, packed = _endpoint(
-                remote.serviceName, remote.ipv4, remote.ipv6, remote.port
-            )
-            add_remote_service(service)
-            add_remote(packed)
-        flags = kind
-        if span.shared and kind != _CLIENT:
-            flags |= SHARED
-        if span.debug:
-            flags |= DEBUG
-        tags = span.tags
-        if tags:
-            if "error" in tags:
-                flags |= ERROR
-            columns.tag_counts.append(len(tags))
-            columns.tag_keys.extend(tags)
-            columns.tag_values.extend(tags.values())
-            add_shape(SHAPE_SEPARATOR.join(tags))
-        else:
-            columns.tag_counts.append(0)
-            add_shape("")
-        add_flags(flags)
-        annotations = span.annotations
-        if annotations:
-            _add_annotations(columns, annotations)
-        else:
-            columns.annotation_counts.append(0)
-    _set_numbers(columns, "".join(digits), timestamps, durations)
+    _set_ids(columns, spans)
+    columns.timestamps = _moments([span.timestamp or 0 for span in spans])
+    columns.durations = _moments([span.duration or 0 for span in spans])
+    try:
+        flags = [_KINDS[span.kind] for span in spans]
+    except KeyError:
+        raise Irregular from None
+    columns.names = [name.lower() if (name := span.name) else "" for span in spans]
+    columns.services, columns.local_address, _ = _endpoints([span.localEndpoint for span in spans])
+    columns.remote_services, _, columns.remote = _endpoints([span.remoteEndpoint for span in spans])
+    tags = [span.tags or _NO_TAGS for span in spans]
+    columns.tag_counts = list(map(len, tags))
+    columns.tag_keys = list(chain.from_iterable(tags))
+    columns.tag_values = [value for of_span in tags for value in of_span.values()]
+    columns.shapes = list(map(SHAPE_SEPARATOR.join, tags))
+    if "error" in columns.tag_keys:
+        flags = [
+            flag | ERROR if "error" in of_span else flag
+            for flag, of_span in zip(flags, tags, strict=True)
+        ]
+    if any(span.shared or span.debug for span in spans):
+        flags = [_marked(flag, span) for flag, span in zip(flags, spans, strict=True)]
+    columns.flags = flags
+    if any(span.annotations for span in spans):
+        for span in spans:
+            _add_annotations(columns, span.annotations or [])
+    else:
+        columns.annotation_counts = [0] * len(spans)
     return columns
+
+
+def _marked(flags: int, span: FastSpan) -> int:
+    if span.shared and flags & KIND_MASK != _CLIENT:
+        flags |= SHARED
+    return flags | DEBUG if span.debug else flags
+
+
+def _endpoints(
+    endpoints: list[FastEndpoint | None],
+) -> tuple[list[str], list[str], list[str]]:
+    """Services, packed addresses and packed wholes."""
+    if not any(endpoints):
+        nothing = [""] * len(endpoints)
+        return nothing, nothing, nothing
+    packed = [
+        _NOWHERE if one is None else _endpoint(one.serviceName, one.ipv4, one.ipv6, one.port)
+        for one in endpoints
+    ]
+    services, addresses, wholes = zip(*packed, strict=True)
+    return list(services), list(addresses), list(wholes)
 
 
 def _add_annotations(columns: SpanColumns, annotations: list[FastAnnotation]) -> None:
@@ -169,17 +163,37 @@ def _endpoint(
     return endpoint.service, pack_address(endpoint), pack_remote(endpoint)
 
 
-def _set_numbers(
-    columns: SpanColumns, digits: str, timestamps: list[int], durations: list[int]
-) -> None:
+def _set_ids(columns: SpanColumns, spans: Sequence[FastSpan]) -> None:
+    traces = [span.traceId for span in spans]
+    if set(map(len, traces)) != {32}:
+        traces = [_padded(trace_id) for trace_id in traces]
+    parents = [_ZERO if (parent := span.parentId) is None else parent for span in spans]
+    ids = [span.id for span in spans]
+    if not set(map(len, parents)) | set(map(len, ids)) <= {16}:
+        raise Irregular
+    digits = "".join(chain(traces, parents, ids))
     if digits.encode().translate(None, _HEX):
         raise Irregular
-    columns.set_ids(digits)
+    numbers = np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
+    count = len(spans)
+    columns.high, columns.low = numbers[: 2 * count : 2], numbers[1 : 2 * count : 2]
+    columns.ids = numbers[3 * count :]
     if not columns.ids.all() or not (columns.high | columns.low).all():
         raise Irregular
-    columns.parents = np.where(columns.parents == columns.ids, np.uint64(0), columns.parents)
+    parent_ids = numbers[2 * count : 3 * count]
+    columns.parents = np.where(parent_ids == columns.ids, np.uint64(0), parent_ids)
+
+
+def _padded(trace_id: str) -> str:
+    if len(trace_id) == 16:
+        return _ZERO + trace_id
+    if len(trace_id) != 32:
+        raise Irregular
+    return trace_id
+
+
+def _moments(microseconds: list[int]) -> Ints:
     try:
-        columns.timestamps = np.maximum(np.array(timestamps, np.int64), 0)
-        columns.durations = np.maximum(np.array(durations, np.int64), 0)
+        return np.maximum(np.frombuffer(array("q", microseconds), np.int64), 0)
     except OverflowError:
         raise Irregular from None

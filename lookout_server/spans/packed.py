@@ -1,7 +1,7 @@
 """Spans as they wait to be written: numbers and Arrow buffers instead of Python objects.
 
-A span as text is some fifteen strings strewn over the heap. Ten thousands of them wait for a second;
-by then none of it is in the processor's caches, and each look at a string is a wait for memory.
+A span as text is some fifteen strings strewn over the heap. Ten thousands of spans wait for a
+second; by then none of it is in the processor's caches, and each look at a string has to wait.
 Packed while it is still warm a span takes a tenth of the space, and a batch is put together by
 copying a few blocks.
 """
@@ -145,7 +145,8 @@ class United:
         parts = [np.zeros(0, np.int32)]
         for _, group in groupby(columns, key=lambda column: id(column[0])):
             run = list(group)
-            parts.append(_renumbered(run[0][0], np.concatenate([codes for _, codes in run]), places))
+            codes = np.concatenate([codes for _, codes in run])
+            parts.append(_renumbered(run[0][0], codes, places))
         self.codes: Codes = np.concatenate(parts)
         self.texts: list[str] = list(places)
 

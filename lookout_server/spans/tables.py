@@ -284,7 +284,7 @@ class _Tenants(United):
         self.texts = list(places)
 
     def of(self, at: int) -> str:
-        return self.texts[self.codes[at]]
+        return self.texts[int(self.codes[at])]
 
 
 def first_of(*columns: npt.NDArray[Any]) -> Ints:

@@ -177,9 +177,7 @@ def test_pairing_is_that_of_one_by_one(halves: list[tuple[str, bool, int]]) -> N
 def test_waiting_spans_and_edges_are_bounded() -> None:
     """The oldest give up where too many wait, and edges beyond the most are not counted."""
     graph = ServiceGraph(most_edges=2, most_waiting=3)
-    calls = [
-        span(f"{n + 1:x}", kind="CLIENT", service="web", remote=f"db-{n}") for n in range(6)
-    ]
+    calls = [span(f"{n + 1:x}", kind="CLIENT", service="web", remote=f"db-{n}") for n in range(6)]
     graph.observe([columns(*calls)], NOW)
     assert set(edges(graph)) == {Edge("web", f"db-{n}", "virtual_node") for n in range(2)}
 
