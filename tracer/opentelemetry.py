@@ -26,8 +26,9 @@ from . import setup
 from .api import PIPELINE
 from .context import use_span
 from .kinds import SpanKind, StatusCode
-from .passive import NOOP
+from .passive import NOOP, PassiveSpan
 from .pipeline import Pipeline
+from .recorded import RecordedSpan, failed_with
 from .span import Span
 from .span_view import SpanView, ViewedResource, viewed_resource
 from .tracer import CURRENT
@@ -74,19 +75,27 @@ class Tracer(OtelTracer):
         record_exception: bool = True,
         set_status_on_exception: bool = True,
     ) -> Any:
-        """Start a span that is not current. ``context`` None means the current one.
+        """Start a span that is not current, nor in a ``with`` block of its own.
 
-        What becomes of an exception is decided where the span is made current.
+        ``context`` None means the current one. What becomes of an exception is decided where the
+        span is made current, or by the two last arguments where it leaves ``with span:``.
         """
-        span = self._start(
+        start = self._start
+        span = start(
             name,
-            kind=_INTERNAL if kind is _OTEL_INTERNAL else _kind(kind),
-            parent=CURRENT if context is None else context,  # type: ignore[arg-type]
-            tags=attributes,
-            links=links,
-            start_ns=start_time,
+            _INTERNAL if kind is _OTEL_INTERNAL else _kind(kind),
+            CURRENT if context is None else context,  # type: ignore[arg-type]
+            attributes,
+            links,
+            start_time,
         )
-        return span if span is not NOOP else _passed_on(context)
+        if type(span) is RecordedSpan:
+            span.__class__ = _DETACHED[bool(record_exception), bool(set_status_on_exception)]
+        elif type(span) is PassiveSpan:
+            span.__class__ = DetachedPassiveSpan
+        elif span is NOOP:
+            return _passed_on(context)
+        return span
 
     def start_as_current_span(  # type: ignore[override]  # its result has __enter__ and __call__
         self,
@@ -115,6 +124,67 @@ class Tracer(OtelTracer):
         current._links = links
         current._start_ns = start_time
         return current
+
+
+class DetachedSpan(RecordedSpan):
+    """A span whose ``with`` block ends it but does not make it current, as OpenTelemetry's."""
+
+    __slots__ = ()
+
+    _records_exception = True
+    _sets_status = True
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            if self._records_exception:
+                self.record_exception(error, escaped=True)
+            if self._sets_status:
+                self.set_status(StatusCode.ERROR, failed_with(error))
+        self.finish()
+
+
+class _WithoutStatus(DetachedSpan):
+    __slots__ = ()
+    _sets_status = False
+
+
+class _WithoutException(DetachedSpan):
+    __slots__ = ()
+    _records_exception = False
+
+
+class _WithoutBoth(_WithoutException):
+    __slots__ = ()
+    _sets_status = False
+
+
+#: By (record_exception, set_status_on_exception).
+_DETACHED: dict[tuple[bool, bool], type[DetachedSpan]] = {
+    (True, True): DetachedSpan,
+    (True, False): _WithoutStatus,
+    (False, True): _WithoutException,
+    (False, False): _WithoutBoth,
+}
+
+
+class DetachedPassiveSpan(PassiveSpan):
+    """The same of a span that is not sampled."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
 
 
 class CurrentSpan:
@@ -218,7 +288,7 @@ class CurrentSpanWithOptions(CurrentSpan):
             if record_exception:
                 self._span.record_exception(error, escaped=True)
             if set_status:
-                self._span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
+                self._span.set_status(StatusCode.ERROR, failed_with(error))
         if end:
             self._span.finish()
 

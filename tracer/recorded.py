@@ -289,8 +289,7 @@ class RecordedSpan(Span):
             return
         self.record_exception(exception, escaped=True)
         if self.status is StatusCode.UNSET:
-            reason = text(exception, 1_024)
-            self.set_status(StatusCode.ERROR, f"{type(exception).__name__}: {reason}")
+            self.set_status(StatusCode.ERROR, failed_with(exception))
 
     # -- the flusher's side: the attributes of SpanRecord -----------------------------------------
 
@@ -430,6 +429,11 @@ class RecordedSpan(Span):
 
     def _now_ns(self) -> int:
         return self._tracer.pipeline.now() + self._offset
+
+
+def failed_with(exception: BaseException) -> str:
+    """The description of a status: the type and the message, whatever the exception says."""
+    return f"{type(exception).__name__}: {text(exception, 1_024)}"
 
 
 def _rendered(event: EventRecord | Failure) -> EventRecord:

@@ -184,7 +184,7 @@ class Tracer:
             if type(above) is _Context and current.BAGGAGE_KEY not in above:
                 # Below OpenTelemetry's ``use_span``, as most instrumentations use it.
                 held = above.get(current.SPAN_KEY)
-                if type(held) is RecordedSpan and held._tags is not _CLOSED:
+                if isinstance(held, RecordedSpan) and held._tags is not _CLOSED:
                     return self._start_below(name, kind, held, None, tags, links, start_ns)
             parent, carried = _resolve(above)
             if isinstance(parent, Span):

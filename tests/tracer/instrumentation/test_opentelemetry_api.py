@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -15,18 +16,21 @@ from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     ConsoleSpanExporter,
     SimpleSpanProcessor,
 )
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from exporters.records import Resource
+from tracer import AlwaysOff
 from tracer.api import start_span
-from tracer.context import current_span
+from tracer.context import current_span, use_span
 from tracer.opentelemetry import Tracer, TracerProvider
 from tracer.otel_propagation import (
     B3MultiPropagator,
@@ -38,6 +42,7 @@ from tracer.otel_propagation import (
     adopt,
 )
 from tracer.pipeline import Pipeline
+from tracer.span_view import SpanView
 from tracer.testing import Recorder, recording
 
 REMOTE = SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, True, TraceFlags(1))
@@ -163,6 +168,76 @@ def test_an_exception_is_recorded_and_is_an_error(otel: Tracer) -> None:
     span = _fail(otel)
     assert span.status.status_code == StatusCode.ERROR
     assert [event.name for event in span.events] == ["exception"]
+
+
+def their_tracer(sampler: Any) -> tuple[trace.Tracer, InMemorySpanExporter]:
+    """A tracer of OpenTelemetry's SDK and what it exports."""
+    exporter = InMemorySpanExporter()
+    provider = SdkTracerProvider(sampler=sampler)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider.get_tracer("a.library"), exporter
+
+
+@pytest.mark.parametrize("error", [None, KeyError("gone"), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize("set_status", [True, False])
+@pytest.mark.parametrize("record", [True, False])
+def test_with_start_span_does_what_theirs_does(
+    otel: Tracer, traces: Recorder, record: bool, set_status: bool, error: BaseException | None
+) -> None:
+    """``with tracer.start_span()`` ends the span, records what leaves, makes nothing current."""
+
+    def use(tracer: Any) -> list[Any]:
+        seen: list[Any] = []
+        with contextlib.suppress(KeyError, asyncio.CancelledError):
+            options = {"record_exception": record, "set_status_on_exception": set_status}
+            with tracer.start_span("detached", **options) as span:
+                seen += [trace.get_current_span() is trace.INVALID_SPAN, span.is_recording()]
+                child = tracer.start_span("child")
+                seen.append(child.parent is None)
+                child.end()
+                if error is not None:
+                    raise error
+        span.end()
+        return [*seen, span.is_recording()]
+
+    their_tracer_, exporter = their_tracer(ALWAYS_ON)
+    assert use(otel) == use(their_tracer_)
+    ours = SpanView(traces.one("detached"))
+    [theirs] = [span for span in exporter.get_finished_spans() if span.name == "detached"]
+    assert len(traces) == len(exporter.get_finished_spans())
+    assert ours.status.status_code.name == theirs.status.status_code.name
+    assert ours.status.description == theirs.status.description
+    assert [event.name for event in ours.events] == [event.name for event in theirs.events]
+    for mine, other in zip(ours.events, theirs.events, strict=True):
+        for key in ("exception.type", "exception.message"):
+            assert mine.attributes[key] == (other.attributes or {})[key]
+
+
+def test_with_start_span_is_not_current_where_it_is_not_sampled() -> None:
+    """The same without a record, as with OpenTelemetry's own sampler."""
+
+    def use(tracer: Any) -> list[bool]:
+        with tracer.start_span("detached") as span:
+            current = trace.get_current_span() is trace.INVALID_SPAN
+            below = tracer.start_span("below", context=trace.set_span_in_context(span))
+            context, parent = below.get_span_context(), span.get_span_context()
+            return [current, span.is_recording(), context.trace_id == parent.trace_id]
+
+    with recording(sampler=AlwaysOff()):
+        ours = use(TracerProvider().get_tracer("a.library"))
+    assert ours == use(their_tracer(ALWAYS_OFF)[0]) == [True, False, True]
+
+
+@pytest.mark.parametrize("use", [trace.use_span, use_span])
+def test_a_detached_span_can_be_made_current(otel: Tracer, traces: Recorder, use: Any) -> None:
+    """``use_span`` of either library puts what starts inside below it."""
+    with otel.start_span("detached") as span, use(span):
+        assert trace.get_current_span() is span
+        with start_span("ours"), otel.start_as_current_span("theirs"):
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier)
+    assert traces.tree() == [("detached", [("ours", [("theirs", [])])])]
+    assert carrier["traceparent"].endswith(f"{traces.one('theirs').span_id:016x}-01")
 
 
 def test_exceptions_may_be_left_alone(otel: Tracer, traces: Recorder) -> None:
