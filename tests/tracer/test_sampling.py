@@ -18,6 +18,7 @@ import tracer
 from exporters.ledger import Count
 from exporters.records import SAMPLED
 from tracer import AlwaysOff, AlwaysOn, Decision, ParentBased, Ratio, SpanContext, SpanKind
+from tracer.propagation.b3 import B3Single
 from tracer.sampling_rate import KInHundred, RateLimited
 from tracer.sampling_rules import RuleError, Rules, RulesFile
 from tracer.testing import recording
@@ -239,7 +240,7 @@ def test_debug_overrides_every_sampler_and_is_passed_on() -> None:
     with recording(sampler=AlwaysOff()) as traces:
         parent = tracer.propagation.b3.extract({"b3": "00000000000000ab-00000000000000cd-d"})
         with tracer.start_span("server", parent=parent), tracer.start_span("client"):
-            assert tracer.propagation.b3.format_single(tracer.current_span()).endswith("-d")
+            assert B3Single().write(tracer.current_span())["b3"].endswith("-d")
     assert traces.names == ["client", "server"]
 
 

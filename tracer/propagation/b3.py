@@ -8,8 +8,8 @@ A decision may come without ids: then ``trace_id`` is 0.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from binascii import unhexlify
+from collections.abc import Mapping
 from typing import Any
 
 from exporters.records import DEBUG, SAMPLED
@@ -35,41 +35,65 @@ _DECISIONS: dict[str, tuple[bool, bool]] = {  # of the single header: (sampled, 
 _SAMPLED_WORDS = {"1": True, "0": False, "true": True, "false": False}
 
 
-# trace-span[-sampled][-parent]; ids in lower case and at full length.
-_SINGLE = re.compile(
-    r"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?"
-).fullmatch
-# In the several headers shorter ids are padded; Brave takes one digit for a mistake.
-_MULTI_TRACE_ID = re.compile(r"[0-9a-f]{2,32}").fullmatch
-_MULTI_SPAN_ID = re.compile(r"[0-9a-f]{2,16}").fullmatch
+_from_bytes = int.from_bytes
 
 
 def parse_single(value: str) -> SpanContext | None:
-    """A ``b3`` header: ``trace-span[-sampled][-parent]`` or a decision alone; None if malformed."""
-    found = _SINGLE(value)
-    if found is None:
+    """A ``b3`` header: ``trace-span[-sampled][-parent]`` or a decision alone; None if malformed.
+
+    Ids are in lower case and at full length: 32 or 16 digits for the trace, 16 for a span.
+    """
+    trace, _, rest = value.partition("-")
+    span, hyphen, rest = rest.partition("-")
+    if len(span) != 16 or (len(trace) != 32 and len(trace) != 16) or (hyphen and not rest):
         decision = _DECISIONS.get(value)
         return None if decision is None else remote(0, 0, *decision)
-    trace, span, sampled, parent = found.groups()
-    trace_id, span_id = int(trace, 16), int(span, 16)
-    if not trace_id or not span_id:
+    try:  # unhexlify refuses all but hex digits, of which upper-case ones are left to refuse
+        trace_id = _from_bytes(unhexlify(trace), "big")
+        span_id = _from_bytes(unhexlify(span), "big")
+        sampled, debug, parent_id = _ENDINGS.get(rest) or _ending(rest)
+    except ValueError:
         return None
-    accepted, debug = _DECISIONS[sampled] if sampled else (None, False)
-    return remote(trace_id, span_id, accepted, debug, int(parent, 16) if parent else 0)
+    if not trace_id or not span_id or value != value.lower():
+        return None
+    return remote(trace_id, span_id, sampled, debug, parent_id)
+
+
+#: What follows the ids: (sampled, debug, parent id).
+_ENDINGS: dict[str, tuple[bool | None, bool, int]] = {
+    "": (None, False, 0),
+    "0": (False, False, 0),
+    "1": (True, False, 0),
+    "d": (True, True, 0),
+}
+
+
+def _ending(text: str) -> tuple[bool | None, bool, int]:
+    """The ending with a parent's id, after a decision or alone; ValueError if malformed."""
+    sampled, _, parent = text.rpartition("-")
+    if len(parent) != 16 or (sampled and sampled not in _DECISIONS) or text[0] == "-":
+        raise ValueError(text)
+    accepted, debug, _ = _ENDINGS[sampled]
+    return accepted, debug, _from_bytes(unhexlify(parent), "big")
 
 
 def read_single(headers: Headers) -> SpanContext | None:
     """The context of the ``b3`` header."""
-    value = carriers.first(headers, SINGLE)
+    value = headers.get(SINGLE)
+    if value is not None and type(value) is not str:
+        value = carriers.first(headers, SINGLE)
     return parse_single(value) if value else None
 
 
 def read_multi(headers: Headers) -> SpanContext | None:
     """The context of the ``X-B3-*`` headers; None as soon as one of them is malformed."""
-    first = carriers.first
-    trace_text = first(headers, TRACE_ID)
-    sampled_text = first(headers, SAMPLED_FLAG)
-    debug = FLAGS in headers and first(headers, FLAGS) == "1"
+    get = headers.get
+    trace_text, span_text, sampled_text = get(TRACE_ID), get(SPAN_ID), get(SAMPLED_FLAG)
+    if not type(trace_text) is type(span_text) is type(sampled_text) is str:
+        trace_text, span_text, sampled_text = (
+            carriers.first(headers, name) for name in (TRACE_ID, SPAN_ID, SAMPLED_FLAG)
+        )
+    debug = FLAGS in headers and carriers.first(headers, FLAGS) == "1"
     sampled: bool | None = None
     if sampled_text is not None:
         sampled = _SAMPLED_WORDS.get(sampled_text)
@@ -80,21 +104,32 @@ def read_multi(headers: Headers) -> SpanContext | None:
     if debug:
         sampled = True
     if trace_text is None:  # a decision alone; a span id without a trace says nothing
-        if sampled is None:
-            return None
-        return remote(0, 0, sampled, debug)
-    span_text = first(headers, SPAN_ID)
-    parent_text = first(headers, PARENT_SPAN_ID) if PARENT_SPAN_ID in headers else None
-    if span_text is None or not _MULTI_TRACE_ID(trace_text) or not _MULTI_SPAN_ID(span_text):
+        return None if sampled is None else remote(0, 0, sampled, debug)
+    if span_text is None:
         return None
-    trace_id, span_id, parent_id = int(trace_text, 16), int(span_text, 16), 0
-    if parent_text is not None:
-        parent_id = int(parent_text, 16) if _MULTI_SPAN_ID(parent_text) else 0
-        if not parent_id:
-            return None
-    if not trace_id or not span_id:
+    try:
+        trace_id, span_id, parent_id = _id(trace_text, 32), _id(span_text, 16), 0
+        if PARENT_SPAN_ID in headers:
+            parent_text = carriers.first(headers, PARENT_SPAN_ID)
+            parent_id = 0 if parent_text is None else _id(parent_text, 16)
+    except ValueError:
         return None
     return remote(trace_id, span_id, sampled, debug, parent_id)
+
+
+def _id(text: str, width: int) -> int:
+    """The id written as up to ``width`` lower-case digits; ValueError for anything else, and 0.
+
+    In the several headers shorter ids are padded; Brave takes one digit for a mistake.
+    """
+    if len(text) != width:
+        if not 1 < len(text) < width:
+            raise ValueError(text)
+        text = text.rjust(width, "0")
+    number = _from_bytes(unhexlify(text), "big")
+    if not number or text != text.lower():
+        raise ValueError(text)
+    return number
 
 
 def extract(carrier: Any) -> SpanContext | None:
@@ -107,17 +142,9 @@ def read(headers: Headers) -> SpanContext | None:
     return read_single(headers) or read_multi(headers)
 
 
-def format_single(source: Source) -> str:
-    """The ``b3`` header of ``source``."""
-    flags, trace_id = source.flags, source.trace_id
-    decision = "d" if flags & DEBUG else "1" if flags & SAMPLED else "0"
-    trace = trace_id.to_bytes(16 if trace_id > MASK_64 else 8, "big").hex()
-    return f"{trace}-{source.span_id.to_bytes(8, 'big').hex()}-{decision}"
-
-
 def format_trace_id(trace_id: int) -> str:
     """16 digits for a 64-bit id, else 32."""
-    return trace_id.to_bytes(16 if trace_id >> 64 else 8, "big").hex()
+    return trace_id.to_bytes(16 if trace_id > MASK_64 else 8, "big").hex()
 
 
 class B3Single:
@@ -126,8 +153,14 @@ class B3Single:
     fields = (SINGLE,)
     read = staticmethod(read)
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
-        return [(SINGLE, format_single(source))]
+    def write(self, source: Source) -> Mapping[str, str]:
+        flags, trace_id = source.flags, source.trace_id
+        decision = "d" if flags & DEBUG else "1" if flags & SAMPLED else "0"
+        # What format_trace_id does, without its call.
+        trace = trace_id.to_bytes(16 if trace_id > MASK_64 else 8, "big").hex()
+        return {SINGLE: f"{trace}-{source.span_id.to_bytes(8, 'big').hex()}-{decision}"}
+
+    write_identity = write
 
 
 class B3Multi:
@@ -136,14 +169,18 @@ class B3Multi:
     fields = (TRACE_ID, SPAN_ID, PARENT_SPAN_ID, SAMPLED_FLAG, FLAGS)
     read = staticmethod(read)
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
-        flags = source.flags
-        headers = [
-            (TRACE_ID, format_trace_id(source.trace_id)),
-            (SPAN_ID, source.span_id.to_bytes(8, "big").hex()),
-            # Debug implies sampled, which is then not sent.
-            (FLAGS, "1") if flags & DEBUG else (SAMPLED_FLAG, "1" if flags & SAMPLED else "0"),
-        ]
-        if source.parent_id:
-            headers.append((PARENT_SPAN_ID, source.parent_id.to_bytes(8, "big").hex()))
+    def write(self, source: Source) -> Mapping[str, str]:
+        flags, trace_id, parent_id = source.flags, source.trace_id, source.parent_id
+        headers = {
+            TRACE_ID: trace_id.to_bytes(16 if trace_id > MASK_64 else 8, "big").hex(),
+            SPAN_ID: source.span_id.to_bytes(8, "big").hex(),
+        }
+        if flags & DEBUG:  # it implies sampled, which is then not sent
+            headers[FLAGS] = "1"
+        else:
+            headers[SAMPLED_FLAG] = "1" if flags & SAMPLED else "0"
+        if parent_id:
+            headers[PARENT_SPAN_ID] = parent_id.to_bytes(8, "big").hex()
         return headers
+
+    write_identity = write

@@ -6,7 +6,7 @@ https://www.jaegertracing.io/sdk-migration/#propagation-format
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 from exporters.records import DEBUG, SAMPLED
@@ -63,13 +63,15 @@ class Jaeger:
         kept = dict(list(items.items())[:MAX_MEMBERS])
         return context.with_baggage(Baggage(kept)) if kept else context
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
+    def write(self, source: Source) -> Mapping[str, str]:
         flags = source.flags
         # The parent id is deprecated; 0 is what the format asks writers to send.
         decision = 3 if flags & DEBUG else 1 if flags & SAMPLED else 0
-        headers = [(TRACE, f"{source.trace_id:032x}:{source.span_id:016x}:0:{decision}")]
+        headers = {TRACE: f"{source.trace_id:032x}:{source.span_id:016x}:0:{decision}"}
         baggage = source.baggage
         for key, value in baggage.biz.items() if baggage else ():
             if _HEADER_NAME.fullmatch(key):
-                headers.append((BAGGAGE_PREFIX + key, quote(value, safe="", errors="replace")))
+                headers[BAGGAGE_PREFIX + key] = quote(value, safe="", errors="replace")
         return headers
+
+    write_identity = write

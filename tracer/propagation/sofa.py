@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import quote_plus, unquote_plus
 
 from exporters.records import SAMPLED
@@ -143,15 +143,18 @@ class Sofa:
             return parse_context(text if "=" in text else unquote_plus(text, errors="replace"))
         return _read_b3(headers) or _read_rpc(headers)
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
-        return [(HEAD, quote_plus(format_context(source), errors="replace"))]
+    def write(self, source: Source) -> Mapping[str, str]:
+        return {HEAD: quote_plus(format_context(source), errors="replace")}
+
+    def write_identity(self, source: Source) -> Mapping[str, str]:
+        return self.write(source)
 
 
 class SofaText(Sofa):
     """The propagator ``sofatext``: ``sftc_head`` as it is, for RPC and message properties."""
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
-        return [(HEAD, format_context(source))]
+    def write(self, source: Source) -> Mapping[str, str]:
+        return {HEAD: format_context(source)}
 
 
 class SofaB3(Sofa):
@@ -159,20 +162,19 @@ class SofaB3(Sofa):
 
     fields = (b3.TRACE_ID, b3.SPAN_ID, b3.PARENT_SPAN_ID, b3.SAMPLED_FLAG)
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
+    def write(self, source: Source) -> Mapping[str, str]:
         span = source.rpc_id or "0"
-        headers = [
-            ("X-B3-TraceId", source.sofa_trace_id or f"{source.trace_id:032x}"),
-            ("X-B3-SpanId", span),
-            ("X-B3-Sampled", "true" if source.flags & SAMPLED else "false"),
-        ]
+        headers = {
+            "X-B3-TraceId": source.sofa_trace_id or f"{source.trace_id:032x}",
+            "X-B3-SpanId": span,
+            "X-B3-Sampled": "true" if source.flags & SAMPLED else "false",
+        }
         if parent := parent_of(span):
-            headers.append(("X-B3-ParentSpanId", parent))
+            headers["X-B3-ParentSpanId"] = parent
         baggage = source.baggage or Baggage()
         for prefix, items in ((_SYS_BAGGAGE, baggage.sys), (_BAGGAGE, baggage.biz)):
             for key, item in items.items():
-                value = quote_plus(escape(item), errors="replace")
-                headers.append((prefix + escape(key), value))
+                headers[prefix + escape(key)] = quote_plus(escape(item), errors="replace")
         return headers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..baggage import Baggage
@@ -45,6 +45,10 @@ class Propagator(Protocol):
         """The context found; None where there is none or it is malformed. Never raises."""
         ...
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
-        """The headers, names and values, that say what ``source`` is."""
+    def write(self, source: Source) -> Mapping[str, str]:
+        """The headers that say what ``source`` is."""
+        ...
+
+    def write_identity(self, source: Source) -> Mapping[str, str]:
+        """The same of a span that carries neither tracestate nor baggage, as most spans."""
         ...

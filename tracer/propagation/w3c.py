@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from binascii import unhexlify
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -25,6 +25,7 @@ BAGGAGE = "baggage"
 
 _MAX_STATE_MEMBERS = 32
 _OWS = " \t"
+_from_bytes = int.from_bytes
 _READ_FLAGS = {f"{flags:02x}": flags for flags in range(256)}
 
 _VERSION_00 = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
@@ -43,19 +44,24 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 def parse_traceparent(value: str) -> tuple[int, int, int] | None:
     """(trace id, parent id, flags) of a traceparent, None when it is not valid."""
-    if len(value) != 55 or value[:3] != "00-" or value[35] != "-" or value[52] != "-":
+    try:
+        version, trace, span, flags = value.split("-")
+        if version != "00" or len(trace) != 32 or len(span) != 16 or len(flags) != 2:
+            raise ValueError(version)
+    except ValueError:  # surrounded by spaces, of a later version, or malformed
         value = value.strip(_OWS)
         if not _VERSION_00(value) and not _LATER(value):
             return None
+        version, trace, span, flags, *_ = value.split("-", 4)
     try:  # unhexlify refuses all but hex digits, of which upper-case ones are left to refuse
-        trace_id = int.from_bytes(unhexlify(value[3:35]), "big")
-        span_id = int.from_bytes(unhexlify(value[36:52]), "big")
-        flags = _READ_FLAGS[value[53:55]]
+        trace_id = _from_bytes(unhexlify(trace), "big")
+        span_id = _from_bytes(unhexlify(span), "big")
+        read_flags = _READ_FLAGS[flags]
     except (ValueError, KeyError):
         return None
-    if not trace_id or not span_id or value != value.lower():
+    if not trace_id or not span_id or trace != trace.lower() or span != span.lower():
         return None
-    return trace_id, span_id, flags
+    return trace_id, span_id, read_flags
 
 
 def parse_tracestate(headers: list[str]) -> str:
@@ -134,8 +140,7 @@ def read(headers: Headers) -> SpanContext | None:
     if parsed is None:
         return None
     trace_id, span_id, flags = parsed
-    context = remote(trace_id, span_id, flags & 1 == 1)
-    context.random = flags & 2 == 2
+    context = remote(trace_id, span_id, flags & 1 == 1, False, 0, flags & 2 == 2)
     state = headers.get(TRACESTATE)
     if state is not None:
         # Usually one header in canonical form: one match tells.
@@ -146,16 +151,20 @@ def read(headers: Headers) -> SpanContext | None:
     return context
 
 
-def write(source: Source) -> Sequence[tuple[str, str]]:
-    """``traceparent``, and ``tracestate`` where there is one."""
+def write_identity(source: Source) -> Mapping[str, str]:
+    """``traceparent``."""
     # bytes.hex takes two thirds of the time of any number formatting.
     trace = source.trace_id.to_bytes(16, "big").hex()
     span = source.span_id.to_bytes(8, "big").hex()
-    parent = f"00-{trace}-{span}-{_FLAGS[source.flags & _WRITTEN]}"
+    return {TRACEPARENT: f"00-{trace}-{span}-{_FLAGS[source.flags & _WRITTEN]}"}
+
+
+def write(source: Source) -> Mapping[str, str]:
+    """``traceparent``, and ``tracestate`` where there is one."""
     state = source.tracestate
     if state:
-        return (TRACEPARENT, parent), (TRACESTATE, state)
-    return ((TRACEPARENT, parent),)
+        return {**write_identity(source), TRACESTATE: state}
+    return write_identity(source)
 
 
 _WRITTEN = SAMPLED | RANDOM
@@ -168,6 +177,7 @@ class TraceContext:
     fields = (TRACEPARENT, TRACESTATE)
     read = staticmethod(read)
     write = staticmethod(write)
+    write_identity = staticmethod(write_identity)
 
 
 class W3CBaggage:
@@ -180,8 +190,11 @@ class W3CBaggage:
         baggage = parse_baggage(found) if found else None
         return SpanContext(0, 0, sampled=None, baggage=baggage, is_remote=True) if baggage else None
 
-    def write(self, source: Source) -> Sequence[tuple[str, str]]:
+    def write(self, source: Source) -> Mapping[str, str]:
         baggage = source.baggage
         if not baggage or not (header := format_baggage(baggage)):
-            return []
-        return [(BAGGAGE, header)]
+            return {}
+        return {BAGGAGE: header}
+
+    def write_identity(self, source: Source) -> Mapping[str, str]:
+        return {}
