@@ -23,10 +23,11 @@ from typing import Any, Literal
 
 from . import stat
 from .destination import Deadline, LocalDestination
-from .digest import DelimitedDigest, JsonDigest, LineEncoder
+from .digest import DelimitedDigest, LineEncoder
 from .errors_log import ErrorLines, ProfileLines
+from .json_digest import JsonDigest
 from .ledger import DESTINATION_FAILED, UNWRITABLE, Ledger
-from .records import SAMPLED, SpanRecord, read
+from .records import CARRIES_NONE, SAMPLED, FinishedSpan, SpanRecord, read
 from .retention import Retention
 from .rolling_log import RollingLog
 from .self_log import SelfLog
@@ -39,6 +40,27 @@ _log = logging.getLogger("lookout")
 Format = Literal["json", "delimited"]
 
 _SLICE = 256  # spans
+#: What is written to one file at once. A page is as long as a turn of the flusher allows: each
+#: write gives up the interpreter, and beside a thread that computes it is up to a switch interval
+#: (5 ms) until this one has it back, the file locked.
+_PAGE_BYTES = 1_000_000
+
+
+class _Page:
+    """Lines for one file, and how many spans they tell of."""
+
+    __slots__ = ("lines", "size", "spans")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.size = 0
+        self.spans = 0
+
+    def add(self, lines: bytes, spans: int) -> None:
+        """Put ``lines`` behind the others."""
+        self.lines.append(lines)
+        self.size += len(lines)
+        self.spans += spans
 
 
 class RollingLogs(LocalDestination):
@@ -95,6 +117,8 @@ class RollingLogs(LocalDestination):
         }
         if shared is not None:
             self._options["shared"] = shared
+        # A page must not make a file much larger than it may be.
+        self._page_bytes = min(_PAGE_BYTES, max_bytes // 16) if max_bytes else _PAGE_BYTES
         self._clock = clock
         self._files: dict[tuple[str, bool], RollingLog] = {}
         self._stats: dict[str, tuple[Work, Stats]] = {}
@@ -114,9 +138,12 @@ class RollingLogs(LocalDestination):
 
     def accept(self, records: Sequence[SpanRecord]) -> None:
         with self._lock:
+            pages: dict[tuple[str, bool], _Page] = {}
             # In slices that stay in the processor's cache from the first look to the last.
             for start in range(0, len(records), _SLICE):
-                self._accept_slice(records[start : start + _SLICE])
+                self._accept_slice(records[start : start + _SLICE], pages)
+            for (name, shadow), page in pages.items():
+                self._write(name, shadow, page)
 
     def write_stats(self) -> None:
         """Write the statistics of the period that ends now."""
@@ -160,61 +187,86 @@ class RollingLogs(LocalDestination):
         if self._self_log is not None:
             self._self_log.after_fork()
 
-    def _sort(self, records: Sequence[SpanRecord]) -> list[tuple[Work, bool, list[SpanRecord]]]:
-        # Work is keyed by identity: hashing its fields anew for each span would cost more than
-        # all else here.
-        usual: dict[int, tuple[Work, list[SpanRecord]]] = {}
-        shadow: dict[int, tuple[Work, list[SpanRecord]]] = {}
+    def _sort(self, spans: Sequence[FinishedSpan]) -> list[tuple[Work, bool, list[FinishedSpan]]]:
         works = self._works
-        standard = works is work_of  # which says of inner work, most of all, only that it is that
-        for record in records:
-            work = BIZ if standard and not record.kind else works(record)
-            baggage = getattr(record, "baggage", _NO_BAGGAGE)
-            groups = shadow if baggage is not None and is_load_test(record) else usual
-            number = id(work)
-            if number in groups:
-                groups[number][1].append(record)
-            else:
-                groups[number] = (work, [record])
-        return [
-            (work, groups is shadow, group)
-            for groups in (usual, shadow)
-            for work, group in groups.values()
-        ]
+        others: Sequence[FinishedSpan] = spans
+        groups: dict[tuple[int, bool], tuple[Work, bool, list[FinishedSpan]]] = {}
+        if works is work_of:  # which says of inner work, most of all, only that it is that
+            plain = [span for span in spans if not span.kind and span.baggage is None]
+            groups[id(BIZ), False] = (BIZ, False, plain)
+            if len(plain) == len(spans):
+                return list(groups.values())
+            others = [span for span in spans if span.kind or span.baggage is not None]
+        for span in others:
+            work, shadow = works(span), span.baggage is not None and is_load_test(span)
+            # Keyed by identity: hashing a work's fields anew for each span costs more.
+            groups.setdefault((id(work), shadow), (work, shadow, []))[2].append(span)
+        return [group for group in groups.values() if group[2]]
 
-    def _accept_slice(self, records: Sequence[SpanRecord]) -> None:
+    def _accept_slice(
+        self, records: Sequence[SpanRecord], pages: dict[tuple[str, bool], _Page]
+    ) -> None:
         try:
             groups = self._sort(read(records))
         except Exception:  # a ``works`` that cannot tell
             _log.debug("lookout: spans could not be sorted into logs", exc_info=True)
-            self._settle([r for r in records if r.flags & SAMPLED], DESTINATION_FAILED)
+            self._settle(
+                sum(bool(record.flags & SAMPLED) for record in records), DESTINATION_FAILED
+            )
             return
-        for work, load_test, group in groups:
-            self._accept_group(work, load_test, group)
+        for work, shadow, group in groups:
+            self._accept_group(work, shadow, group, pages)
 
-    def _accept_group(self, work: Work, shadow: bool, group: list[SpanRecord]) -> None:
+    def _accept_group(
+        self,
+        work: Work,
+        shadow: bool,
+        group: list[FinishedSpan],
+        pages: dict[tuple[str, bool], _Page],
+    ) -> None:
         # What fails here fails for this group and this file alone: others stay as counted.
         if self._with_stats:
             with _contained("statistics"):
                 self._count(work, shadow, group)
-        sampled = [record for record in group if record.flags & SAMPLED]
+        sampled = [span for span in group if span.flags & SAMPLED]
         if not sampled:
             return
-        reason = DESTINATION_FAILED
-        with _contained("digest"):
-            done = not self._digest or self._write(f"{work.name}-digest.log", shadow, work, sampled)
-            reason = "" if done else UNWRITABLE
-        self._settle(sampled, reason)
-        if any([record.status for record in sampled]):  # noqa: C419 -- a list is faster here
+        if self._digest:
+            self._add_digest(work, shadow, sampled, pages)
+        else:
+            self._settle(len(sampled), "")
+        if any([span.status for span in sampled]):  # noqa: C419 -- a list is faster here
             with _contained("errors"):
                 self._write_errors(shadow, sampled)
         if self._profile is not None:
             with _contained("profile"):
                 self._write_profile(self._profile, shadow, sampled)
 
-    def _settle(self, records: Sequence[SpanRecord], reason: str) -> None:
-        """Count ``records`` as written, or as dropped for ``reason``."""
-        count = len(records)
+    def _add_digest(
+        self,
+        work: Work,
+        shadow: bool,
+        spans: list[FinishedSpan],
+        pages: dict[tuple[str, bool], _Page],
+    ) -> None:
+        """Put the lines of ``spans`` onto their file's page, and write it when it is full."""
+        try:
+            lines = self._encoder.encode(work, spans)
+        except Exception:
+            _log.debug("lookout: the digest of a group of spans failed", exc_info=True)
+            self._settle(len(spans), DESTINATION_FAILED)
+            return
+        key = (f"{work.name}-digest.log", shadow)
+        page = pages.get(key)
+        if page is None:
+            page = pages[key] = _Page()
+        elif page.size + len(lines) > self._page_bytes:
+            self._write(*key, page)
+            page = pages[key] = _Page()
+        page.add(lines, len(spans))
+
+    def _settle(self, count: int, reason: str) -> None:
+        """Count so many spans as written, or as dropped for ``reason``."""
         self.account.offer(count)
         if reason:
             self.account.drop(reason, count)
@@ -222,22 +274,23 @@ class RollingLogs(LocalDestination):
             self.account.send(count)
             self.account.acknowledge(count)
 
-    def _write(self, name: str, shadow: bool, work: Work, records: list[SpanRecord]) -> bool:
-        return self._open(name, shadow).write(self._encoder.encode(work, records))
+    def _write(self, name: str, shadow: bool, page: _Page) -> None:
+        done = self._open(name, shadow).write(b"".join(page.lines))
+        self._settle(page.spans, "" if done else UNWRITABLE)
 
-    def _count(self, work: Work, shadow: bool, group: list[SpanRecord]) -> None:
+    def _count(self, work: Work, shadow: bool, group: list[FinishedSpan]) -> None:
         known = self._stats.get(work.name)
         if known is None:
             known = self._stats[work.name] = (work, Stats(work, self._stat_keys))
         known[1].add(group, shadow)
 
-    def _write_errors(self, shadow: bool, records: list[SpanRecord]) -> None:
+    def _write_errors(self, shadow: bool, records: list[FinishedSpan]) -> None:
         failed = [record for record in records if has_failed(record)]
         if failed:
             self._open("middleware_error.log", shadow).write(self._errors.encode(failed))
 
     def _write_profile(
-        self, profile: ProfileLines, shadow: bool, records: list[SpanRecord]
+        self, profile: ProfileLines, shadow: bool, records: list[FinishedSpan]
     ) -> None:
         lines = profile.encode([record for record in records if record.events])
         if lines:
@@ -260,17 +313,14 @@ def _contained(what: str) -> Iterator[None]:
         _log.debug("lookout: the %s of a group of spans failed", what, exc_info=True)
 
 
-def is_load_test(record: SpanRecord) -> bool:
+def is_load_test(span: FinishedSpan) -> bool:
     """Whether the span belongs to load-test traffic: baggage ``mark=T``.
 
     Of a span that cannot carry baggage: the tag ``load.test`` that is "T".
     """
-    baggage = getattr(record, "baggage", _NO_BAGGAGE)
+    baggage = span.baggage
     if baggage is None:
         return False
-    if baggage is _NO_BAGGAGE:
-        return (record.tags or {}).get("load.test") == "T"
+    if baggage is CARRIES_NONE:
+        return (span.tags or {}).get("load.test") == "T"
     return bool(baggage.biz.get("mark") == "T" or baggage.sys.get("mark") == "T")
-
-
-_NO_BAGGAGE: Any = object()

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from ._text import portable
+
 TagValue = (
     str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 )
@@ -111,6 +113,10 @@ def losses_of(tags: int, events: int, links: int, cut: int = 0) -> Mapping[str, 
     return {name: count for name, count in counts.items() if count} or None
 
 
+#: In place of the baggage of a record that cannot carry any; false, as no baggage is.
+CARRIES_NONE: Any = ()
+
+
 class FinishedSpan(msgspec.Struct, gc=False):
     """All of a record's fields, read at once, by its method ``finished()``.
 
@@ -139,13 +145,51 @@ class FinishedSpan(msgspec.Struct, gc=False):
     span: Any
     losses: Mapping[str, int] | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.span, name)
+    @property
+    def sofa_trace_id(self) -> str:
+        """The trace id as SOFA spells it; empty where the span does not know."""
+        return getattr(self.span, "sofa_trace_id", "")
 
 
-def read(records: Sequence[SpanRecord]) -> Sequence[SpanRecord]:
-    """The records with their fields read, where they offer it."""
+def read(records: Sequence[SpanRecord]) -> Sequence[FinishedSpan]:
+    """The records with their fields read; those read already are left alone."""
+    if set(map(type, records)) == _ALL_READ:
+        return records  # type: ignore[return-value]
     try:
         return [record.finished() for record in records]  # type: ignore[attr-defined]
     except AttributeError:
-        return [record.finished() if hasattr(record, "finished") else record for record in records]
+        return [_read_one(record) for record in records]
+
+
+_ALL_READ = {FinishedSpan}
+
+
+def _read_one(record: Any) -> FinishedSpan:
+    if isinstance(record, FinishedSpan):
+        return record
+    if hasattr(record, "finished"):
+        finished: FinishedSpan = record.finished()
+        return finished
+    tags = record.tags
+    return FinishedSpan(
+        record.trace_id,
+        record.span_id,
+        record.parent_id,
+        record.name,
+        record.kind,
+        record.start_ns,
+        record.duration_ns,
+        portable(tags) if tags else tags,  # nobody has looked at its integers
+        record.events,
+        record.links,
+        record.status,
+        record.status_text,
+        record.flags,
+        record.tracestate,
+        record.resource,
+        record.scope,
+        record.rpc_id,
+        getattr(record, "baggage", CARRIES_NONE),
+        record,
+        getattr(record, "losses", None),
+    )

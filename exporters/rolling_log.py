@@ -78,6 +78,7 @@ class RollingLog:
         self._quiet = quiet
         self._clock = clock
         self._descriptor: int | None = None
+        self._identity = (0, 0)  # the open file's inode and device
         self._period = ""  # the suffix of the open file's period
         self._latest = 0.0  # the latest moment known of it
         self._end = 0  # where our last write ended
@@ -144,7 +145,7 @@ class RollingLog:
             if locked is None:
                 continue  # no locks here: start over with a file of our own
             try:
-                size = self._size_if_current(descriptor)
+                size = self._size_if_current()
                 if size is not None and not self._is_due(size, coming):
                     if use is not None:
                         use(size)
@@ -168,6 +169,7 @@ class RollingLog:
                 descriptor = os.open(self.path, _FLAGS, self._mode)
             self._descriptor = descriptor
             status = os.fstat(descriptor)
+            self._identity = (status.st_ino, status.st_dev)
             self._latest = status.st_mtime if status.st_size else self._clock()
             self._period = self._rhythm.suffix(self._latest)
             self._end = -1  # unknown: look at the last byte
@@ -186,15 +188,14 @@ class RollingLog:
         self._shared = False
         return None
 
-    def _size_if_current(self, descriptor: int) -> int | None:
-        """The file's size; None when the path means another file by now, or none."""
-        ours = os.fstat(descriptor)
+    def _size_if_current(self) -> int | None:
+        """The open file's size; None when the path means another file by now, or none."""
         try:
             named = os.stat(self.path)
         except FileNotFoundError:
             return None
-        same = (ours.st_ino, ours.st_dev) == (named.st_ino, named.st_dev)
-        return ours.st_size if same else None
+        same = (named.st_ino, named.st_dev) == self._identity
+        return named.st_size if same else None
 
     def _is_due(self, size: int, coming: int) -> bool:
         if not size:

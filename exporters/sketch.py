@@ -1,45 +1,49 @@
 """Quantiles of durations in bounded memory.
 
 A DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with
-relative-error guarantees", VLDB 2019): counts in buckets whose bounds grow by a constant factor.
+relative-error guarantees", VLDB 2019), with the mapping its authors call bitwise linearly
+interpolated: a value's bucket is the exponent and the first bits of the mantissa of its double.
+That takes no logarithm, half the time, and twice the buckets.
 """
 
 from __future__ import annotations
 
-import math
+import struct
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+#: Bits of the mantissa that are kept: 64 buckets for each power of two, whose middles are within
+#: 0.78 percent of all their values.
+_KEPT_BITS = 6
+_SHIFT = 52 - _KEPT_BITS
+
 
 class Sketch:
-    """Counts values and answers quantiles within ``accuracy`` of the true value.
+    """Counts values and answers quantiles within one percent of the true value.
 
     The number of buckets is bounded by the range of the values: from a microsecond to a day, in
-    nanoseconds, there are 1,260 at one percent.
+    nanoseconds, there are 2,330.
     """
 
-    __slots__ = ("_buckets", "_per_log", "count", "maximum", "total")
+    __slots__ = ("_buckets", "count", "maximum", "total")
 
-    def __init__(self, accuracy: float = 0.01) -> None:
-        self._per_log = 1.0 / math.log((1 + accuracy) / (1 - accuracy))
+    def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
         self.count = 0
         self.total = 0
         self.maximum = 0
 
     def add(self, value: int) -> None:
-        """Count one value; what is below 1 counts as 1 in the quantiles."""
+        """Count one value; what is below 0 counts as 0 in the quantiles."""
         self.add_all((value,))
 
     def add_all(self, values: Sequence[int]) -> None:
-        """Count many values, at least one: the same as adding each, in a third of the time."""
-        per_log, log = self._per_log, math.log
-        if min(values) > 1:
-            self._buckets.update([1 + int(log(value) * per_log) for value in values])
-        else:
-            self._buckets.update(
-                [1 + int(log(value) * per_log) if value > 1 else 0 for value in values]
-            )
+        """Count many values, at least one: the same as adding each, in a fraction of the time."""
+        if min(values) < 0:
+            values = [max(value, 0) for value in values]
+        bits = memoryview(array("d", values)).cast("B").cast("q")
+        self._buckets.update([number >> _SHIFT for number in bits])
         self.count += len(values)
         self.total += sum(values)
         self.maximum = max(self.maximum, *values)
@@ -51,12 +55,21 @@ class Sketch:
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
             if seen > rank:
-                # The middle of the bucket, in the sense that halves the largest relative error.
-                middle = 2.0 * math.exp(bucket / self._per_log) / (1 + math.exp(1 / self._per_log))
-                return min(middle, float(self.maximum))
+                return min(_middle(bucket), float(self.maximum))
         return 0.0
 
     @property
     def buckets(self) -> Mapping[int, int]:
         """The counts by bucket number."""
         return self._buckets
+
+
+def _middle(bucket: int) -> float:
+    """The value from which both bounds of a bucket are equally far, relative to each."""
+    low, high = _double(bucket << _SHIFT), _double((bucket + 1) << _SHIFT)
+    return 2 * low * high / (low + high)
+
+
+def _double(bits: int) -> float:
+    value: float = struct.unpack("d", struct.pack("q", bits))[0]
+    return value

@@ -59,10 +59,11 @@ class Work:
 
 def _http_code(record: SpanRecord, tags: Tags) -> str:
     code = tags.get("http.response.status_code", tags.get("http.status_code"))
-    return str(code) if code is not None else _plain_code(record, tags)
+    return str(code) if code is not None else plain_code(record, tags)
 
 
-def _plain_code(record: SpanRecord, tags: Tags) -> str:
+def plain_code(record: SpanRecord, tags: Tags) -> str:
+    """SOFATracer's result code: what the tag says, else 00, or 99 for a span that failed."""
     code = tags.get("result.code")
     if code is not None:
         return str(code)
@@ -145,7 +146,7 @@ SQL = Work(
     _sql_code,
     _sql_ok,
 )
-REDIS = Work("redis", (_DB_TYPE, _OPERATION), (_DB_TYPE,), _plain_code, _plain_ok)
+REDIS = Work("redis", (_DB_TYPE, _OPERATION), (_DB_TYPE,), plain_code, _plain_ok)
 MONGODB = Work(
     "mongodb",
     (
@@ -159,14 +160,14 @@ MONGODB = Work(
         _DB_TYPE,
     ),
     (_OPERATION, _DB_TYPE),
-    _plain_code,
+    plain_code,
     _plain_ok,
 )
 MQ_SEND = Work(
     "mq-send",
     (_MESSAGE, _TOPIC, _PARTITION, Field("broker", _REMOTE_HOST.tags), _ERROR),
     (_TOPIC,),
-    _plain_code,
+    plain_code,
     _plain_ok,
 )
 MQ_CONSUME = Work(
@@ -180,7 +181,7 @@ MQ_CONSUME = Work(
         _ERROR,
     ),
     (Field("consumerGroup", ("messaging.consumer.group.name",)), _TOPIC),
-    _plain_code,
+    plain_code,
     _plain_ok,
 )
 RPC_CLIENT = Work(
@@ -197,7 +198,7 @@ RPC_CLIENT = Work(
         _ERROR,
     ),
     (_RPC_SERVICE, _RPC_METHOD),
-    _plain_code,
+    plain_code,
     _plain_ok,
 )
 RPC_SERVER = Work(
@@ -213,11 +214,11 @@ RPC_SERVER = Work(
         _ERROR,
     ),
     (_RPC_SERVICE, _RPC_METHOD),
-    _plain_code,
+    plain_code,
     _plain_ok,
 )
 #: Everything else: the application's own work, named by the span.
-BIZ = Work("biz", (), (), _plain_code, _plain_ok)
+BIZ = Work("biz", (), (), plain_code, _plain_ok)
 
 WORKS = (
     HTTP_SERVER,

@@ -21,7 +21,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from .free_threading import guard, has_gil
+from .free_threading import SUMS, guard, has_gil
 from .metric import Kind, MetricId, Tags
 from .snapshot import BucketPoint, NumberPoint, Point
 from .spellings import Spellings
@@ -426,7 +426,7 @@ class BoundTimer(Distribution["BoundTimer"], TimerMethods):
 
 
 if not has_gil():
-    guard(Sum, ("take", "reset", "point"))
-    guard(BoundCounter, ("inc", "_add"))
-    guard(BoundUpDownCounter, ("inc", "dec"))
-    guard(BoundGauge, ("inc", "dec"))
+    guard(Sum, ("take", "reset", "point"), SUMS)
+    guard(BoundCounter, ("inc", "_add"), SUMS)
+    guard(BoundUpDownCounter, ("inc", "dec"), SUMS)
+    guard(BoundGauge, ("set", "inc", "dec", "take"))

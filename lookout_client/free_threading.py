@@ -2,7 +2,7 @@
 
 The meters rely on CPython handing the interpreter over only at calls (see
 :mod:`lookout_client.bound`). A free-threaded interpreter does not hold that promise; there, and
-only there, each recording takes a lock of its own class.
+only there, each recording takes a lock of its kind of meter.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ def has_gil() -> bool:
     return True if asked is None else asked()
 
 
-def guard(cls: type[Any], methods: Iterable[str]) -> None:
-    """Have ``methods`` of ``cls`` run one at a time, re-entrantly, over all its instances."""
-    lock = threading.RLock()
+#: Of counters: whoever touches their sums, bound or open.
+SUMS = threading.RLock()
+
+
+def guard(cls: type[Any], methods: Iterable[str], lock: threading.RLock | None = None) -> None:
+    """Have ``methods`` of ``cls`` run one at a time, re-entrantly, over all its instances.
+
+    A ``lock`` is given where subclasses touch the same attributes.
+    """
+    lock = threading.RLock() if lock is None else lock
     for name in methods:
         setattr(cls, name, _guarded(lock, vars(cls)[name]))
 

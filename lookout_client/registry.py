@@ -390,10 +390,10 @@ class Registry:
         return list(merged.values())
 
     def read_sources(self) -> Iterator[Snapshot]:
-        """What the added sources have at this moment."""
+        """What the added sources have at this moment, metrics without a series left out."""
         for source in self._sources:
             try:
-                yield from list(source())
+                yield from [snapshot for snapshot in source() if snapshot.points]
             except Exception as error:
                 self.refused["source"] = self.refused.get("source", 0) + 1
                 self._warn(("source", repr(source)), "source %r fails: %r", source, error)
@@ -526,4 +526,5 @@ def _after_fork() -> None:
         registry._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

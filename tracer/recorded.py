@@ -299,10 +299,10 @@ class RecordedSpan(Span):
         tags: Mapping[str, TagValue] | None = self._kept
         if tags and not fits(tags, tracer.pipeline.limits):
             tags = self._sealed()
-        extra = self._extra
+        extra, trace_id = self._extra, self.trace_id
         return FinishedSpan(
-            self.trace_id,
-            self._sid or self.span_id,
+            trace_id,
+            self._sid or trace_id & MASK_64 or 1,
             self.parent_id,
             self.name,
             self.kind,

@@ -22,7 +22,7 @@ from ..intake import receipt
 from ..metrics.rows import MetricRows
 from ..server import Server
 from ..signal import Malformed
-from .push_groups import ending
+from .push_groups import Labels, ending, kept_by
 
 Tags: TypeAlias = dict[str, str]
 
@@ -151,19 +151,28 @@ class _Gateway:
         return JSONResponse(_BULK_ANSWER)
 
     async def push_group(self, request: Request) -> Response:
-        """A push to Pushgateway's ``/metrics/job/NAME{/LABEL/VALUE}``."""
-        tags = group_labels(f"job{request.path_params['path']}")
-        await self._take(request, "pushgateway", tags)
+        """A push to Pushgateway's ``/metrics/job/NAME{/LABEL/VALUE}``.
+
+        PUT replaces the group, POST the metrics of the pushed names.
+        """
+        group = group_labels(f"job{request.path_params['path']}")
+        rows = await self._take(request, "pushgateway", group)
+        pushed = [dict(series.labels) for series in rows.series]
+        is_kept = kept_by(pushed, whole_group=request.method == "PUT")
+        await self._end(request, group, is_kept)
         return PlainTextResponse("")
 
     async def end_group(self, request: Request) -> Response:
         """Pushgateway's deletion of a group: its series end now."""
         group = group_labels(f"job{request.path_params['path']}")
+        await self._end(request, group, lambda labels: False)
+        return PlainTextResponse("", 202)
+
+    async def _end(self, request: Request, group: Tags, is_kept: Callable[[Labels], bool]) -> None:
         tenant, now_ms = self._server.tenant(request), time.time_ns() // 1_000_000
-        body = await ending(self._server, tenant, group, now_ms)
+        body = await ending(self._server, tenant, group, now_ms, is_kept)
         if body is not None:
             await self._server.intake.accept("metrics", "remote_write", body, receipt(tenant, {}))
-        return PlainTextResponse("", 202)
 
     async def command(self, request: Request) -> Response:
         """SOFALookout's switch: while down, this gateway takes nothing (admin API only)."""

@@ -1,17 +1,19 @@
-"""Ending the groups of a Pushgateway: ``DELETE /metrics/job/NAME{/LABEL/VALUE}``.
+"""Ending what a Pushgateway forgets, at ``/metrics/job/NAME{/LABEL/VALUE}``.
 
-Lookout keeps what was pushed as samples; a group that is deleted ends with staleness markers, so
-that queries no longer see it from now on, and what it was before stays.
+``DELETE`` forgets a group, ``PUT`` what the group had and the push has not, ``POST`` of that only
+what has the name of a pushed metric. Lookout keeps what was pushed as samples; what is forgotten
+ends with staleness markers, so that queries no longer see it from now on, and what it was before
+stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import cramjam
 
 from ..metrics.series import METRIC_NAME
-from ..query.prometheus.source import STALE
+from ..query.prometheus.source import STALE, STALE_BITS
 from ..server import Server
 from .remote_write_messages import WriteRequest
 
@@ -24,7 +26,8 @@ WHERE tenant = {tenant:String}
     SELECT mid, id FROM samples WHERE tenant = {tenant:String}
       AND mid IN (SELECT mid FROM series
         WHERE tenant = {tenant:String} AND labels['job'] = {job:String})
-      AND ts >= fromUnixTimestamp64Milli({since:Int64}, 'UTC'))
+      AND ts >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')
+    GROUP BY mid, id HAVING reinterpretAsUInt64(argMax(v, ts)) != {stale:UInt64})
 GROUP BY mid, id
 """
 #: Its own series, one a group, tells groups apart from those with more labels.
@@ -33,8 +36,17 @@ _PUSHED = "push_time_seconds"
 Labels = Mapping[str, str]
 
 
-async def ending(server: Server, tenant: str, group: Labels, now_ms: int) -> bytes | None:
-    """A remote-write body that ends the series of a group; None where it has none."""
+async def ending(
+    server: Server,
+    tenant: str,
+    group: Labels,
+    now_ms: int,
+    is_kept: Callable[[Labels], bool] = lambda labels: False,
+) -> bytes | None:
+    """A remote-write body that ends the series of a group, those kept aside; None if there is none.
+
+    What was accepted before is seen.
+    """
     await server.settle("metrics")
     since = now_ms - int(server.config.promql_lookback * 1000)
     parameters = {
@@ -43,10 +55,28 @@ async def ending(server: Server, tenant: str, group: Labels, now_ms: int) -> byt
         "values": list(group.values()),
         "job": group["job"],
         "since": since,
+        "stale": STALE_BITS,
     }
     table = await server.fetch(_VISIBLE, parameters)
     found = [dict(labels) for labels in table.column("found").to_pylist()]
-    return stale_body(own_series(found, group), now_ms)
+    own = own_series(found, group)
+    return stale_body([labels for labels in own if not is_kept(labels)], now_ms)
+
+
+def kept_by(pushed: Iterable[Labels], *, whole_group: bool) -> Callable[[Labels], bool]:
+    """Which series of a group stay when ``pushed`` come into it.
+
+    With ``whole_group`` these alone (PUT), else also those of other names (POST).
+    """
+    present = {tuple(sorted(labels.items())) for labels in pushed}
+    names = {dict(labels)[METRIC_NAME] for labels in present}
+
+    def is_kept(labels: Labels) -> bool:
+        if tuple(sorted(labels.items())) in present:
+            return True
+        return not whole_group and labels[METRIC_NAME] not in names
+
+    return is_kept
 
 
 def own_series(found: Iterable[Labels], group: Labels) -> list[Labels]:

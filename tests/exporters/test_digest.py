@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.digest import DelimitedDigest, JsonDigest, LocalTime
+from exporters.digest import DelimitedDigest, LocalTime
+from exporters.json_digest import JsonDigest
 from exporters.records import EventRecord, LinkRecord, Resource, losses_of
 from exporters.tag_rules import SECRETS, TagRules
 from exporters.work import BIZ, HTTP_CLIENT, HTTP_SERVER, SQL, work_of

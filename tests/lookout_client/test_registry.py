@@ -11,11 +11,13 @@ import pytest
 from lookout_client import InvalidName, InvalidUnit, MeterError, Registry
 from lookout_client.composite import CompositeRegistry
 from lookout_client.expiry import Expiry
+from lookout_client.family import Definition
 from lookout_client.free_threading import guard
+from lookout_client.metric import Kind
 from lookout_client.push.otlp import OtlpEncoder, portions
 from lookout_client.scrape import Exposition
 from lookout_client.self_metrics import SelfMetrics
-from lookout_client.snapshot import NumberPoint
+from lookout_client.snapshot import NumberPoint, Snapshot
 
 
 class Clock:
@@ -204,6 +206,17 @@ def test_the_sdk_tells_of_itself() -> None:
     assert b'lookout_meters_refused_total{reason="negative"} 1' in body
     assert b"lookout_meters_overflowed_total 4" in body
     assert b"lookout_meters_series 2" in body
+
+
+def test_a_source_without_series_spoils_no_format() -> None:
+    """A metric whose source has nothing to tell yet is left out, the others are answered."""
+    registry = Registry()
+    registry.counter("c").inc()
+    registry.add_source(lambda: [Snapshot(Definition("empty", Kind.COUNTER), [])])
+    exposition = Exposition(registry)
+    for accept in ("", "application/openmetrics-text", "application/vnd.google.protobuf"):
+        body = exposition.answer(accept).body
+        assert b"c" in body and b"empty" not in body
 
 
 def test_without_the_interpreter_lock_recordings_take_turns() -> None:

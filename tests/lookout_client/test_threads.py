@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import json
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from lookout_client import Registry
 from lookout_client.bound import BoundCounter, BoundUpDownCounter, Distribution, Sum
+from lookout_client.meters import Counter
 from lookout_client.native import Native
 from lookout_client.push.otlp import OtlpEncoder
 from lookout_client.scrape import Exposition
@@ -85,8 +87,8 @@ def test_a_series_is_created_once_however_many_ask() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [BoundCounter.inc, BoundCounter._add, BoundUpDownCounter.inc, BoundUpDownCounter.dec,
-     Distribution.record, Distribution._record, Native.record, Sum.take],
+    [Counter.inc, BoundCounter.inc, BoundCounter._add, BoundUpDownCounter.inc,
+     BoundUpDownCounter.dec, Distribution.record, Distribution._record, Native.record, Sum.take],
 )  # fmt: skip
 def test_no_call_stands_between_read_and_write(method: Callable[..., object]) -> None:
     """What the absence of locks rests on: the interpreter hands over only at calls, function
@@ -113,6 +115,35 @@ def test_no_call_stands_between_read_and_write(method: Callable[..., object]) ->
         assert not [name for name in between if name.startswith(handing_over)], between
         checked += 1
     assert checked
+
+
+_WITHOUT_THE_LOCK = """
+import sys
+sys._is_gil_enabled = lambda: False
+from lookout_client import Registry
+from lookout_client.bound import BoundCounter, Sum
+from lookout_client.meters import Counter
+registry = Registry()
+counter = registry.counter("c")
+counter.inc(); counter.inc(2, k="v"); counter.with_tags(k="v").inc()
+timer, gauge = registry.timer("t"), registry.gauge("g")
+timer.record(1.0); gauge.set(3); gauge.inc()
+locks = {
+    cell.cell_contents
+    for method in (Counter.inc, BoundCounter.inc, BoundCounter._add, Sum.take, Sum.reset)
+    for cell in method.__closure__
+    if type(cell.cell_contents).__name__ == "RLock"
+}
+print(counter.value, counter.with_tags(k="v").value, timer.count, gauge.value, len(locks))
+"""
+
+
+def test_without_the_interpreter_lock_there_is_one_for_each_kind() -> None:
+    """A free-threaded interpreter gets the same meters; whatever touches a sum takes one lock."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_THE_LOCK], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1", "3", "1", "4", "1"]
 
 
 texts = st.text(max_size=30)

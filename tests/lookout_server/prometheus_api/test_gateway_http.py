@@ -68,6 +68,36 @@ def test_deleting_a_group(client: TestClient) -> None:
     assert client.delete("/metrics/job/").status_code == 400
 
 
+def visible(client: TestClient) -> set[tuple[str, str, str]]:
+    """Name, instance and kind of what a query sees a moment from now."""
+    found = data(client, "query", query='{job="batch", __name__!~"push.*"}', time=time.time() + 1)
+    labels = [series["metric"] for series in found["result"]]
+    return {(own["__name__"], own.get("instance", ""), own.get("kind", "")) for own in labels}
+
+
+def test_put_replaces_and_post_adds(client: TestClient) -> None:
+    """As in Pushgateway: PUT makes the group what was pushed, POST only the pushed names."""
+    group, other = "/metrics/job/batch", "/metrics/job/batch/instance/b"
+    body = b'done{kind="x"} 1\ndone{kind="y"} 2\nfailed 3\n'
+    assert client.put(group, content=body).status_code == 200
+    assert client.put(other, content=body).status_code == 200
+    of_other = {("done", "b", "x"), ("done", "b", "y"), ("failed", "b", "")}
+    assert visible(client) == {("done", "", "x"), ("done", "", "y"), ("failed", "", "")} | of_other
+    assert client.post(group, content=b'done{kind="z"} 4\nlate 5\n').status_code == 200
+    assert visible(client) == {("done", "", "z"), ("failed", "", ""), ("late", "", "")} | of_other
+    assert client.put(group, content=b'done{kind="x"} 6\n').status_code == 200
+    assert visible(client) == {("done", "", "x")} | of_other
+    assert client.put(group, content=b"").status_code == 200
+    assert visible(client) == of_other
+
+
+def test_a_push_that_is_refused_ends_nothing(client: TestClient) -> None:
+    """A body that cannot be read leaves the group as it was."""
+    assert client.put("/metrics/job/batch", content=b"done 1\n").status_code == 200
+    assert client.put("/metrics/job/batch", content=b"done 1 {\n").status_code == 400
+    assert visible(client) == {("done", "", "")}
+
+
 def test_refuse_mode(client: TestClient) -> None:
     """/cmd/down makes the gateway refuse every import with SOFALookout's words, /cmd/up ends it."""
     headers = {"app": "shop"}
