@@ -16,8 +16,9 @@ _RETRY_S = 0.001
 if sys.platform == "win32":
     import msvcrt
 
-    # Far behind any data, because Windows locks keep others from reading the range.
-    _PLACE = 2**62
+    # Behind most data, because Windows locks keep others from reading the range, and within 31
+    # bits, because the C runtime asks for the place with a function of so many.
+    _PLACE = 2**31 - 2
 
     def _try(descriptor: int) -> None:
         os.lseek(descriptor, _PLACE, os.SEEK_SET)

@@ -6,6 +6,8 @@ import contextlib
 import gzip
 import logging
 import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ _log = logging.getLogger("lookout")
 _CHUNK = 1 << 20
 _COMPRESSED = (".gz", ".zst")
 _UNFINISHED = ".unfinished"
+
+_tidying = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +44,30 @@ class Retention:
     compress: Literal["none", "gzip", "zstd", "auto"] = "none"
     clock: Callable[[], float] = time.time
 
-    def rolled(self, path: Path) -> None:
+    def rolled(self, path: Path, others: re.Pattern[str] | None = None) -> None:
         """Put things in order after ``path`` was rolled, without making anyone wait."""
         worker = threading.Thread(
-            target=self.tidy, args=(path,), name="lookout-housekeeping", daemon=True
+            target=self.tidy, args=(path, others), name="lookout-housekeeping", daemon=True
         )
         with contextlib.suppress(RuntimeError):  # at exit: the next process does it
             worker.start()
 
-    def tidy(self, path: Path) -> None:
-        """Compress and delete rolled files of ``path`` now."""
+    def tidy(self, path: Path, others: re.Pattern[str] | None = None) -> None:
+        """Compress and delete rolled files of ``path`` now.
+
+        Where each process has a file of its own, ``others`` matches the names of all of them, so
+        that those of ended processes go too.
+        """
+        # One at a time. Not for ever: after a fork the holder may be the parent's thread.
+        alone = _tidying.acquire(timeout=60)
         try:
             self._compress_all(path)
-            self._delete_superfluous(path)
+            self._delete_superfluous(path, others)
         except OSError as error:
             _log.warning("lookout: cannot tidy up after %s: %s", path, error)
+        finally:
+            if alone:
+                _tidying.release()
 
     def _compress_all(self, path: Path) -> None:
         kind = self.compress
@@ -66,17 +79,22 @@ class Retention:
             if rolled.suffix not in _COMPRESSED:
                 _compress(rolled, kind)
 
-    def _delete_superfluous(self, path: Path) -> None:
+    def _delete_superfluous(self, path: Path, others: re.Pattern[str] | None) -> None:
         kept_bytes = 0
         oldest = self._oldest_kept()
-        for number, rolled in enumerate(reversed(rolled_files(path))):  # newest first
-            with contextlib.suppress(FileNotFoundError):  # another process is at it too
+        for number, rolled in enumerate(reversed(rolled_files(path, others))):  # newest first
+            # Another process is at it too, or (on Windows) still reads it.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
                 status = rolled.stat()
                 kept_bytes += status.st_size
-                if (
-                    status.st_mtime < oldest
-                    or (self.files is not None and number >= self.files)
-                    or (self.total_bytes is not None and kept_bytes > self.total_bytes)
+                # The plain file of another process may be written to: it goes by its age alone.
+                written = others is not None and rolled.suffix == path.suffix
+                if status.st_mtime < oldest or (
+                    not written
+                    and (
+                        (self.files is not None and number >= self.files)
+                        or (self.total_bytes is not None and kept_bytes > self.total_bytes)
+                    )
                 ):
                     rolled.unlink()
 
@@ -87,8 +105,8 @@ class Retention:
         return time.mktime((*moment[:3], hour, 0, 0, 0, 0, -1))
 
 
-def rolled_files(path: Path) -> list[Path]:
-    """The rolled files of the log ``path``, oldest first."""
+def rolled_files(path: Path, others: re.Pattern[str] | None = None) -> list[Path]:
+    """The rolled files of the log ``path``, oldest first, and all that ``others`` matches."""
 
     def age(rolled: Path) -> tuple[float, str]:
         try:
@@ -96,12 +114,14 @@ def rolled_files(path: Path) -> list[Path]:
         except FileNotFoundError:
             return 0.0, rolled.name
 
-    return sorted(_rolled(path), key=age)
+    return sorted(_rolled(path, others), key=age)
 
 
-def _rolled(path: Path) -> Iterator[Path]:
+def _rolled(path: Path, others: re.Pattern[str] | None) -> Iterator[Path]:
     for other in path.parent.iterdir():
-        if other.name.startswith(path.name + ".") and other.suffix != _UNFINISHED:
+        name = other.name
+        mine = name.startswith(path.name + ".") or (others is not None and others.fullmatch(name))
+        if mine and name != path.name and other.suffix != _UNFINISHED:
             yield other
 
 
@@ -124,6 +144,8 @@ def _compress(source: Path, kind: str) -> None:
         packed.flush()
         status = source.stat()
         os.utime(fresh, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if sys.platform == "win32":  # which renames no open file; no other process is at it there
+            packed.close()
         fresh.replace(target)
         source.unlink()
 

@@ -29,17 +29,24 @@ class Rhythm:
     ``pattern`` is "daily", "hourly", a strftime pattern (``.%Y-%m-%d_%H%M``) or, with letters
     instead of percent signs, SOFATracer's form (``'.'yyyy-MM-dd_HH``). Two moments belong to
     the same period when they format alike. Raises ValueError for a pattern that always gives
-    the same text or text no file name may hold.
+    the same text, or text that a file name may not hold or end with on some system.
     """
 
     def __init__(self, pattern: str = "daily") -> None:
         self.pattern = _NAMED.get(pattern.lower(), pattern)
         if "%" not in self.pattern:
             self.pattern = _from_java(self.pattern)
-        if self.suffix(0.0) == self.suffix(40_000_000.25) or set(self.pattern) & set('/\\:*?"<>|'):
+        if not self._is_legal():
             raise ValueError(f"not a date pattern for file names: {pattern!r}")
         self._second = -1
         self._suffix = ""
+
+    def _is_legal(self) -> bool:
+        try:
+            early, late = self.suffix(0.0), self.suffix(40_000_000.25)
+        except ValueError:  # a directive this system does not know, or text it cannot spell
+            return False
+        return early != late and ends_a_name(early) and ends_a_name(late)
 
     def suffix(self, moment: float) -> str:
         """The suffix of the period that ``moment`` (Unix, seconds) lies in."""
@@ -52,6 +59,18 @@ class Rhythm:
             self._suffix = self.suffix(moment)
             self._second = second
         return self._suffix
+
+
+def ends_a_name(text: str) -> bool:
+    """Whether a file's name may end with ``text``, on Windows too.
+
+    https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+    """
+    legal = not set(text) & _FORBIDDEN and (text.isascii() or text.isprintable())
+    return legal and not text.endswith((".", " "))
+
+
+_FORBIDDEN = {*'<>:"/\\|?*', *map(chr, range(32)), "\x7f"}
 
 
 def _from_java(pattern: str) -> str:

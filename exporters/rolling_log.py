@@ -16,7 +16,8 @@ buys these guarantees:
   fresh line. A batch that did not fit on the disk is cut off again.
 
 Where locks do not exist (some network mounts) or an open file cannot be renamed (Windows), each
-process writes a file of its own, with its process id before the extension.
+process writes a file of its own, with its process id before the extension. A file that cannot be
+renamed because somebody reads it, as on Windows, is written on and rolled later.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +37,9 @@ from .retention import Retention
 from .rhythm import Rhythm
 
 _log = logging.getLogger("lookout")
+
+#: How long until rolling is tried again where it was refused.
+_ROLL_AGAIN_S = 10.0
 
 #: A holder writes one batch. One that takes this long is stopped, not slow.
 _LOCK_TIMEOUT_S = 2.0
@@ -83,6 +88,7 @@ class RollingLog:
         self._latest = 0.0  # the latest moment known of it
         self._end = 0  # where our last write ended
         self._synced = 0.0
+        self._roll_after = 0.0  # not before this moment: rolling was refused
         self._failing = False
 
     @property
@@ -201,8 +207,11 @@ class RollingLog:
         if not size:
             self._period = self._rhythm.current(self._clock())
             return False
+        now = self._clock()
+        if now < self._roll_after <= now + _ROLL_AGAIN_S:
+            return False
         too_large = bool(self._max_bytes) and size + coming > self._max_bytes
-        return too_large or self._is_over(self._clock())
+        return too_large or self._is_over(now)
 
     def _is_over(self, now: float) -> bool:
         if now < self._latest:  # the clock went back
@@ -230,8 +239,20 @@ class RollingLog:
         target = _free_name(source, self._period)
         if not self._shared:
             self._close()  # Windows does not rename open files
-        os.rename(source, target)
-        self._retention.rolled(source)
+        try:
+            os.rename(source, target)
+        except PermissionError as error:
+            if not self._roll_after and not self._quiet:
+                _log.warning("lookout: cannot roll %s now, writing on: %s", source, error)
+            self._roll_after = self._clock() + _ROLL_AGAIN_S
+            return
+        self._roll_after = 0.0
+        self._retention.rolled(source, None if self._shared else self._all_processes())
+
+    def _all_processes(self) -> re.Pattern[str]:
+        """Matches the files of all processes that write this log, rolled ones too."""
+        stem, suffix = re.escape(self._wanted.stem), re.escape(self._wanted.suffix)
+        return re.compile(rf"{stem}\.\d+{suffix}(\..+)?")
 
     def _close(self) -> None:
         if self._descriptor is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,11 +172,14 @@ class Spill:
 
     def _release(self, directory: Path) -> None:
         descriptor = self._locks.pop(directory)
+        if sys.platform == "win32":  # which removes no open file, also none that another opens now
+            os.close(descriptor)
         with contextlib.suppress(OSError):  # not empty: the next process takes it over
             if not any(directory.glob("*.parcel")):
                 (directory / "lock").unlink()
                 directory.rmdir()
-        os.close(descriptor)
+        if sys.platform != "win32":
+            os.close(descriptor)
 
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)

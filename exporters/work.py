@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .records import SpanRecord
+from .rhythm import ends_a_name
 
 Tags = Mapping[str, Any]
 
@@ -47,7 +48,8 @@ class Work:
     """A kind of work: its logs are ``<name>-digest.log`` and ``<name>-stat.log``.
 
     ``code`` gives a span's result code, ``succeeded`` what counts as success in the statistics,
-    ``keys`` what they are kept by, beside the application's name.
+    ``keys`` what they are kept by, beside the application's name. Raises ValueError for a name
+    that no file may have.
     """
 
     name: str
@@ -55,6 +57,10 @@ class Work:
     keys: tuple[Field, ...]
     code: Callable[[SpanRecord, Tags], str]
     succeeded: Callable[[str], bool]
+
+    def __post_init__(self) -> None:
+        if not self.name or not ends_a_name(self.name):
+            raise ValueError(f"a kind of work names its log files, which {self.name!r} cannot")
 
 
 def _http_code(record: SpanRecord, tags: Tags) -> str:

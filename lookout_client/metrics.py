@@ -116,8 +116,11 @@ class Metrics:
         self._undo.append(self._reporter.start(self._flusher.schedule))
 
     def _share(self, directory: str) -> None:
-        from .workers import Workers  # needs POSIX locks
-
+        try:
+            from .workers import Workers
+        except ImportError:  # no POSIX locks
+            _log.warning("lookout: workers_dir ignored: this system cannot share metrics so")
+            return
         workers = self.registry.workers = Workers(self.registry, directory)
         self._every(WORKERS_INTERVAL_S, workers.write)
         self._undo.append(workers.close)

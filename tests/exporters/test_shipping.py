@@ -19,9 +19,9 @@ from exporters.backoff import Backoff
 from exporters.destination import Deadline
 from exporters.digest import DelimitedDigest
 from exporters.digest_reader import LoggedSpan, fnv_1a, read_line
-from exporters.json_digest import JsonDigest
 from exporters.follow import Positions
 from exporters.http import HttpClient
+from exporters.json_digest import JsonDigest
 from exporters.ledger import Ledger
 from exporters.logs import RollingLogs
 from exporters.records import EventRecord, LinkRecord, Resource
