@@ -18,6 +18,7 @@ from ...server import Server, Service
 from ...spans.model import BadSpan, normalize_trace_id
 from ..explain import Explanation
 from .dependencies import Dependencies
+from .link_cache import LinkCache
 from .link_keeper import LinkKeeper
 from .names import read_names
 from .render import trace_bytes, traces_bytes
@@ -104,6 +105,7 @@ class ZipkinApi:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._config = server.config
+        self._links = LinkCache()
         #: Tenants whose last list of services was long enough to have name lists cached.
         self._cached: set[str] = set()
 
@@ -177,9 +179,9 @@ class ZipkinApi:
         for name, value in (("endTs", end_ts), ("lookback", lookback)):
             if value <= 0:
                 raise BadQuery(f"{name} <= 0")
-        dependencies = Dependencies(self._server, query.tenant, query.explanation)
-        linker = await dependencies.between(end_ts - lookback, end_ts)
-        return _json(orjson.dumps(linker.json()))
+        dependencies = Dependencies(self._server, query.tenant, query.explanation, self._links)
+        links = await dependencies.between(end_ts - lookback, end_ts)
+        return _json(orjson.dumps(links.json()))
 
     def _reader(self, query: _Query) -> TraceReader:
         return TraceReader(self._server, query.tenant, query.explanation)

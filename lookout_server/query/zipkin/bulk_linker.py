@@ -7,7 +7,7 @@ to the linker itself, so both give the same links for any spans.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from ...spans.columns import ERROR, KIND_MASK, SHARED, unpack_endpoint
 from ...spans.model import KIND_CODES, KINDS, Endpoint, Span
+from .link_sums import LinkSums, summed
 from .linker import Linker
 
-#: What :func:`link_by_bucket` reads, from the table ``spans``.
+#: What :func:`link_traces` reads, from the table ``spans``.
 LINK_COLUMNS = (
     "low, bucket, reinterpretAsUInt64(substring(ids, 1, 8)) AS parent, "
     "reinterpretAsUInt64(substring(ids, 9, 8)) AS id, ts, flags, service, address, "
@@ -36,27 +37,62 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-def link_by_bucket(table: pa.Table) -> dict[int, Linker]:
-    """Links of whole traces, by the bucket of a trace's first timed span."""
+def link_traces(table: pa.Table) -> LinkedTraces:
+    """Links of whole traces, each known by when its spans were."""
     if table.num_rows == 0:
-        return {}
+        return LinkedTraces([], *(np.empty(0, np.int64) for _ in range(6)), np.empty(0, bool))
     spans = _Spans(table)
     links = _Links()
-    clean = spans.clean
-    _link_clean(spans, clean, links)
-    linkers = links.linkers(spans)
-    for bucket, trace in spans.traces(~clean & spans.timed):
-        linkers.setdefault(bucket, Linker()).add_trace(trace)
-    return linkers
+    _link_clean(spans, spans.clean, links)
+    _link_messy(spans, links)
+    return links.of_traces(spans)
 
 
-def total(linkers: Iterable[Linker]) -> Linker:
-    """All links together."""
-    result = Linker()
-    for linker in linkers:
-        for (parent, child), link in linker.links.items():
-            result.add(parent, child, link.calls, link.errors)
-    return result
+@dataclass(frozen=True, slots=True)
+class LinkedTraces:
+    """Calls and times of traces: any choice of the traces can be summed."""
+
+    names: list[str]
+    #: By trace: the five minutes of its first timed span.
+    home: Ints
+    #: By timed span: its trace and its time in ms.
+    span_trace: Ints
+    span_ms: Ints
+    #: By call: its trace, the codes of both names, and whether it was in error.
+    trace: Ints
+    parent: Ints
+    child: Ints
+    error: Bools
+
+    def __len__(self) -> int:
+        """Entries, which say how much memory it takes."""
+        return len(self.home) + len(self.span_ms) + len(self.trace)
+
+    def between(self, since_ms: int, until_ms: int) -> Bools:
+        """Which traces have a span in the range, both ends in it."""
+        hit = (self.span_ms >= since_ms) & (self.span_ms <= until_ms)
+        return np.bincount(self.span_trace[hit], minlength=len(self.home)) > 0
+
+    def select(self, traces: Bools) -> LinkedTraces:
+        """The chosen traces alone."""
+        number = np.cumsum(traces) - 1
+        spans, calls = traces[self.span_trace], traces[self.trace]
+        return LinkedTraces(
+            self.names,
+            self.home[traces],
+            number[self.span_trace[spans]],
+            self.span_ms[spans],
+            number[self.trace[calls]],
+            self.parent[calls],
+            self.child[calls],
+            self.error[calls],
+        )
+
+    def sums(self, traces: Bools) -> LinkSums:
+        """The links of the chosen traces."""
+        calls = traces[self.trace]
+        error = self.error[calls].astype(np.int64)
+        return summed(self.names, self.parent[calls], self.child[calls], None, error)
 
 
 class _Spans:
@@ -86,8 +122,14 @@ class _Spans:
         self.timed: Bools = self._timed_traces[self.trace]
         self.clean: Bools = ~self._messy[self.trace] & self.timed
 
+    def times(self) -> tuple[Ints, Ints]:
+        """Trace and time (ms) of each timed span."""
+        time_us = _numbers(self._table, "ts").astype(np.int64)
+        timed = time_us != 0
+        return self.trace[timed], time_us[timed] // 1000
+
     def traces(self, mask: Bools) -> Iterator[tuple[int, list[Span]]]:
-        """(home bucket, spans) of each trace in the mask."""
+        """(number of the trace, its spans) for each trace in the mask."""
         places = np.flatnonzero(mask)
         if not len(places):
             return
@@ -95,8 +137,7 @@ class _Spans:
         traces: dict[int, list[Span]] = {}
         for place, row in zip(self.trace[places].tolist(), rows, strict=True):
             traces.setdefault(place, []).append(_span(row))
-        for place, spans in traces.items():
-            yield int(self.home[place]), spans
+        yield from traces.items()
 
     def _homes(self) -> tuple[Ints, Bools]:
         bucket = _numbers(self._table, "bucket").astype(np.int64)
@@ -165,48 +206,57 @@ class _Index:
         return np.where(self._keys[at] == keys, self._places[at], -1)
 
 
-@dataclass
-class _Found:
-    """Links by codes: one entry a call."""
-
-    home: Ints
-    parent: Ints
-    child: Ints
-    error: Bools
-
-
 class _Links:
-    """Calls that were found, to be summed."""
+    """Calls that were found, by the codes of their names: one entry a call."""
 
     def __init__(self) -> None:
-        self._found: list[_Found] = []
+        self._traces: list[Ints] = []
+        self._parents: list[Ints] = []
+        self._children: list[Ints] = []
+        self._errors: list[Bools] = []
 
     def add(
         self, spans: _Spans, mask: Bools, parent: Ints, child: Ints, error: Bools | None
     ) -> None:
+        """The calls of the spans in the mask that have both names."""
         mask = mask & (parent != _NOBODY) & (child != _NOBODY)
-        home = spans.home[spans.trace[mask]]
-        errors = np.zeros(len(home), bool) if error is None else error[mask]
-        self._found.append(_Found(home, parent[mask], child[mask], errors))
+        trace = spans.trace[mask]
+        errors = np.zeros(len(trace), bool) if error is None else error[mask]
+        self.add_calls(trace, parent[mask], child[mask], errors)
 
-    def linkers(self, spans: _Spans) -> dict[int, Linker]:
-        """Sums by home bucket."""
-        home, parent, child = (
-            np.concatenate([getattr(f, name) for f in self._found])
-            for name in ("home", "parent", "child")
+    def add_calls(self, trace: Ints, parent: Ints, child: Ints, error: Bools) -> None:
+        """Equally long columns, one entry a call."""
+        self._traces.append(trace)
+        self._parents.append(parent)
+        self._children.append(child)
+        self._errors.append(error)
+
+    def of_traces(self, spans: _Spans) -> LinkedTraces:
+        """What was found, with the times of the traces."""
+        return LinkedTraces(
+            spans.names,
+            spans.home,
+            *spans.times(),
+            np.concatenate(self._traces),
+            np.concatenate(self._parents),
+            np.concatenate(self._children),
+            np.concatenate(self._errors),
         )
-        error = np.concatenate([f.error for f in self._found])
-        keys = np.stack([home, parent, child], axis=1)
-        if not len(keys):
-            return {}
-        groups, inverse, calls = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
-        errors = np.bincount(inverse.ravel(), weights=error, minlength=len(groups))
-        linkers: dict[int, Linker] = {}
-        rows = zip(groups.tolist(), calls.tolist(), errors.astype(int).tolist(), strict=True)
-        for (bucket, caller, callee), count, failed in rows:
-            linker = linkers.setdefault(bucket, Linker())
-            linker.add(spans.names[caller], spans.names[callee], count, failed)
-        return linkers
+
+
+def _link_messy(spans: _Spans, links: _Links) -> None:
+    """The links of the traces that only the linker itself gets right."""
+    codes = {name: code for code, name in enumerate(spans.names)}
+    for place, trace in spans.traces(~spans.clean & spans.timed):
+        linker = Linker()
+        linker.add_trace(trace)
+        for (parent, child), link in linker.links.items():
+            links.add_calls(
+                np.full(link.calls, place),
+                np.full(link.calls, codes[parent]),
+                np.full(link.calls, codes[child]),
+                np.arange(link.calls) < link.errors,
+            )
 
 
 def _link_clean(spans: _Spans, clean: Bools, links: _Links) -> None:

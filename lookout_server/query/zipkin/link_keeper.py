@@ -11,6 +11,7 @@ from ...server import Server
 from ...store.port import StoreError
 from ..explain import Explanation
 from .dependencies import Dependencies
+from .link_cache import LinkCache
 
 log = logging.getLogger("lookout.links")
 
@@ -18,6 +19,8 @@ _EVERY_S = 60.0
 #: What is older is linked when somebody asks for it. Enough for an hour whose last five minutes
 #: become final 70 minutes after they ended.
 _LOOKBACK_MS = 14_400_000
+#: Kept from round to round, so that links stored already need not be read again.
+_ENTRIES_MOST = 500_000
 _TENANTS = """
 SELECT DISTINCT tenant FROM span_counts
 WHERE bucket >= {since:UInt32}
@@ -29,6 +32,7 @@ class LinkKeeper:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._links = LinkCache(_ENTRIES_MOST)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -54,4 +58,4 @@ class LinkKeeper:
         since = now - _LOOKBACK_MS
         table = await self._server.fetch(_TENANTS, {"since": since // 300_000})
         for tenant in table.column("tenant").to_pylist():
-            await Dependencies(self._server, tenant, Explanation()).settle(since, now)
+            await Dependencies(self._server, tenant, Explanation(), self._links).settle(since, now)

@@ -6,18 +6,21 @@ import time
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookout_server.config import load
-from lookout_server.query.zipkin import bulk_linker
-from lookout_server.query.zipkin.bulk_linker import link_by_bucket, total
+from lookout_server.query.zipkin import bulk_linker, dependencies
+from lookout_server.query.zipkin.bulk_linker import LinkedTraces
+from lookout_server.query.zipkin.link_sums import LinkSums
 from lookout_server.query.zipkin.linker import Linker, link_traces
 from lookout_server.spans.columns import ERROR, SHARED, pack_address
 from lookout_server.spans.model import KIND_CODES, NOWHERE, Endpoint, Span, make_span
 from lookout_server.store.embedded import EmbeddedStore
+from lookout_server.store.port import StoreLimit
 
 from .collector import PlainCollector
 
@@ -90,6 +93,19 @@ def as_table(spans: list[Span]) -> pa.Table:
     )
 
 
+def in_bulk(spans: list[Span]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Links of the bulk linker."""
+    traces = bulk_linker.link_traces(as_table(spans))
+    return summed(traces.sums(np.ones(len(traces.home), bool)))
+
+
+def summed(sums: LinkSums) -> dict[tuple[str, str], tuple[int, int]]:
+    return {
+        (str(link["parent"]), str(link["child"])): (link["callCount"], link.get("errorCount", 0))
+        for link in sums.json()
+    }  # type: ignore[return-value]
+
+
 def counted(linker: Linker) -> dict[tuple[str, str], tuple[int, int]]:
     return {names: (link.calls, link.errors) for names, link in linker.links.items()}
 
@@ -105,7 +121,7 @@ def exactly(spans: list[Span]) -> Linker:
 @given(st.lists(any_span, min_size=1, max_size=12))
 def test_bulk_linker_is_exact_for_any_spans(spans: list[Span]) -> None:
     """Whatever is broken in traces, linking in bulk gives the links of the exact linker."""
-    assert counted(total(link_by_bucket(as_table(spans)).values())) == counted(exactly(spans))
+    assert in_bulk(spans) == counted(exactly(spans))
 
 
 @settings(max_examples=150, deadline=None)
@@ -113,7 +129,7 @@ def test_bulk_linker_is_exact_for_any_spans(spans: list[Span]) -> None:
 def test_bulk_linker_is_exact_for_trees(data: st.DataObject) -> None:
     """Whole traces, with shared spans, local spans and errors, are linked as Zipkin links them."""
     spans = tree_spans(data.draw)
-    assert counted(total(link_by_bucket(as_table(spans)).values())) == counted(exactly(spans))
+    assert in_bulk(spans) == counted(exactly(spans))
 
 
 def call(
@@ -129,15 +145,18 @@ def call(
     ]  # fmt: skip
 
 
+def opened(store: EmbeddedStore, tenant: str) -> httpx.AsyncClient:
+    """A client of a collector that was just started."""
+    transport = httpx.ASGITransport(PlainCollector(store, load()).app())
+    headers = {"X-Scope-OrgID": tenant}
+    return httpx.AsyncClient(transport=transport, base_url="http://collector", headers=headers)
+
+
 @pytest.fixture
 async def client(store: EmbeddedStore, tenant: str) -> Any:
     """A client of the span endpoints, as a tenant of its own."""
-    transport = httpx.ASGITransport(PlainCollector(store, load()).app())
-    headers = {"X-Scope-OrgID": tenant}
-    async with httpx.AsyncClient(
-        transport=transport, base_url="http://collector", headers=headers
-    ) as opened:
-        yield opened
+    async with opened(store, tenant) as asking:
+        yield asking
 
 
 async def links(client: httpx.AsyncClient, end_ms: int, lookback: int) -> dict[str, int]:
@@ -152,21 +171,26 @@ PAST_US = (time.time_ns() // 1000 // BUCKET_US - 100) * BUCKET_US
 
 
 async def test_stored_links_are_corrected_by_late_spans(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    store: EmbeddedStore,
+    tenant: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Asked again a settled range is not linked again, until a late span makes it untrue."""
+    """Asked again, by another process too, a settled range is linked again only if untrue."""
     await client.post("/api/v2/spans", json=call(1, PAST_US + 5, "web", "db"))
     asked = PAST_US // 1000 + 600_000, 900_000
     assert await links(client, *asked) == {"web>db": 1}
     linked: list[int] = []
-    real = bulk_linker.link_by_bucket
+    real = bulk_linker.link_traces
 
-    def spied(table: pa.Table) -> dict[int, Linker]:
+    def spied(table: pa.Table) -> LinkedTraces:
         linked.append(table.num_rows)
         return real(table)
 
-    monkeypatch.setattr(bulk_linker, "link_by_bucket", spied)
+    monkeypatch.setattr(bulk_linker, "link_traces", spied)
     assert await links(client, *asked) == {"web>db": 1}
+    async with opened(store, tenant) as another:
+        assert await links(another, *asked) == {"web>db": 1}
     assert sum(linked) == 0
     await client.post("/api/v2/spans", json=call(2, PAST_US + 9, "web", "db"))
     assert await links(client, *asked) == {"web>db": 2}
@@ -189,7 +213,8 @@ async def test_hours_are_stored_and_corrected(
     # Another content of the row shows that it is what is read.
     marked = row | {"calls": [100], "version": row["version"] + 1}
     store.insert("span_link_hours", pa.Table.from_pylist([marked]), f"marked-{tenant}")
-    assert await links(client, *asked) == {"web>db": 100}
+    async with opened(store, tenant) as another:
+        assert await links(another, *asked) == {"web>db": 100}
     halves = asked[0] - 3_600_000 - 1, 3_600_000 - 2
     assert await links(client, *halves) == {"web>db": 11}  # not all of the hour
     await client.post("/api/v2/spans", json=call(13, begin_us + 3 * BUCKET_US, "web", "cache"))
@@ -206,6 +231,46 @@ def _hours(store: EmbeddedStore, tenant: str) -> list[dict[str, Any]]:
     )
     rows: list[dict[str, Any]] = found.to_pylist()
     return rows
+
+
+@pytest.mark.parametrize("age", [0, 95], ids=["settled", "young"])
+async def test_late_beginning_moves_a_trace(client: httpx.AsyncClient, age: int) -> None:
+    """A span that comes late and begins earlier, in other five minutes, counts nothing twice."""
+    start = PAST_US + age * BUCKET_US
+    child, parent = call(1, start + 5, "web", "db"), call(1, start - 5, "app", "web")
+    for span in parent:
+        span["id"] = span_id(7)
+    for span in child:
+        span["parentId"] = span_id(7)
+    asked = start // 1000 + 300_000, 1_200_000
+    await client.post("/api/v2/spans", json=child)
+    assert await links(client, *asked) == {"web>db": 1}
+    await client.post("/api/v2/spans", json=parent)
+    assert await links(client, *asked) == {"app>web": 1, "web>db": 1}
+
+
+async def test_many_spans_are_linked_in_parts(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five minutes with more spans than fit into memory at once are linked trace by trace."""
+    monkeypatch.setattr(dependencies, "_SPANS_MOST", 3)
+    for trace in range(1, 9):
+        at = PAST_US + trace * 70_000_000  # over two five minutes
+        await client.post("/api/v2/spans", json=call(trace, at, "web", "db", 250_000_000))
+    for since in (0, 1_000, 130_000, 299_000):  # edges of part of five minutes, too
+        asked = PAST_US // 1000 + 900_000, 900_000 - since
+        assert await links(client, *asked) == {"web>db": 8}
+    assert await links(client, PAST_US // 1000 + 150_000, 100_000) == {"web>db": 2}
+
+
+async def test_linking_without_end_is_refused(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range that takes too long to link says so; what was linked by then need not be again."""
+    await client.post("/api/v2/spans", json=call(1, PAST_US + 5, "web", "db"))
+    monkeypatch.setattr(dependencies, "_LINKING_MOST", -1.0)
+    with pytest.raises(StoreLimit, match="ask again, or for less time"):
+        await links(client, PAST_US // 1000 + 600_000, 900_000)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 150_000_000, BUCKET_US - 1])

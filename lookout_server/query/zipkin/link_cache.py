@@ -1,0 +1,46 @@
+"""Links kept in memory for as long as the count of their spans says that they are true."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sized
+from typing import Any
+
+#: Entries of all that is kept; some 25 bytes each.
+_ENTRIES_MOST = 2_000_000
+#: What a place costs however little is in it.
+_PLACE_ENTRIES = 50
+
+
+class LinkCache:
+    """Least recently used values by place, each with the mark it is true for. Thread-safe."""
+
+    def __init__(self, most: int = _ENTRIES_MOST) -> None:
+        self._most = most
+        self._kept: OrderedDict[Hashable, tuple[Hashable, Sized]] = OrderedDict()
+        self._entries = 0
+        self._lock = threading.Lock()
+
+    def get(self, place: Hashable, mark: Hashable) -> Any:
+        """The value kept at a place under this very mark, else None."""
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None or kept[0] != mark:
+                return None
+            self._kept.move_to_end(place)
+            return kept[1]
+
+    def put(self, place: Hashable, mark: Hashable, value: Sized) -> None:
+        """Keep a value, instead of what was kept at its place; the oldest make room."""
+        with self._lock:
+            self._forget(place)
+            self._kept[place] = (mark, value)
+            self._entries += len(value) + _PLACE_ENTRIES
+            while self._entries > self._most:
+                self._forget(next(iter(self._kept)))
+
+    def _forget(self, place: Hashable) -> None:
+        kept = self._kept.pop(place, None)
+        if kept is not None:
+            self._entries -= len(kept[1]) + _PLACE_ENTRIES
