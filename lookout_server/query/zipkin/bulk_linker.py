@@ -40,7 +40,8 @@ Bools = npt.NDArray[np.bool_]
 def link_traces(table: pa.Table) -> LinkedTraces:
     """Links of whole traces, each known by when its spans were."""
     if table.num_rows == 0:
-        return LinkedTraces([], *(np.empty(0, np.int64) for _ in range(6)), np.empty(0, bool))
+        none = np.empty(0, np.int64)
+        return LinkedTraces([], none, none, none, none, none, none, np.empty(0, bool))
     spans = _Spans(table)
     links = _Links()
     _link_clean(spans, spans.clean, links)

@@ -174,17 +174,9 @@ class Candidates:
         parameters |= range_parameters("before", max(self.latest - self._slack, 0), self.latest)
         return self._select(f"fold GLOBAL IN ({before})"), parameters
 
-    def longest(self, since: int, until: int, most: int) -> tuple[str, dict[str, Any]]:
-        """SQL for the traces in the range with the longest spans of the driving condition.
-
-        Columns ``fold`` and ``last``, which is the step of the duration.
-        """
-        sql = f"{self._select(value='duration_step')} ORDER BY last DESC LIMIT {most}"
-        return sql, self._parameters(since, until)
-
-    def _select(self, *further: str, value: str = "") -> str:
+    def _select(self, *further: str) -> str:
         narrowed = [f"fold GLOBAL IN ({other.select('fold', 'near')})" for other in self._others]
-        columns = f"fold, {value or self._driver.time} AS at"
+        columns = f"fold, {self._driver.time} AS at"
         rows = self._driver.select(columns, "at", *narrowed, *further)
         return f"SELECT fold, max(at) AS last FROM ({rows}) GROUP BY fold"
 

@@ -45,7 +45,8 @@ _IN_TENANT = "tenant = {tenant:String}"
 _PART = "AND fold % {parts:UInt32} = {number:UInt32}"  # folds may cluster, their remainders do not
 _WHOLE_TRACES = f"""
 SELECT {LINK_COLUMNS} FROM spans
-WHERE {_IN_TENANT} {_PART} AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}} AND low GLOBAL IN ("""
+WHERE {_IN_TENANT} {_PART} AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}}
+AND low GLOBAL IN ("""
 _HOME = f"""{_WHOLE_TRACES}
     SELECT low FROM spans WHERE {_IN_TENANT} {_PART} AND ts > 0
     AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}})
@@ -189,7 +190,8 @@ class Dependencies:
     async def _sums_of(self, bucket: int, counts: Mapping[int, int]) -> LinkSums:
         """The links of a bucket that has not settled."""
         sums = total(traces.sums(_all(traces)) for traces in await self._homed(bucket, counts))
-        return self._keep("bucket", bucket, _mark(counts, bucket), sums)
+        self._keep("bucket", bucket, _mark(counts, bucket), sums)
+        return sums
 
     async def _homed(self, bucket: int, counts: Mapping[int, int]) -> list[LinkedTraces]:
         """The traces that began in a bucket."""
@@ -266,7 +268,7 @@ class Dependencies:
         self, window: _Window, state: _State, linked: Mapping[int, LinkSums]
     ) -> None:
         """Sum the hours whose buckets are all final by now, and store them."""
-        known = state.buckets | linked
+        known = {**state.buckets, **linked}
         hours: dict[int, tuple[int, LinkSums]] = {}
         for hour in window.hours:
             buckets = range(hour * OF_HOUR, (hour + 1) * OF_HOUR)

@@ -6,11 +6,9 @@ import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ...spans.model import Span
-from ...spans.tables import duration_steps
 from .candidates import Candidates, plan_drivers, service_driver
+from .longest import Asked, Histogram, LongestFirst
 from .request import BadQuery, QueryRequest, trace_timestamp
 from .traces import TraceReader, by_strict_id
 
@@ -22,6 +20,9 @@ _SECOND_US = 1_000_000
 #: Candidates asked for at once, and traces read at once beyond the limit: most candidates match.
 _MOST_FACTOR, _MOST_LEAST = 4, 200
 _CHUNK_EXTRA = 4
+#: By duration: how many times as many spans are looked at where the longest did not match.
+_WIDER_BY_DURATION = 8
+_LONG_MAX = 2**63 - 1
 
 _Trace = list[Span]
 
@@ -98,20 +99,11 @@ class TraceSearch:
         drivers = plan_drivers(request)
         if drivers is None:
             return [], None
-        by_duration = service_driver(request)
-        by_duration = type(by_duration)(
-            "span_search", by_duration.conditions, parameters=by_duration.parameters
-        )
-        others = [d for d in drivers if d.table == "spans" and (d.conditions or d.alternatives)]
-        others += [d for d in drivers if d.table != "spans" and d.conditions]
-        candidates = Candidates(
-            self._reader.tenant,
-            [by_duration, *others],
-            request.end_us,
-            max(request.begin_us, 0),
-            self._slack_us,
-        )
-        await self._by_duration(candidates, order)
+        others = [d for d in drivers if d.conditions or d.alternatives]
+        if drivers == [service_driver(request)]:
+            others = []  # the service alone, which durations are looked for by anyway
+        candidates = LongestFirst(self._reader.tenant, request, others, self._slack_us)
+        await self._by_duration(candidates, order, after.value if after else _LONG_MAX)
         return self._answer(order)
 
     def _answer(self, order: Order) -> tuple[list[_Trace], Page | None]:
@@ -148,18 +140,25 @@ class TraceSearch:
             else:
                 until = rest + _SECOND_US
 
-    async def _by_duration(self, candidates: Candidates, order: Order) -> None:
-        most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
+    async def _by_duration(self, candidates: LongestFirst, order: Order, upper: int) -> None:
+        most = wanted = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
+        histogram = Histogram(*await self._reader.durations(*candidates.histogram(upper)))
         while True:
-            asked = candidates.longest(candidates.earliest, candidates.last, most)
-            rows = await self._reader.candidates(*asked)
-            # A step of durations holds unequal ones: what was not read may reach the next step.
-            bounded = [(fold, _longest_of_step(step)) for fold, step in rows]
+            least, spans = histogram.least(wanted)
+            asked = Asked(min(least, upper), upper)
+            rows = await self._reader.candidates(*candidates.candidates(asked, spans, most))
             full = len(rows) == most
-            rest = bounded[-1][1] if full else -1
-            if await self._take_until_complete(bounded, rest, order) or not full:
+            # Of what was not read, all is as short as the last row, or shorter than was asked for.
+            rest = rows[-1][1] if full else asked.least - 1
+            if await self._take_until_complete(rows, rest, order) or rest < 0:
                 return
-            most *= 4
+            if full and rest == rows[0][1]:
+                most *= 4  # one duration alone has more
+            elif full:
+                upper = rest
+            else:
+                upper = rest
+                wanted = max(wanted, spans) * _WIDER_BY_DURATION
 
     async def _take_until_complete(
         self, rows: Sequence[tuple[int, int]], rest: int, order: Order
@@ -202,13 +201,3 @@ class TraceSearch:
         return max(
             (s.duration for s in trace if not service or s.local.service == service), default=0
         )
-
-
-def _longest_of_step(step: int) -> int:
-    """The longest duration that falls into a step."""
-    if step >= 255:
-        return 2**63 - 1
-    guess = int(2 ** ((step + 1) / 8)) + 1
-    while guess > 0 and int(duration_steps(np.array([guess], np.int64))[0]) > step:
-        guess -= 1
-    return guess

@@ -64,6 +64,13 @@ class TraceReader:
         folds, values = (table.column(name).to_pylist() for name in ("fold", "last"))
         return list(zip(folds, values, strict=True))
 
+    async def durations(
+        self, sql: str, parameters: Mapping[str, Any]
+    ) -> tuple[list[int], list[int]]:
+        """Steps of durations, and how many spans each has."""
+        table = await self._query("count durations", sql, parameters)
+        return table.column("step").to_pylist(), table.column("spans").to_pylist()
+
     async def _query(self, stage: str, sql: str, parameters: Mapping[str, Any]) -> Any:
         with self._explanation.stage(stage, sql=sql) as note:
             table = await self._server.fetch(sql, parameters)

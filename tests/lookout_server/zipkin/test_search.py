@@ -165,6 +165,25 @@ async def test_pages_give_every_trace_once(client: httpx.AsyncClient, sort: str)
     assert sorted(trace_id for _, trace_id in seen) == sorted(wanted)
 
 
+async def test_a_page_by_duration_reads_no_other_traces(client: httpx.AsyncClient) -> None:
+    """Wherever a page begins, whole traces are read for it alone, not for those before."""
+    spans = [
+        {"traceId": f"{n:x}", "id": "1", "timestamp": START_US + n, "duration": n}
+        for n in range(1, 201)
+    ]
+    await client.post("/api/v2/spans", json=spans)
+    query: dict[str, Any] = {"endTs": END_MS, "lookback": 7_200_000, "sort": "duration", "limit": 5}
+    for page in range(12):
+        explained = (await client.get("/api/v2/traces", params=query | {"explain": 1})).json()
+        read = sum(s["rows"] for s in explained["stages"] if s["stage"] == "read traces")
+        assert read <= 30, explained
+        answer = await client.get("/api/v2/traces", params=query)
+        longest = 200 - page * 5
+        durations = [trace[0]["duration"] for trace in answer.json()]
+        assert durations == list(range(longest, longest - 5, -1))
+        query["cursor"] = answer.headers["X-Lookout-Next-Cursor"]
+
+
 async def test_explain_names_the_stages(client: httpx.AsyncClient) -> None:
     """explain=1 answers with the SQL, rows and time of each stage instead of the result."""
     await client.post("/api/v2/spans", json=shop(random.Random(1))[:20])
