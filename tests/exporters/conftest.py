@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,16 +148,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Receiver]]:
-    """Starts a receiver, on a given port when told one."""
+    """Starts a receiver, on a given port and with TLS when told."""
     servers: list[tuple[ThreadingHTTPServer, Receiver]] = []
 
-    def start(port: int = 0) -> Receiver:
+    def start(port: int = 0, tls: ssl.SSLContext | None = None) -> Receiver:
         receiver = Receiver()
         receiver.answering.set()
         handler = type("Handler", (_Handler,), {"receiver": receiver})
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         server.daemon_threads = True
-        receiver.url = f"http://127.0.0.1:{server.server_address[1]}"
+        server.handle_error = lambda *about: None  # type: ignore[method-assign]  # as nobody reads it
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        receiver.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append((server, receiver))
         return receiver

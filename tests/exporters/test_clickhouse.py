@@ -113,6 +113,26 @@ def test_spans_are_inserted_once(database: Any, records: list[Any]) -> None:
     assert ledger.report("clickhouse").acknowledged == len(records)
 
 
+def test_the_opentelemetry_sdk_exports_to_it(database: Any) -> None:
+    """The plain SDK with our exporter: its trace is in the tables the collector reads."""
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    from exporters.opentelemetry import ClickHouseSpanExporter
+
+    store, server = database
+    exporter = ClickHouseSpanExporter(server.url, limits=Limits(linger_s=0.01, timeout_s=20))
+    provider = trace.TracerProvider()
+    provider.add_span_processor(export.BatchSpanProcessor(exporter))
+    with provider.get_tracer("t").start_as_current_span("sdk order") as span:
+        span.set_attribute("items", 3)
+    assert provider.force_flush(20_000)
+    provider.shutdown()
+    number = span.get_span_context().trace_id
+    found = store.fetch(f"SELECT name FROM spans WHERE low = {number & 2**64 - 1}")
+    assert found.column(0).to_pylist() == ["sdk order"]
+    assert exporter.ledger.report("clickhouse").acknowledged == 1
+
+
 def test_a_server_that_is_not_there_is_waited_for(span: Any, closed_port: int) -> None:
     """Spans wait, and the exit keeps its deadline."""
     pytest.importorskip("clickhouse_driver")

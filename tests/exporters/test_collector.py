@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from exporters.backoff import Backoff
 from exporters.collector import CollectorDestination
 from exporters.destination import Deadline
 from exporters.flusher import Flusher
-from exporters.http import HttpClient, retry_after
+from exporters.http import HttpClient, Tls, retry_after
 from exporters.ledger import Ledger
 from exporters.ring import Ring
 from exporters.sender import Limits
@@ -534,3 +537,39 @@ def test_a_turn_that_fails_is_not_the_last(
     lookout.offer(spans(3))
     wait_until(lambda: len(receiver.ids) == 3)
     assert "unforeseen" in caplog.text
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: no certificates")
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "1", "-keyout", str(key), "-out", str(cert), "-subj", f"/CN={name}",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+def test_tls_with_certificates_on_both_sides(
+    rig: Any, serve: Any, spans: Any, tmp_path: Path
+) -> None:
+    """Only the authority given is trusted, and the certificate given is shown, with the token."""
+    server, client = certificate(tmp_path, "server"), certificate(tmp_path, "client")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(client[0]))
+    context.load_cert_chain(*server)
+    context.verify_mode = ssl.CERT_REQUIRED
+    receiver = serve(tls=context)
+    known = rig(receiver.url, token="s3cret", tls=Tls(server[0], *client))
+    known.offer(spans(3))
+    assert known.flusher.flush(10)
+    assert receiver.ids == [1, 2, 3]
+    assert receiver.requests[0].headers["Authorization"] == "Bearer s3cret"
+    for tls in (Tls(), Tls(ca=server[0])):  # not trusted; trusted, but nobody known
+        unknown = rig(receiver.url, tls=tls)
+        unknown.offer(spans(1))
+        assert not unknown.flusher.flush(1)
+        assert receiver.url in unknown.destination.down
+    assert len(receiver.ids) == 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,13 @@ import pytest
 
 from exporters.backoff import Backoff
 from exporters.destination import Deadline
+from exporters.json_digest import JsonDigest
 from exporters.kafka import KafkaDestination
 from exporters.ledger import Ledger
+from exporters.retention import Retention
+from exporters.rolling_log import RollingLog
 from exporters.sender import Limits
+from exporters.work import BIZ
 
 aiokafka = pytest.importorskip("aiokafka")
 
@@ -153,6 +159,81 @@ def test_nothing_is_lost_when_the_broker_is_killed(
     ids = [int(each["id"], 16) for message in messages for each in json.loads(message.value)]
     assert sorted(ids) == list(range(1, 2001))
     assert destination.test_ledger.report("kafka").balanced
+
+
+def ids_in(messages: list[Any]) -> list[int]:
+    return [int(each["id"], 16) for message in messages for each in json.loads(message.value)]
+
+
+def test_the_opentelemetry_sdk_exports_to_it(broker: Any, request: Any) -> None:
+    """The plain SDK with our exporter: its spans are in the topic, with the trace id as key."""
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    from exporters.opentelemetry import KafkaSpanExporter
+
+    topic = request.node.name
+    exporter = KafkaSpanExporter(broker.address, topic=topic, limits=Limits(linger_s=0.01))
+    provider = trace.TracerProvider()
+    provider.add_span_processor(export.BatchSpanProcessor(exporter))
+    with provider.get_tracer("t").start_as_current_span("order") as span:
+        pass
+    assert provider.force_flush(20_000)
+    provider.shutdown()
+    (message,) = consume(broker, topic, 1)
+    assert message.key.decode() == f"{span.get_span_context().trace_id:032x}"
+    assert json.loads(message.value)[0]["name"] == "order"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compress", ["gzip", "zstd"])
+def test_logs_are_shipped_to_it(
+    broker: Any, request: Any, span: Any, tmp_path: Path, compress: Any
+) -> None:
+    """`lookout ship` to Kafka: through rolling, compression, a new process each time and a broker
+    that is killed, every line of the logs is in the topic, those of a quiet broker once.
+    """
+    if compress == "zstd":
+        pytest.importorskip("cramjam")
+    topic = request.node.name.replace("[", ".").replace("]", "")
+    logs = tmp_path / "logs"
+    retention = Retention(compress=compress)
+    log = RollingLog(logs / "biz-digest.log", max_bytes=20_000)
+    digest = JsonDigest()
+    numbers = iter(range(1, 10_000))
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            log.write(digest.encode(BIZ, [span(span_id=next(numbers))]))
+        retention.tidy(log.path)
+
+    def ship(*options: str) -> subprocess.Popen[bytes]:
+        target = f"kafka://{broker.address}/{topic}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "lookout_server", "ship", str(logs), "--to", target, *options],
+            cwd=Path(__file__).parents[2],
+        )
+
+    for _ in range(3):
+        write(150)
+        assert ship("--once").wait(60) == 0
+    assert sorted(ids_in(consume(broker, topic, 450))) == list(range(1, 451))
+    assert len(list(logs.glob(f"*.{'gz' if compress == 'gzip' else 'zst'}"))) >= 5
+    running = ship("--poll", "0.05")
+    try:
+        write(100)
+        broker.kill()
+        write(150)
+        broker.start()
+        write(100)
+        found: set[int] = set()
+        for _ in range(20):
+            found = set(ids_in(consume(broker, topic, 800)))
+            if len(found) == 800:
+                break
+    finally:
+        running.terminate()
+        assert running.wait(60) == 0
+    assert found == set(range(1, 801))
 
 
 def test_a_broker_that_is_not_there_is_waited_for(span: Any, closed_port: int) -> None:

@@ -16,6 +16,7 @@ from exporters.logs import RollingLogs
 from exporters.memory import MemoryDestination
 from exporters.records import EventRecord
 from exporters.ring import Ring
+from exporters.rolling_log import RollingLog
 
 
 class Rig:
@@ -70,6 +71,27 @@ def test_one_file_per_kind_of_work(rig: Any, span: Any) -> None:
         assert [int(x["id"], 16) for x in logs.lines(f"{name}-digest.log")] == [number]
     assert logs.ledger.report("logs").balanced
     assert logs.ledger.report("logs").acknowledged == 4
+
+
+def test_a_turn_is_one_write_for_each_file(
+    rig: Any, spans: Any, span: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many spans a turn has, each digest is written once, up to a megabyte at a time."""
+    written: list[tuple[str, int]] = []
+    write = RollingLog.write
+
+    def counted(self: RollingLog, lines: bytes) -> bool:
+        written.append((self.path.name, len(lines)))
+        return write(self, lines)
+
+    monkeypatch.setattr(RollingLog, "write", counted)
+    logs = rig(stats=False)
+    logs.logs.accept([*spans(1_000), *[span(kind=1, tags={"http.route": "/"})] * 500])
+    assert sorted(name for name, _ in written) == ["biz-digest.log", "http-server-digest.log"]
+    written.clear()
+    logs.logs.accept([span(tags={"blob": "x" * 1_000})] * 2_000)
+    assert len(written) == 4 and all(size <= 1_000_000 for _, size in written)
+    assert len(logs.lines("biz-digest.log")) == 3_000
 
 
 def test_load_test_traffic_goes_to_the_shadow(rig: Any, span: Any) -> None:

@@ -240,6 +240,32 @@ def test_survives_kill_9(tmp_path: Path) -> None:
     assert numbers[: len(numbers) - 1] == list(range(len(numbers) - 1))
 
 
+@pytest.mark.parametrize(
+    ("fsync_s", "writing", "ending"),
+    [(None, 0, 0), (0, 4, 2), (10, 2, 2)],
+    ids=["never", "each batch", "every 10 s"],
+)
+def test_fsync_policy(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fsync_s: float | None,
+    writing: int,
+    ending: int,
+) -> None:
+    """Never, with each batch, or every so many seconds; flush and close follow the policy too."""
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fsync", calls.append)
+    clock = Clock()
+    log = RollingLog(tmp_path / "biz.log", fsync_s=fsync_s, clock=clock)
+    for _ in range(4):
+        log.write(b"line\n")
+        clock.now += 4
+    assert len(calls) == writing
+    log.sync()
+    log.close()
+    assert len(calls) == writing + ending
+
+
 def test_own_files_where_there_are_no_locks(tmp_path: Path, monkeypatch: Any) -> None:
     """On a file system without locks each process writes a file of its own name."""
     import errno

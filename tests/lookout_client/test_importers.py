@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -118,6 +119,31 @@ def test_an_importer_that_fails_is_counted_and_left_out(
     assert found["lookout.importer.failures"]["importer=nonsense"] == 1
     assert "cpython.gc.collections" in found
     assert "importer nonsense is left out" in caplog.text
+
+
+def test_importers_of_others_are_found_by_their_entry_point(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A distribution names its importers in the group lookout_importers."""
+    (tmp_path / "their_importers.py").write_text(
+        "def start(context):\n"
+        "    context.gauges('queue', {'length': lambda: 7.0})\n"
+        "def broken(context):\n"
+        "    raise OSError('no such device')\n"
+    )
+    about = tmp_path / "theirs-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[lookout_importers]\nqueue = their_importers:start\nbroken = their_importers:broken\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    stop = start_importers(registry, ["broken", "queue"])
+    found = values(registry)
+    assert found["queue.length"] == {"": 7.0}
+    assert found["lookout.importer.failures"]["importer=broken"] == 1
+    stop()
+    assert "queue.length" not in values(registry)
 
 
 def test_log_records_are_counted_by_level_and_logger(registry: Registry) -> None:
