@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._bell import Bell
-from ._process import after_fork_in_child, at_exit, at_exit_of_child
+from ._process import after_fork_in_child, at_exit, at_exit_of_child, may_start_threads
 from .destination import Deadline, Destination
 from .ledger import DESTINATION_FAILED, Ledger
 from .records import SAMPLED
@@ -174,7 +174,7 @@ class Flusher:
         if self._stopped or not self._start_lock.acquire(blocking=False):
             return  # another thread is at it
         try:
-            if self._thread is None:
+            if self._thread is None and may_start_threads():
                 thread = threading.Thread(target=self._run, name="lookout-flusher", daemon=True)
                 thread.start()
                 self._thread = thread

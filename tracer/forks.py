@@ -5,9 +5,10 @@ The hook does nothing but call ``renew`` of what is registered: no I/O, no joins
 
 from __future__ import annotations
 
-import os
 import weakref
 from typing import Protocol
+
+from exporters._process import always_after_fork_in_child
 
 
 class Renewable(Protocol):
@@ -29,5 +30,4 @@ def _renew_all() -> None:
         item.renew()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_renew_all)
+always_after_fork_in_child(_renew_all)

@@ -338,10 +338,14 @@ def _flush_on_sigterm() -> None:
         return
 
     def on_sigterm(number: int, frame: Any) -> None:
-        _shutdown_aside()
-        if callable(before):
-            before(number, frame)
-        elif before != signal.SIG_IGN:
+        if callable(before) or before == signal.SIG_IGN:
+            # The process goes on, or ends in an orderly way: spans that are open now may finish
+            # yet, and the flush at exit takes them.
+            _aside(flush)
+            if callable(before):
+                before(number, frame)
+        else:
+            _aside(shutdown)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -353,15 +357,17 @@ def _flush_on_sigterm() -> None:
 _LAST_WORDS_S = 1.0
 
 
-def _shutdown_aside() -> None:
-    """Shut down for a signal handler, which may have interrupted a holder of the locks needed.
+def _aside(work: Callable[[float], object]) -> None:
+    """Flush or shut down for a signal handler, which may have interrupted a holder of the locks
+    needed.
 
     On a thread, so that such a lock costs the deadline and not the end of the process.
     """
     sdk = _process.sdk
     if sdk is None:
         return
-    thread = threading.Thread(target=shutdown, name="lookout-sigterm", daemon=True)
+    timeout = sdk.config.exit_timeout_s
+    thread = threading.Thread(target=work, args=(timeout,), name="lookout-sigterm", daemon=True)
     with contextlib.suppress(RuntimeError):  # the interpreter is ending: its exit handlers flush
         thread.start()
-        thread.join(sdk.config.exit_timeout_s + _LAST_WORDS_S)
+        thread.join(timeout + _LAST_WORDS_S)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,10 +17,13 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from examples.processes import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -235,28 +240,45 @@ SIGTERM = """
     import signal, sys, time, tracer
     if sys.argv[2] == "handler":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+    if sys.argv[2] == "ignored":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     tracer.init("svc", collector=sys.argv[1], flush_on_sigterm=True, flush_interval_s=60)
     with tracer.start_span("before"):
         pass
-    print("ready", flush=True)
-    time.sleep(60)
+    with tracer.start_span("open"):
+        print("ready", flush=True)
+        sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize(("before", "code"), [("handler", 5), ("default", -signal.SIGTERM)])
-def test_sigterm_flushes_when_asked_to(collector: Collector, before: str, code: int) -> None:
-    """Spans are sent; then the handler that was there, or the default, ends the process."""
+@pytest.mark.parametrize(
+    ("before", "code", "sent"),
+    [
+        ("handler", 5, {"before": 1, "open": 1}),
+        ("ignored", 0, {"before": 1, "open": 1}),
+        ("default", -signal.SIGTERM, {"before": 1}),
+    ],
+)
+def test_sigterm_flushes_when_asked_to(
+    collector: Collector, before: str, code: int, sent: dict[str, int]
+) -> None:
+    """Finished spans are sent at once; what was there before ends the process, or does not. A span
+    that is open still counts if it gets to its end."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SIGTERM), collector.url, before],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     with process:
         assert process.stdout is not None
+        assert process.stdin is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
+        wait_until(lambda: collector.names["before"] == 1, 20, "the span that had finished")
+        process.stdin.close()  # lets a process that still runs come to its end
         assert process.wait(20) == code
-    assert collector.names == {"before": 1}
+    assert collector.names == sent
 
 
 SIGTERM_UNDER_A_LOCK = """
@@ -290,11 +312,11 @@ def test_sigterm_ends_a_process_that_holds_a_lock() -> None:
 APPLICATION = """
 import os, sys
 import tracer
-tracer.init("gunicorn", collector=os.environ["COLLECTOR"])
+tracer.init("server", collector=os.environ["COLLECTOR"])
 with tracer.start_span("preload"):
     pass
 
-def app(environ, start_response):
+def application(environ, start_response):
     with tracer.start_span("request"):
         body = str(os.getpid()).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -302,34 +324,98 @@ def app(environ, start_response):
 """
 
 
-def test_gunicorn_workers_forked_after_init(collector: Collector, tmp_path: Path) -> None:
-    """Four preloaded workers each send their requests; together every one exactly once."""
-    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
-    (tmp_path / "shopapp.py").write_text(APPLICATION)
+def served(folder: Path, collector: Collector, command: list[str]) -> tuple[Counter[str], str]:
+    """Which worker answered how often, of a server with the application above, and its output."""
+    (folder / "shopapp.py").write_text(APPLICATION)
+    port = free_port()
+    environment = {
+        **os.environ,
+        "COLLECTOR": collector.url,
+        "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)]),
+    }
+    output = folder / "output"
+    with (
+        output.open("w") as file,
+        subprocess.Popen(
+            [word.replace("ADDRESS", f"127.0.0.1:{port}") for word in command],
+            cwd=folder,
+            env=environment,
+            stderr=file,
+            stdout=file,
+            process_group=0,
+        ) as server,
+    ):
+        try:
+            answers: list[str | None] = []
+            wait_until(lambda: ask(port, answers) is not None, 20, "the server")
+            deadline = time.monotonic() + 20
+            with ThreadPoolExecutor(8) as clients:
+                while len({*filter(None, answers)}) < 4 and time.monotonic() < deadline:
+                    list(clients.map(lambda _: ask(port, answers), range(400)))
+            server.terminate()
+            server.wait(20)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+    return Counter(answer for answer in answers if answer), output.read_text()
+
+
+def ask(port: int, answers: list[str | None]) -> str | None:
+    """What the server says, which is added to ``answers``; None where it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
+            answers.append(response.read().decode())
+    except OSError:
+        answers.append(None)
+    return answers[-1]
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-m", "gunicorn", "--preload", "-w", "4", "-b", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(
-        [*command, "--no-control-socket", "--graceful-timeout", "5", "shopapp:app"],
-        cwd=tmp_path,
-        env={**os.environ, "COLLECTOR": collector.url, "PYTHONPATH": f"{tmp_path}:{root}"},
-        stderr=subprocess.PIPE,
-        text=True,
+        return int(probe.getsockname()[1])
+
+
+def test_gunicorn_workers_forked_after_init(collector: Collector, tmp_path: Path) -> None:
+    """Four preloaded workers under load each send their requests; together each exactly once."""
+    pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+    gunicorn = [sys.executable, "-m", "gunicorn", "--preload", "-w", "4", "-b", "ADDRESS"]
+    workers, output = served(
+        tmp_path,
+        collector,
+        [*gunicorn, "--no-control-socket", "--graceful-timeout", "5", "shopapp:application"],
     )
-    with server:
-        workers: Counter[str] = Counter()
-        deadline = time.monotonic() + 20
-        while (sum(workers.values()) < 200 or len(workers) < 2) and time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-                    workers[answer.read().decode()] += 1
-            except OSError:
-                time.sleep(0.05)
-        server.terminate()
-        output = server.communicate(timeout=20)[1]
-    assert sum(workers.values()) >= 200, output
-    assert len(workers) >= 2
-    assert collector.names == {"request": sum(workers.values()), "preload": 1}, output
+    assert len(workers) == 4, output
+    assert collector.names == {"request": workers.total(), "preload": 1}, output
+    assert max(collector.ids.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "preloads"),
+    [
+        ([], 0),
+        (["--enable-threads"], 0),
+        (["--enable-threads", "--threads", "2"], 0),
+        (["--enable-threads", "--py-call-osafterfork"], 0),
+        (["--enable-threads", "--lazy-apps"], 4),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_uwsgi_workers_forked_after_init(
+    collector: Collector, tmp_path: Path, options: list[str], preloads: int
+) -> None:
+    """uWSGI forks without Python's hooks: its workers start all the same, repeat no id of each
+    other, and send each request once. What its master makes stays there."""
+    uwsgi = shutil.which("uwsgi", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if uwsgi is None:
+        pytest.skip("uwsgi is not installed (pip install pyuwsgi)")
+    command = [uwsgi, "--http-socket", "ADDRESS", "--master", "--processes", "4", "--die-on-term"]
+    workers, output = served(
+        tmp_path,
+        collector,
+        [*command, "--disable-logging", "--need-app", "--module", "shopapp", *options],
+    )
+    assert len(workers) == 4, output
+    assert collector.names["preload"] == preloads
+    assert collector.names["request"] == workers.total(), output
     assert max(collector.ids.values()) == 1
