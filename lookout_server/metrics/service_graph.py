@@ -154,47 +154,27 @@ def _texts(batch: Sequence[PackedSpans], column: int, rows: Ints) -> npt.NDArray
 
 
 def _paired(halves: _Halves) -> tuple[Ints, Ints]:
-    """Places of (client, server) of each call, one a row, and of what waits on, both in order.
+    """Places of (client, server) of each call, one a row, and of what waits on, in order.
 
-    Of several halves of the same side the last one waits.
+    Halves of one call pair in the order they came. Where two of the same side follow each other,
+    the second takes the place of the first, or waits after the first was paired.
     """
-    mixed = halves.mixed()
-    order = np.argsort(mixed, kind="stable")
-    same = np.append(mixed[order][1:] == mixed[order][:-1], False)
-    if not same.any():
-        return np.zeros((0, 2), np.int64), np.arange(len(halves))
-    before = np.append(False, same[:-1])
-    starts = np.flatnonzero(same & ~before & ~np.append(same[1:], False))  # runs of just two
-    one, other = order[starts], order[starts + 1]
-    good = halves.same_call(one, other) & (halves.is_client[one] != halves.is_client[other])
-    one, other = one[good], other[good]
+    order = np.argsort(halves.mixed(), kind="stable")
+    if not len(order):
+        return np.zeros((0, 2), np.int64), order
+    same = halves.same_call(order[:-1], order[1:])
+    sides = halves.is_client[order]
+    alternate = same & (sides[:-1] != sides[1:])
+    places = np.arange(len(order))
+    begins = np.maximum.accumulate(np.where(np.append(True, ~alternate), places, 0))
+    opens = (places - begins) % 2 == 0  # of sides in turn each second one answers the one before
+    first = np.flatnonzero(opens[:-1] & alternate)
+    one, other = order[first], order[first + 1]
     swapped = halves.is_client[other]
     pairs = np.stack([np.where(swapped, other, one), np.where(swapped, one, other)], axis=1)
-    done = np.zeros(len(halves), bool)
-    done[pairs] = True
-    odd = np.sort(order[(same | before) & ~done[order]])
-    more, dropped = _paired_singly(halves, odd)
-    done[more] = True
-    done[dropped] = True
-    return np.concatenate([pairs, more]), np.flatnonzero(~done)
-
-
-def _paired_singly(halves: _Halves, places: Ints) -> tuple[Ints, Ints]:
-    """The same for halves that more than one other resembles; and those that are replaced."""
-    waiting: dict[tuple[str, int, int], int] = {}
-    pairs: list[tuple[int, int]] = []
-    dropped: list[int] = []
-    for place in places.tolist():
-        key = (halves.tenant[place], int(halves.low[place]), int(halves.id[place]))
-        other = waiting.pop(key, None)
-        if other is None:
-            waiting[key] = place
-        elif halves.is_client[other] == halves.is_client[place]:
-            waiting[key] = place
-            dropped.append(other)
-        else:
-            pairs.append((place, other) if halves.is_client[place] else (other, place))
-    return np.array(pairs, np.int64).reshape(-1, 2), np.array(dropped, np.int64)
+    opens[first] = False
+    opens &= ~np.append(same, False)  # replaced
+    return pairs, np.sort(order[opens])
 
 
 class _Edges:
