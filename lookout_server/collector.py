@@ -50,7 +50,10 @@ class Collector:
         signals = (SpanSignal(config), MetricSignal(config))
         decoders = {signal.name: staged(signal, config.stages) for signal in signals}
         self.journal = Journal(
-            config.data_dir / "journal.sqlite", config.journal_sync, config.journal_max
+            config.data_dir / "journal.sqlite",
+            config.journal_sync,
+            config.journal_max,
+            config.set_aside_max,
         )
         self.journal.drop_accounts(self.reconciliation.restore(self.journal.accounts()))
         self.store = open_store(config)

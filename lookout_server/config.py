@@ -190,6 +190,13 @@ class ServerConfig(BaseSettings):
         gt=0,
         description="Size of the journal at which requests are refused (503).",
     )
+    set_aside_max: Size = Field(
+        default=parse_size("256MiB"),
+        ge=0,
+        description=(
+            "Space in the journal for bodies that cannot be stored; the oldest are deleted first."
+        ),
+    )
     inflight_max: Size = Field(
         default=parse_size("64MiB"),
         gt=0,
@@ -239,6 +246,11 @@ class ServerConfig(BaseSettings):
     tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
     tls_client_ca: Path | None = Field(
         default=None, description="CA (PEM) that client certificates must come from (mTLS)."
+    )
+    tls_handshake_timeout: Duration = Field(
+        default=10.0,
+        gt=0,
+        description="Time from connecting to the end of the TLS handshake; then it is closed.",
     )
     cors_origins: Annotated[list[str] | None, NoDecode, BeforeValidator(_comma_separated)] = Field(
         default=None,

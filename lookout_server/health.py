@@ -91,5 +91,11 @@ def _observe_journal(server: Collector) -> None:
         (),
         lambda: [((), journal.count("set_aside"))],
     )
+    gauge(
+        "journal_set_aside_deleted",
+        "Bodies set aside and deleted since the start, because others needed their space.",
+        (),
+        lambda: [((), journal.aside_deleted)],
+    )
     gauge("journal_commits", "Synced groups so far.", (), lambda: [((), journal.commits)])
     gauge("journal_commit_seconds", "Time they took.", (), lambda: [((), journal.synced_seconds)])

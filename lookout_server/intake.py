@@ -15,12 +15,12 @@ from .config import ServerConfig
 from .http import INLINE_BYTES, Overloaded
 from .journal import Entry, Journal, JournalError, Origin
 from .limits import TenantLimits
-from .placing import Piece
+from .placing import SAMPLED_OUT, Piece
 from .reconcile import Reconciliation
 from .repeats import MAX_REMEMBERED, Repeats, digest
 from .self_metrics import SelfMetrics
 from .self_tracing import step
-from .signal import Malformed, Receipt, Rows
+from .signal import Malformed, Receipt, Rows, sampled_out
 from .writer import Decode, Writer
 
 #: Uid of the client process whose request is being handled, where it told one.
@@ -59,7 +59,7 @@ class JournalIntake:
         Raises Malformed (400), or Overloaded (429, 503) with nothing kept.
         """
         rows = await self._admitted(signal, fmt, body, receipt)
-        if len(rows):
+        if len(rows) or sampled_out(rows):
             # A client's ledger counts its spans; metrics come with the same header.
             process = CLIENT_PROCESS.get() if signal == "spans" else ""
             with step("journal"):
@@ -82,7 +82,7 @@ class JournalIntake:
         if len(rows):
             seq = await self._keep(replace(entry, origin=origin), rows)
             known[origin] = seq
-            self._reconciliation.accepted(entry.process, len(rows))
+        self._credit(entry, rows)
         self._count(entry.signal, entry.format, entry.body, rows)
         return seq
 
@@ -106,6 +106,8 @@ class JournalIntake:
         self._metrics.bodies.labels(signal, fmt).inc()
         self._metrics.bytes.labels(signal, fmt).inc(len(body))
         self._metrics.rows.labels(signal, fmt).inc(len(rows))
+        if sampled_out(rows):
+            self._metrics.dropped.labels(signal, SAMPLED_OUT).inc(sampled_out(rows))
 
     def _admit(self, tenant: str, size: int) -> None:
         if self.draining:
@@ -131,16 +133,25 @@ class JournalIntake:
 
     async def _keep_once(self, entry: Entry, rows: Rows) -> None:
         if not entry.process:
-            await self._keep(entry, rows)
+            if len(rows):
+                await self._keep(entry, rows)
             return
         key = digest(entry.process, entry.body)
 
         async def keep() -> None:  # to its end, also when the request is cancelled meanwhile
-            await self._keep(replace(entry, digest=key), rows)
-            self._reconciliation.accepted(entry.process, len(rows))
+            if len(rows):
+                await self._keep(replace(entry, digest=key), rows)
+            self._credit(entry, rows)
 
         if not await self._repeats.once(key, keep):
             self._metrics.repeats.labels(entry.signal).inc()
+
+    def _credit(self, entry: Entry, rows: Rows) -> None:
+        """What an entry left out is credited with its rows when they are written; now without."""
+        if len(rows):
+            self._reconciliation.accepted(entry.process, len(rows))
+        else:
+            self._reconciliation.sampled_out(entry.process, sampled_out(rows))
 
     async def _keep(self, entry: Entry, rows: Rows) -> int:
         """The journal's number of the entry, once it is there."""
@@ -150,7 +161,7 @@ class JournalIntake:
 
         def done(seq: int, error: JournalError | None) -> None:  # the journal's thread
             if error is None:
-                writer.add(_piece(seq, entry, rows))
+                writer.add(Piece.of(seq, entry, rows))
             self._answers.put(loop, kept, seq, error)
 
         self._journal.append(entry, done)
@@ -159,11 +170,6 @@ class JournalIntake:
         except JournalError as error:
             self._metrics.refused.labels("journal_error").inc()
             raise Overloaded(str(error), retry_after=5) from None
-
-
-def _piece(seq: int, entry: Entry, rows: Rows) -> Piece:
-    accepted = entry.receipt.received_ms / 1000
-    return Piece(seq, rows, len(rows), accepted, entry.process, entry.receipt.tenant)
 
 
 class _Answers:

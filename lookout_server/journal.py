@@ -70,6 +70,9 @@ _PAGE_BYTES = 16384
 #: Entries live a second or two: with a log this long most are gone before they are moved
 #: from the log into the file, and their pages are used again.
 _LOG_PAGES = 64 * 2**20 // _PAGE_BYTES
+#: Space taken by each entry that is set aside and by all younger ones; a row itself takes some.
+_SPACE_ASIDE = "SELECT seq, sum(length(body) + ?) OVER (ORDER BY seq DESC) AS bytes FROM set_aside"
+_ENTRY_BYTES = 1024
 #: Compressing pays from here on.
 _COMPRESS_BYTES = 512
 #: One commit takes no more than this, so that its requests do not wait for too long.
@@ -132,6 +135,8 @@ class _Change:
     sql: Sequence[_Sql]
     #: To be made up for when it fails, since nobody waits for it.
     owed: bool = False
+    #: Whether it sets entries aside.
+    aside: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     error: JournalError | None = None
 
@@ -139,11 +144,19 @@ class _Change:
 class Journal:
     """The journal in a directory. Thread-safe."""
 
-    def __init__(self, path: Path, sync: Sync = "full", max_bytes: int = 4 * 2**30) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sync: Sync = "full",
+        max_bytes: int = 4 * 2**30,
+        aside_bytes: int = 2**28,
+    ) -> None:
         """Open or create. Raises JournalError naming the file and the reason."""
         self.path = path
         self.max_bytes = max_bytes
         self.commits = 0
+        self.aside_deleted = 0  # entries set aside and deleted again for want of space
+        self._aside_bytes = aside_bytes
         self.synced_seconds = 0.0
         self.error: JournalError | None = None  # of the last commit
         try:
@@ -206,7 +219,8 @@ class Journal:
             for item in (accounts or {}).items()
         ]
         moves = [_setting_aside(seq, reason) for seq, reason in (aside or {}).items()]
-        self._queue.put(_Change([*moves, *_forgetting(batch), *credits], owed=True))
+        sql = [*moves, *_forgetting(batch), *credits]
+        self._queue.put(_Change(sql, owed=True, aside=bool(moves)))
 
     def accounts(self) -> dict[str, str]:
         """What :meth:`forget` kept of each process, the one heard of last at the end."""
@@ -247,6 +261,7 @@ class Journal:
         self._change(
             _setting_aside(seq, reason),
             ("DELETE FROM entries WHERE seq = ? RETURNING length(body)", (seq,)),
+            aside=True,
         )
 
     def batches(self, signal: str) -> list[Batch]:
@@ -305,8 +320,8 @@ class Journal:
             f"{self.path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
         )
 
-    def _change(self, *sql: _Sql) -> None:
-        change = _Change(sql)
+    def _change(self, *sql: _Sql, aside: bool = False) -> None:
+        change = _Change(sql, aside=aside)
         self._queue.put(change)
         change.done.wait()
         if change.error:
@@ -384,13 +399,25 @@ class Journal:
             for sql, values in [*owed, *(s for change in changes for s in change.sql)]:
                 returned = self._writing.execute(sql, values).fetchall()
                 freed += sum(row[0] for row in returned if row)
+            deleted = self._bound_aside(changes)
             self._writing.execute("COMMIT")
         except BaseException:
             if self._writing.in_transaction:
                 self._writing.execute("ROLLBACK")
             raise
         self._owed = []
+        self.aside_deleted += deleted
         return freed
+
+    def _bound_aside(self, changes: list[_Change]) -> int:
+        """Delete the oldest of what is set aside beyond its space; how many that was."""
+        if not self._owed and not any(change.aside for change in changes):
+            return 0
+        return self._writing.execute(
+            f"DELETE FROM set_aside WHERE seq <= (SELECT max(seq) FROM ({_SPACE_ASIDE}) "
+            "WHERE bytes > ?)",
+            (_ENTRY_BYTES, self._aside_bytes),
+        ).rowcount
 
 
 def _open(path: Path, sync: Sync) -> sqlite3.Connection:

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from .journal import Batch, Journal
-from .signal import Rows, Signal
+from .journal import Batch, Entry, Journal
+from .signal import Rows, Signal, sampled_out
 from .store.port import Store
 from .store.split import by_days, day_range, days_between, outside, within
 
@@ -25,6 +25,7 @@ log = logging.getLogger("lookout.writer")
 
 TIME_OUT_OF_BOUNDS = "time_out_of_bounds"
 SET_ASIDE = "set_aside"
+SAMPLED_OUT = "collector_sample_rate"
 
 #: First and last time that is stored, as Unix seconds.
 Window: TypeAlias = tuple[float, float]
@@ -46,6 +47,22 @@ class Piece:
     tenant: str = ""
     #: How many of its rows were not stored, by reason.
     dropped: dict[str, int] = field(default_factory=dict)
+    #: Rows that its body had beyond these, left out by the collector's sample rate.
+    sampled_out: int = 0
+
+    @classmethod
+    def of(cls, seq: int, entry: Entry, rows: Rows) -> Piece:
+        """The rows that an entry was decoded to."""
+        receipt = entry.receipt
+        return cls(
+            seq,
+            rows,
+            len(rows),
+            receipt.received_ms / 1000,
+            entry.process,
+            receipt.tenant,
+            sampled_out=sampled_out(rows),
+        )
 
     @property
     def stored(self) -> int:

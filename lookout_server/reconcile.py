@@ -3,8 +3,8 @@
 Clients send their ledger in the header ``X-Lookout-Ledger`` with every batch of spans. Rows are
 credited to the sending process when they are accepted and when they are stored, so that after a
 flush ``created = sampled_out + dropped + stored`` holds for each process, or the rest is visible.
-What the collector leaves out (a time outside of retention, an entry that cannot be stored) counts
-as dropped, with its reason.
+What the collector leaves out (a time outside of retention, an entry that cannot be stored, a trace
+its sample rate does not keep) counts as dropped, with its reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from .placing import Piece
+from .placing import SAMPLED_OUT, Piece
 
 LEDGER_HEADER = "x-lookout-ledger"
 _MAX_PROCESSES = 10_000
@@ -71,6 +71,12 @@ class Account:
         """Rows of a batch that was written: stored, or left out for a reason."""
         self.stored += piece.stored
         for reason, count in piece.dropped.items():
+            self.drop(reason, count)
+        self.drop(SAMPLED_OUT, piece.sampled_out)
+
+    def drop(self, reason: str, count: int) -> None:
+        """Rows that were accepted here and are not stored."""
+        if count:
             self.dropped_here[reason] = self.dropped_here.get(reason, 0) + count
 
     def as_json(self) -> dict[str, Any]:
@@ -119,6 +125,12 @@ class Reconciliation:
         if key:
             with self._lock:
                 self._account(key).accepted += count
+
+    def sampled_out(self, key: str, count: int) -> None:
+        """Credit the rows of a body of which the collector's sample rate left nothing."""
+        if key:
+            with self._lock:
+                self._account(key).drop(SAMPLED_OUT, count)
 
     def stored(self, pieces: Iterable[Piece]) -> dict[str, str]:
         """Credit written rows (writer threads); the accounts that changed, for the journal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -9,6 +10,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import uvicorn
 
@@ -27,21 +29,41 @@ _KEEP_ALIVE_SECONDS = 75
 class _Server(uvicorn.Server):
     """Says when it is ready, and exits 0 after SIGTERM instead of dying of it."""
 
-    def __init__(self, config: uvicorn.Config, address: str, services: Sequence[Service]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        address: str,
+        services: Sequence[Service],
+        handshake_timeout: float,
+    ) -> None:
         super().__init__(config)
         self._address = address
         self._services = services
+        self._handshake_timeout = handshake_timeout
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         for service in self._services:
             await service.start()
-        await super().startup(sockets)
+        with self._impatient_handshakes():
+            await super().startup(sockets)
         print(f"lookout is ready on {self._address}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for service in self._services:
             await service.stop()
         await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def _impatient_handshakes(self) -> Iterator[None]:
+        """asyncio gives a client that says nothing a minute, and uvicorn cannot tell it less."""
+        loop = asyncio.get_running_loop()
+        if self.config.ssl is not None:
+            create = partial(loop.create_server, ssl_handshake_timeout=self._handshake_timeout)
+            loop.create_server = create  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            loop.__dict__.pop("create_server", None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,7 +106,7 @@ def run(collector: Collector, listening: socket.socket) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     options.load()  # reads the certificate
     address = _address(listening, "https" if config.tls_cert else "http")
-    server = _Server(options, address, services(collector))
+    server = _Server(options, address, services(collector), config.tls_handshake_timeout)
     _spare_the_garbage_collector()
     collector.start()
     try:

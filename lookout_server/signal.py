@@ -30,6 +30,11 @@ class Rows(Protocol):
         """Number of spans or samples, the unit of batching and back-pressure."""
 
 
+def sampled_out(rows: Rows) -> int:
+    """Rows the body had beyond these, left out by the collector's sample rate; 0 of metrics."""
+    return int(getattr(rows, "sampled_out", 0))
+
+
 R = TypeVar("R", bound=Rows)
 
 

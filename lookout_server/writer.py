@@ -272,8 +272,7 @@ class Writer:
         except Exception as error:  # whatever a decoder raises, the others must go on
             self._set_aside(seq, f"{type(error).__name__}: {error}")
             return None
-        accepted = entry.receipt.received_ms / 1000
-        return Piece(seq, rows, len(rows), accepted, entry.process, entry.receipt.tenant)
+        return Piece.of(seq, entry, rows)
 
     def _set_aside(self, seq: int, reason: str) -> None:
         log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)

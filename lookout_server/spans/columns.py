@@ -46,6 +46,7 @@ class SpanColumns:
         "refused",
         "remote",
         "remote_services",
+        "sampled_out",
         "services",
         "shapes",
         "tag_counts",
@@ -60,6 +61,7 @@ class SpanColumns:
         self.received_ms = 0
         self.refused = 0  # spans of the body that were left out, in protocols that allow it
         self.refusal = ""  # and why the first of them was
+        self.sampled_out = 0  # spans of the body that the collector's sample rate left out
         empty_ids = np.empty(0, np.uint64)
         self.high: Ids = empty_ids
         self.low: Ids = empty_ids
@@ -110,7 +112,7 @@ class SpanColumns:
     def select(self, keep: npt.NDArray[np.bool_]) -> SpanColumns:
         """The spans where ``keep`` is true."""
         chosen = SpanColumns()
-        for name in ("tenant", "received_ms", "refused", "refusal"):
+        for name in ("tenant", "received_ms", "refused", "refusal", "sampled_out"):
             setattr(chosen, name, getattr(self, name))
         for name in ("high", "low", "parents", "ids", "timestamps", "durations"):
             setattr(chosen, name, getattr(self, name)[keep])

@@ -89,6 +89,7 @@ class PackedSpans:
         "received_ms",
         "refusal",
         "refused",
+        "sampled_out",
         "tag_counts",
         "tag_keys",
         "tag_values",
@@ -102,6 +103,7 @@ class PackedSpans:
         self.received_ms = columns.received_ms
         self.refused = columns.refused
         self.refusal = columns.refusal
+        self.sampled_out = columns.sampled_out
         self.words = words
         self.high: Ids = columns.high
         self.low: Ids = columns.low

@@ -38,7 +38,9 @@ class SpanSignal:
         columns.tenant = receipt.tenant
         columns.received_ms = receipt.received_ms
         if self._sample_rate < 1:
-            return columns.select(sampled(columns, self._sample_rate))
+            kept = columns.select(sampled(columns, self._sample_rate))
+            kept.sampled_out = len(columns) - len(kept)
+            return kept
         return columns
 
     def pack(self, columns: SpanColumns) -> PackedSpans:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -221,3 +225,75 @@ def test_a_failing_receiver_does_not_end_the_journal(
     assert keep(journal, entry()) == [2]
     assert "the receiver of entry 1 failed" in caplog.text
     assert len(list(journal.read("spans", 0))) == 2
+
+
+def test_what_is_set_aside_is_bounded(tmp_path: Path) -> None:
+    """The oldest bodies that cannot be stored make room for younger ones, and are counted."""
+    journal = Journal(tmp_path / "bounded.sqlite", aside_bytes=5_000)
+    for n in range(5):
+        (seq,) = keep(journal, entry(f"{n}".encode()))
+        journal.set_aside(seq, "broken")
+    with closing(sqlite3.connect(journal.path)) as reading:
+        left = [row[0] for row in reading.execute("SELECT body FROM set_aside ORDER BY seq")]
+    assert left == [b"1", b"2", b"3", b"4"]
+    (seq,) = keep(journal, entry(os.urandom(2_500)))
+    journal.forget(journal.plan("spans", seq, seq), aside={seq: "broken"})
+    keep(journal, entry(b"committed with or after it"))
+    assert journal.count("set_aside") == 2
+    assert journal.aside_deleted == 4
+    journal.close()
+
+
+def test_answered_means_on_disk(tmp_path: Path) -> None:
+    """A copy of the files as they are when the answer is given has the entry: nothing is owed."""
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(path)
+    copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
+
+    def copy(seq: int, error: JournalError | None) -> None:
+        target = tmp_path / f"copy-{seq}"
+        target.mkdir()
+        for file in (path, path.with_name("journal.sqlite-wal")):
+            shutil.copy(file, target / file.name)
+        copies.put(target)
+
+    for n in range(5):
+        journal.append(entry(f"body {n}".encode()), copy)
+        found = Journal(copies.get(timeout=10) / path.name)
+        assert [e.body for _, e in found.read("spans", n + 1)] == [f"body {n}".encode()]
+        found.close()
+    journal.close()
+
+
+_SYNCING = """
+import sys, threading
+from pathlib import Path
+from lookout_server.journal import Entry, Journal
+from lookout_server.signal import Receipt
+journal = Journal(Path(sys.argv[1]), sys.argv[2])
+for n in range(5):
+    done = threading.Event()
+    entry = Entry("spans", "f", b"x" * 100, Receipt("default", n, {}))
+    journal.append(entry, lambda *_: (open(sys.argv[3] + str(n), "w").close(), done.set()))
+    done.wait()
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize(("policy", "synced"), [("full", True), ("normal", False)])
+def test_synced_before_the_answer(tmp_path: Path, policy: str, synced: bool) -> None:
+    """What survives power loss: the log is synced between each write to it and its answer."""
+    path, log = tmp_path / "journal.sqlite", tmp_path / "log"
+    traced = ["strace", "-f", "-y", "-e", "trace=pwrite64,fsync,fdatasync,openat", "-o", str(log)]
+    command = [sys.executable, "-c", _SYNCING, str(path), policy, str(tmp_path / "answer-")]
+    made = subprocess.run([*traced, *command], check=False, capture_output=True, text=True)
+    if "ptrace" in made.stderr.lower() and made.returncode:
+        pytest.skip(f"strace may not trace here: {made.stderr.strip()}")
+    written = False
+    unsynced = []
+    for line in log.read_text().splitlines():
+        if "sqlite-wal" in line:
+            written = "pwrite64(" in line or (written and "sync(" not in line)
+        elif "answer-" in line and "openat(" in line:
+            unsynced.append(written)
+    assert unsynced == [not synced] * 5

@@ -83,6 +83,22 @@ def test_times_out_of_bounds_are_told_from_losses(serve: Serve) -> None:
     assert serving.metric('lookout_collector_client_spans_missing{service="shop"}') == 0
 
 
+def test_what_the_sample_rate_leaves_out_is_told(serve: Serve) -> None:
+    """By name in ``/metrics`` and in the sender's account, of bodies with and without a rest."""
+    serving = serve(env={"COLLECTOR_SAMPLE_RATE": "0"})
+    debugged = json.loads(span(1))[0] | {"debug": True}  # kept at any rate
+    both = json.dumps([debugged, *json.loads(span(2))]).encode()
+    ledger = {"process": "p1", "service": "shop", "seq": 1, "created": 3, "sent": 3}
+    headers = {**JSON, "X-Lookout-Ledger": json.dumps(ledger)}
+    for body in (both, span(3)):
+        assert serving.request("/api/v2/spans", body, headers)[0] == 202
+    serving.eventually(lambda: _account(serving)["stored"] == 1)
+    assert _account(serving)["dropped_by_collector"] == {"collector_sample_rate": 2}
+    reason = 'dropped_rows_total{reason="collector_sample_rate",signal="spans"}'
+    assert serving.metric(f"lookout_collector_{reason}") == 2
+    assert serving.metric('lookout_collector_client_spans_missing{service="shop"}') == 0
+
+
 def _account(serving: Serving) -> dict[str, Any]:
     (account,) = json.loads(serving.request("/api/v1/lookout/ledger")[2])["processes"]
     return dict(account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -76,3 +77,14 @@ def test_a_bad_certificate_is_one_line(tmp_path: Path) -> None:
     status, lines = lookout("serve", *place, "--tls-cert", str(bad), "--tls-key", str(bad))
     assert (status, len(lines)) == (2, 1), lines
     assert str(bad) in lines[0]
+
+
+def test_a_silent_handshake_is_ended(serve: Serve, tmp_path: Path) -> None:
+    """A client that connects and says nothing holds its connection no longer than is allowed."""
+    cert, key = certificate(tmp_path, "server")
+    flags = ["--tls-cert", str(cert), "--tls-key", str(key)]
+    serving = serve(*flags, env={"LOOKOUT_TLS_HANDSHAKE_TIMEOUT": "0.3"})
+    host, port = serving.url.removeprefix("https://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as silent:
+        assert silent.recv(1) == b""  # without the limit this is after a minute, beyond the timeout
+    assert get(serving.url, ssl.create_default_context(cafile=str(cert))) == 200

@@ -100,7 +100,8 @@ class Bench:
         """Journal bodies and hand them to the writer."""
         done: queue.SimpleQueue[int] = queue.SimpleQueue()
         for body in bodies:
-            entry = Entry("numbers", "csv", body.encode(), Receipt("t", 0, {}))
+            receipt = Receipt("t", time.time_ns() // 1_000_000, {})
+            entry = Entry("numbers", "csv", body.encode(), receipt)
             rows = [1] if body == "poison" else Numbers().decode("csv", entry.body, entry.receipt)
 
             def kept(seq: int, error: JournalError | None, rows: list[int] = rows) -> None:
