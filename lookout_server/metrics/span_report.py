@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from operator import sub
 from struct import Struct
 from typing import Any
 
@@ -30,6 +31,7 @@ class Report:
 
     def __init__(self, now_ms: int) -> None:
         self._now_ms = now_ms
+        self._now = b"\x10" + varint(now_ms)  # as a field of a sample
         self._families = WriteRequest()
         self._series: list[bytes] = []
         self.bodies: list[bytes] = []
@@ -57,9 +59,9 @@ class Report:
             labels = _Labels(
                 client=edge.client, server=edge.server, connection_type=edge.connection
             )
-            started = counts.client_seconds.started_ms
-            self._sample(labels.of(f"{GRAPH}_total"), counts.total, started)
-            self._sample(labels.of(f"{GRAPH}_failed_total"), counts.failed, started)
+            times = self._times(counts.client_seconds.started_ms)
+            self._sample(labels.of(f"{GRAPH}_total"), counts.total, times)
+            self._sample(labels.of(f"{GRAPH}_failed_total"), counts.failed, times)
             self._histogram(f"{GRAPH}_client_seconds", labels, counts.client_seconds)
             if counts.server_seconds.count:
                 self._histogram(f"{GRAPH}_server_seconds", labels, counts.server_seconds)
@@ -83,23 +85,26 @@ class Report:
         histogram: DurationHistogram,
         exemplar: SpanExemplar | None = None,
     ) -> None:
-        started = histogram.started_ms
+        times = self._times(histogram.started_ms)
         place = -1 if exemplar is None else bisect_left(BOUNDS, exemplar.seconds)
         buckets = f"{name}_bucket"
         total = 0
         for index, count in enumerate(histogram.buckets.tolist()):
             total += count
             more = _exemplar(exemplar) if exemplar is not None and index == place else b""
-            self._sample(labels.of(buckets, _LES[index]), total, started, more)
-        self._sample(labels.of(f"{name}_sum"), histogram.sum, started)
-        self._sample(labels.of(f"{name}_count"), histogram.count, started)
+            self._sample(labels.of(buckets, _LES[index]), total, times, more)
+        self._sample(labels.of(f"{name}_sum"), histogram.sum, times)
+        self._sample(labels.of(f"{name}_count"), histogram.count, times)
         native = TimeSeries()
         _fill(native, histogram, self._now_ms)
         self._add(labels.of(name) + native.SerializeToString())
 
-    def _sample(self, labels: bytes, value: float, started: int, more: bytes = b"") -> None:
-        sample = _SAMPLE.pack(0x09, value) + b"\x10" + varint(self._now_ms)
-        sample += b"\x18" + varint(started)
+    def _times(self, started_ms: int) -> bytes:
+        """Now and the start as fields of a sample."""
+        return self._now + b"\x18" + varint(started_ms)
+
+    def _sample(self, labels: bytes, value: float, times: bytes, more: bytes = b"") -> None:
+        sample = _SAMPLE.pack(0x09, value) + times
         self._add(labels + _delimited(0x12, sample) + more)
 
     def _add(self, series: bytes) -> None:
@@ -187,9 +192,8 @@ def _fill(series: Any, histogram: DurationHistogram, now_ms: int) -> None:
     before = 0
     for offset, counts in _runs(histogram.native):
         message.positive_spans.add(offset=offset, length=len(counts))
-        for count in counts:
-            message.positive_deltas.append(count - before)
-            before = count
+        message.positive_deltas.extend(map(sub, counts, [before, *counts]))
+        before = counts[-1]
 
 
 def _runs(native: Mapping[int, int]) -> Iterator[tuple[int, list[int]]]:
