@@ -1,11 +1,17 @@
 """The one background thread: it empties the ring into the destinations and runs periodic work.
 
 It starts with the first record and sleeps, without waking by itself, while there are none.
-While records come it naps for ``interval_s``, or until a quarter of the ring is full, and then
-takes all that wait. Few long naps are better than many short ones: beside a thread that computes,
-each time this one gets the interpreter it may keep it for up to a switch interval (5 ms), and a
-request that this happens to is slow. At ten turns a second these are far fewer than one in a
-hundred requests (benchmarks/flush.py).
+While records come it naps for ``interval_s`` and then takes a turn. What a turn does to the
+application is known: a thread that computes gives the interpreter up only when it is asked to,
+after a switch interval (5 ms), and then one request waits until the turn is over. So
+
+* turns are few, at most twenty a second: fewer than one request in a hundred meets one;
+* a turn is over, by what records cost lately, before the application would ask for the
+  interpreter in turn (``_LONGEST_TURN_S``), and gives it up as seldom as destinations can do with;
+* what is left over waits for the next turn, which comes the sooner the fuller the ring is beyond
+  a quarter: from there on keeping spans begins to count for more than the slowest requests do.
+
+benchmarks/flush.py measures it.
 
 Nothing here waits for a network: see :class:`exporters.destination.Destination`.
 """
@@ -36,6 +42,17 @@ _log = logging.getLogger("lookout")
 #: and its falling asleep, when no other record follows it.
 _LONGEST_SLEEP_S = 5.0
 
+#: Time on the processor that a turn takes at most, and that it should take: of turns that are
+#: shorter there may be fewer.
+_LONGEST_TURN_S = 0.004
+_GOOD_TURN_S = 0.001
+#: From one turn to the next, at least.
+_PERIOD_S = 0.045
+#: What a record costs until it is known.
+_USUAL_COST_S = 3e-6
+#: So many tell what one of them costs. Of fewer, most is what a turn costs.
+_TELLING = 128
+
 
 @dataclass(order=True, slots=True)
 class _Turn:
@@ -47,11 +64,11 @@ class _Turn:
 
 
 class Flusher:
-    """Moves records from ``ring`` to ``destinations`` in batches of about ``batch``.
+    """Moves records from ``ring`` to ``destinations``, at most eight times ``batch`` at once.
 
-    ``interval_s`` bounds how long a record waits in the ring. At interpreter exit everything is
-    flushed on the exiting thread within ``exit_timeout_s``; a forked child starts empty, with a
-    thread of its own once it has something to flush.
+    ``interval_s`` bounds how long a record waits until the flusher looks at the ring. At
+    interpreter exit everything is flushed on the exiting thread within ``exit_timeout_s``; a
+    forked child starts empty, with a thread of its own once it has something to flush.
     """
 
     def __init__(
@@ -61,7 +78,7 @@ class Flusher:
         *,
         ledger: Ledger | None = None,
         batch: int = 1024,
-        interval_s: float = 0.1,
+        interval_s: float = 0.2,
         exit_timeout_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,6 +95,8 @@ class Flusher:
         self._order = itertools.count()
         self._stopped = False
         self._eager = False
+        self._cost_s = _USUAL_COST_S  # of a record, lately
+        self._period_s = _PERIOD_S
         self._failed: set[str] = set()  # destinations whose failing was told
         self._thread: threading.Thread | None = None
         self._renew()
@@ -186,44 +205,59 @@ class Flusher:
     def _run(self) -> None:
         suppress_instrumentation()
         while not self._stopped:
+            began = self._clock()
             moved = self._step()
-            if moved < self._batch_now():
-                self._rest(moved > 0)
+            self._rest(began if moved else None)
 
     def _step(self) -> int:
         moved = 0
         if self._consumer.acquire(timeout=1.0):
             try:
+                began = time.thread_time()
                 moved = self._drain_once()
+                if moved:
+                    self._plan(time.thread_time() - began, moved)
             finally:
                 self._consumer.release()
         self._run_due_tasks()
         return moved
 
-    def _rest(self, busy: bool) -> None:
-        """Nap while records come; sleep until the next one when they stopped."""
-        seconds = self.interval_s if busy else _LONGEST_SLEEP_S
-        enough = max(1, self.ring.capacity // 4)
-        self.ring.set_mark(enough if busy else 0)
-        if not busy and len(self.ring):
+    def _plan(self, turn_s: float, moved: int) -> None:
+        """Learn from a turn how large the next ones may be, and how far apart."""
+        if moved >= _TELLING:
+            self._cost_s += (turn_s / moved - self._cost_s) / 8
+        wanted = self._period_s * _GOOD_TURN_S / max(turn_s, 1e-6)
+        self._period_s = min(max(wanted, _PERIOD_S, self._period_s / 2), 2 * self._period_s)
+        self._period_s = min(self._period_s, self.interval_s)
+
+    def _rest(self, began: float | None) -> None:
+        """Nap after a turn that began then; sleep until the next record after an idle one."""
+        quarter = max(1, self.ring.capacity // 4)
+        if began is not None:
+            waiting = len(self.ring)
+            period = min(_PERIOD_S, self.interval_s) if waiting else self._period_s
+            room = min(1.0, (self.ring.capacity - waiting) / (3 * quarter))
+            nap = began + period * room - self._clock()
+            if nap > 0:
+                self._sleep(nap, quarter if room == 1.0 else self.ring.capacity)
+            return
+        self.ring.set_mark(0)
+        if len(self.ring):
             return  # one came before the mark was down
+        self._sleep(_LONGEST_SLEEP_S, 0)
+        if len(self.ring):
+            # The first records after a sleep: let more of them gather.
+            self._sleep(self._period_s, quarter)
+
+    def _sleep(self, seconds: float, enough: int) -> None:
+        """Until then, or a task is due, or ``enough`` and one more records wait."""
+        self.ring.set_mark(enough)
         self._bell.wait(min(seconds, self._until_next_task()))
         self.ring.set_mark(self.ring.capacity)
-        if not busy and len(self.ring):
-            # The first records after a sleep: let more of them gather.
-            self.ring.set_mark(enough)
-            self._bell.wait(self.interval_s)
-
-    def _batch_now(self) -> int:
-        """A batch; a larger one when the ring fills faster than it is emptied.
-
-        Between two batches the thread must win the interpreter back from the application, which
-        takes up to a switch interval (5 ms); what a turn moves has to grow with what waits.
-        """
-        return max(self.batch, min(len(self.ring) // 4, 8 * self.batch))
 
     def _drain_once(self) -> int:
-        records = self.ring.drain(self._batch_now())
+        most = min(8 * self.batch, max(1, int(_LONGEST_TURN_S / self._cost_s)))
+        records = self.ring.drain(most)
         if records:
             self._hand_over(records)
         return len(records)

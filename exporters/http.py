@@ -61,7 +61,7 @@ class HttpClient:
             self._headers["Authorization"] = f"Bearer {token}"
         self._tls = tls or Tls()
         self._connect_timeout_s = connect_timeout_s
-        self._pool: urllib3.PoolManager | None = None
+        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
         self._current = 0
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
@@ -78,13 +78,13 @@ class HttpClient:
 
     def close(self) -> None:
         """Close idle connections."""
-        if self._pool is not None:
-            self._pool.clear()
-            self._pool = None
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
 
     def after_fork(self) -> None:
         """Leave the parent's sockets alone."""
-        self._pool = None
+        self._pools = {}
 
     def _post_to(
         self, url: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
@@ -93,14 +93,15 @@ class HttpClient:
             total=timeout_s, connect=min(self._connect_timeout_s, timeout_s), read=timeout_s
         )
         try:
-            answer = self._pools().request(
+            answer = self._pool(url).urlopen(
                 "POST",
-                url.rstrip("/") + path,
+                urlsplit(url).path.rstrip("/") + path,
                 body=body,
                 headers={**self._headers, **headers},
                 timeout=timeout,
                 retries=False,
                 redirect=False,
+                assert_same_host=False,
             )
         except (HTTPError, OSError) as error:
             raise Unavailable(f"{url}: {_short(error)}") from None
@@ -108,19 +109,24 @@ class HttpClient:
             return bytes(answer.data)
         raise _failure(url, answer)
 
-    def _pools(self) -> urllib3.PoolManager:
-        if self._pool is None:
-            options: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED"}
-            if not self._tls.verify:
-                options = {"cert_reqs": "CERT_NONE", "assert_hostname": False}
-            if self._tls.ca is not None:
-                options["ca_certs"] = os.fspath(self._tls.ca)
-            if self._tls.certificate is not None:
-                options["cert_file"] = os.fspath(self._tls.certificate)
-            if self._tls.key is not None:
-                options["key_file"] = os.fspath(self._tls.key)
-            self._pool = urllib3.PoolManager(num_pools=len(self.urls), maxsize=2, **options)
-        return self._pool
+    def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
+        pool = self._pools.get(url)
+        if pool is None:
+            options = self._tls_options() if url.startswith("https:") else {}
+            pool = self._pools[url] = urllib3.connection_from_url(url, maxsize=2, **options)
+        return pool
+
+    def _tls_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"cert_reqs": "CERT_REQUIRED"}
+        if not self._tls.verify:
+            options = {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+        if self._tls.ca is not None:
+            options["ca_certs"] = os.fspath(self._tls.ca)
+        if self._tls.certificate is not None:
+            options["cert_file"] = os.fspath(self._tls.certificate)
+        if self._tls.key is not None:
+            options["key_file"] = os.fspath(self._tls.key)
+        return options
 
 
 def _check(url: str) -> None:

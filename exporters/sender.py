@@ -43,7 +43,7 @@ class Limits:
     """What a sender may hold and send at once."""
 
     queue_records: int = 16_384  # waiting to be encoded
-    batch_records: int = 2_000  # in one parcel
+    batch_records: int = 4_000  # in one parcel
     batch_bytes: int = 2_000_000  # in one parcel, before compression
     memory_bytes: int = 16_000_000  # parcels waiting in memory, when no directory is given
     linger_s: float = 0.5  # how long a record waits for company
@@ -75,6 +75,7 @@ class Sender:
         self.account = Account(name)
         self._queue: deque[Sequence[SpanRecord]] = deque()
         self._stopped = False
+        self._usual_bytes = 1  # of a record, as of the last body; to make few that are too large
         self._abandoned = False  # by a shutdown that could not wait for the thread
         self._thread: threading.Thread | None = None
         self._renew()
@@ -88,6 +89,7 @@ class Sender:
         self._waiting = 0
         self._waiting_since = 0.0
         self._not_before = 0.0
+        self._rest_until = 0.0
         self._on_the_wire = 0
         self._down = ""
 
@@ -115,7 +117,7 @@ class Sender:
             self._queue.append(taken)
             self._waiting += len(taken)
         self.account.drop(QUEUE_FULL, len(records) - len(taken))
-        if first or self._waiting >= self.limits.batch_records:
+        if first or self._waiting >= self._enough():
             self._wake()  # otherwise its timer runs already
 
     def _put(self, body: bytes, path: str, headers: dict[str, str]) -> None:
@@ -193,7 +195,7 @@ class Sender:
             if self._stopped:
                 return 0.0
             if self._ripe():
-                self._encode_waiting()
+                self._encode_some()
             if self._backlog and time.monotonic() >= self._not_before:
                 self._deliver_next(self.limits.timeout_s)
             self._backlog.settle(bool(self._down))
@@ -205,28 +207,53 @@ class Sender:
         if self._backlog:
             pauses.append(self._not_before - now)
         if self._waiting:
-            pauses.append(self._waiting_since + self._linger() - now)
-        return min(pauses) if self._waiting < self.limits.batch_records else 0.0
+            pauses.append(self._due() - now)
+        return min(pauses)
+
+    def _enough(self) -> int:
+        """As many as make a parcel; during a rest, half of the queue."""
+        if time.monotonic() < self._rest_until:
+            return self.limits.queue_records // 2
+        return self.limits.batch_records
+
+    def _due(self) -> float:
+        """When what waits is to be encoded, if no more comes."""
+        if self._waiting >= self._enough():
+            return 0.0
+        if self._waiting >= self.limits.batch_records:
+            return self._rest_until
+        return max(self._rest_until, self._waiting_since + self._linger())
 
     def _linger(self) -> float:
         # A destination that is down is in no hurry: fewer, larger parcels.
         return self.limits.linger_s * (4 if self._down else 1)
 
     def _ripe(self) -> bool:
-        if self._waiting >= self.limits.batch_records:
-            return True
-        return bool(self._waiting) and time.monotonic() >= self._waiting_since + self._linger()
+        return bool(self._waiting) and time.monotonic() >= self._due()
 
     # Records into parcels. Below here the turn lock is held.
 
     def _encode_waiting(self) -> None:
-        while records := self._take():
-            for body, count in self._encode(records):
-                self._backlog.put(self._parcel(body, count))
-                self._backlog.settle(bool(self._down))
+        while self._encode_some():
+            pass
+
+    def _encode_some(self) -> bool:
+        """Make the oldest records a parcel; False when none wait.
+
+        Then rest: beside a thread that computes, what is encoded is the time that its requests
+        wait for the interpreter, see :mod:`exporters.flusher`.
+        """
+        records = self._take()
+        began, computed = time.monotonic(), time.thread_time()
+        bodies = list(self._encode(records)) if records else []
+        self._rest_until = began + (time.thread_time() - computed) / _SHARE
+        for body, count in bodies:
+            self._backlog.put(self._parcel(body, count))
+            self._backlog.settle(bool(self._down))
+        return bool(records)
 
     def _take(self) -> list[SpanRecord]:
-        wanted = self.limits.batch_records
+        wanted = min(self.limits.batch_records, self.limits.batch_bytes // self._usual_bytes + 1)
         taken: list[SpanRecord] = []
         with self._queue_lock:
             while self._queue and len(taken) < wanted:
@@ -257,6 +284,7 @@ class Sender:
             return
         self.account.drop(NOT_ENCODABLE, left_out)
         if len(records) > left_out:
+            self._usual_bytes = len(body) // (len(records) - left_out) + 1
             yield body, len(records) - left_out
 
     def _encode_halves(self, records: Sequence[SpanRecord]) -> Iterator[tuple[bytes, int]]:
@@ -322,10 +350,10 @@ class Sender:
         self._not_before = 0.0
         self._backoff.succeeded()
         if self._down:
-            self._down = ""
             _log.warning(
                 "lookout: %s is back; %d batches waited for it", self.name, len(self._backlog) + 1
             )
+            self._down = ""
 
     def _postpone(self, parcel: Parcel, trouble: Unavailable) -> bool:
         parcel.failures += trouble.answered
@@ -369,5 +397,7 @@ class Sender:
 
 #: Longest sleep of an idle sender.
 _IDLE_S = 30.0
+#: How much of the time may go into encoding, while there is room for what waits.
+_SHARE = 0.1
 #: Sleep after a turn that failed.
 _AFTER_FAILURE_S = 5.0

@@ -21,6 +21,7 @@ from .records import (
     KIND_NAMES,
     SHARED,
     EventRecord,
+    FinishedSpan,
     LinkRecord,
     Resource,
     SpanRecord,
@@ -63,7 +64,7 @@ _REMOTES = (None, _CALLER, _CALLED, _CALLED, _CALLED)
 _REMOTE_KEYS = frozenset(key for remote in (_CALLED, _CALLER) for keys in remote for key in keys)
 
 
-class Endpoint(msgspec.Struct, omit_defaults=True, rename="camel"):
+class Endpoint(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
     """Who is at one end of a call."""
 
     service_name: str | None = None
@@ -72,14 +73,14 @@ class Endpoint(msgspec.Struct, omit_defaults=True, rename="camel"):
     port: int = 0
 
 
-class Annotation(msgspec.Struct):
+class Annotation(msgspec.Struct, gc=False):
     """An event; ``timestamp`` in microseconds since the epoch."""
 
     timestamp: int
     value: str
 
 
-class ZipkinSpan(msgspec.Struct, omit_defaults=True, rename="camel"):
+class ZipkinSpan(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
     """One span of the v2 model; times in microseconds."""
 
     trace_id: str
@@ -109,6 +110,7 @@ class ZipkinEncoder:
         self._json = msgspec.json.Encoder()
         self._resources: dict[int, _Known] = {}
         self._last: _Known = (_NOBODY, Endpoint(), {})
+        self._trace = (0, "")
 
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
@@ -120,19 +122,17 @@ class ZipkinEncoder:
 
     def span(self, record: SpanRecord) -> ZipkinSpan:
         """The v2 model of one record."""
-        resource = record.resource
-        if resource is not self._last[0]:
-            self._last = self._resource(resource)
+        if record.resource is not self._last[0]:
+            self._last = self._resource(record.resource)
         _, endpoint, shared_tags = self._last
-        parent = record.parent_id
-        events = record.events
-        own = record.tags
-        kind = record.kind
-        flags = record.flags
-        start_ns = record.start_ns
-        duration_ns = record.duration_ns
+        trace_id = record.trace_id
+        if trace_id != self._trace[0]:  # the spans of a request come one after the other
+            self._trace = (trace_id, trace_id.to_bytes(16, "big").hex())
+        parent, events, own = record.parent_id, record.events, record.tags
+        kind, flags = record.kind, record.flags
+        start_ns, duration_ns = record.start_ns, record.duration_ns
         return ZipkinSpan(
-            record.trace_id.to_bytes(16, "big").hex(),
+            self._trace[1],
             record.span_id.to_bytes(8, "big").hex(),
             record.name,
             parent.to_bytes(8, "big").hex() if parent else None,
@@ -174,14 +174,15 @@ def _resource_tags(resource: Resource) -> dict[str, str]:
 def _tags(
     record: SpanRecord, own: Mapping[str, Any] | None, shared: dict[str, str]
 ) -> dict[str, str] | None:
-    tags = {**shared} if shared else {}
+    tags: dict[str, Any] = {**shared, **own} if own else {**shared}
     if own:
         for key, value in own.items():
-            kind = type(value)
-            tags[key] = value if kind is str else str(value) if kind is int else json_text(value)
+            if type(value) is not str:
+                tags[key] = f"{value}" if type(value) is int else json_text(value)
     if record.status or record.scope or record.tracestate or record.links:
         _add_the_rest(record, tags)
-    if losses := getattr(record, "losses", None):
+    losses = record.losses if type(record) is FinishedSpan else getattr(record, "losses", None)
+    if losses:
         tags.update((name, str(count)) for name, count in losses.items())
     return tags or None
 

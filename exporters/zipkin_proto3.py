@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._text import clean
-from .records import SpanRecord
+from .records import SpanRecord, read
 from .zipkin_json import Endpoint, ZipkinEncoder
 
 CONTENT_TYPE = "application/x-protobuf"
@@ -94,7 +94,7 @@ class ZipkinProtobufEncoder:
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """The message with all records."""
         message = self._make()
-        for record in records:
+        for record in read(records):
             self._add(message.spans, record)
         return bytes(message.SerializeToString())
 

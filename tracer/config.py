@@ -290,7 +290,7 @@ class Config:
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
     )
     flush_interval_s: float = _setting(
-        0.1,
+        0.2,
         _number(0.001, 3_600, float),
         "longest time a span waits in the ring, in seconds",
         "LOOKOUT_FLUSH_INTERVAL",

@@ -399,7 +399,7 @@ def test_damaged_spill_files_are_passed_over(
 ) -> None:
     """A parcel cut short by a full disk costs itself, not those behind it."""
     url = f"http://127.0.0.1:{closed_port}"
-    first = rig(url, Limits(batch_records=10, linger_s=0.01), spill=tmp_path)
+    first = rig(url, Limits(batch_records=10, linger_s=60), spill=tmp_path)
     first.offer(spans(30))
     first.flusher.shutdown(1)
     parcels = sorted(tmp_path.glob("*/*-000010.parcel"))
