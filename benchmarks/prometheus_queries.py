@@ -4,8 +4,10 @@ usage: scripts/bench prometheus_queries [--rounds 5] [--hours 24] [--only TEXT]
 
 Starts ``lookout serve`` and Prometheus (``/usr/bin/prometheus`` or PROMETHEUS) as processes of
 their own, writes the same samples to both by remote write, and asks both the same queries in turn.
-Times are wall clock from the request to the last byte of the uncompressed answer. Answers are
-compared: every number of a matrix must agree within 1e-9.
+Times are wall clock from the request to the last byte of the uncompressed answer; "first" is the
+first time a query is asked, when Lookout reads what it then holds in memory. Answers are compared:
+every number of a matrix must agree within 1e-9. At the end a small query is asked again and again
+beside heavy ones, and the most memory each process ever had is told.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import heapq
 import http.client
+import itertools
 import json
 import math
 import os
@@ -21,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -74,8 +78,13 @@ class Server:
     """One of the two, asked over a keep-alive connection."""
 
     def __init__(self, port: int, pid: int) -> None:
-        self._stat = Path(f"/proc/{pid}/stat")
+        self._process = Path(f"/proc/{pid}")
+        self._port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+
+    def again(self) -> Server:
+        """The same server over a connection of its own."""
+        return Server(self._port, int(self._process.name))
 
     def get(self, path: str) -> tuple[float, bytes]:
         """Seconds and body. Raises RuntimeError for another status than 200."""
@@ -94,8 +103,13 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU time the process has taken until now, all threads."""
-        fields = self._stat.read_text().rpartition(")")[2].split()
+        fields = (self._process / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def most_memory(self) -> float:
+        """The most it ever had resident, in MB."""
+        status = (self._process / "status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
     def write(self, body: bytes) -> None:
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
@@ -281,12 +295,54 @@ def load(servers: tuple[Server, Server], hours: float, end: int) -> None:
             server.write(body)
 
 
+def measure(case: Case, servers: tuple[Server, Server], end: int, rounds: int) -> str:
+    """The line of one case."""
+    path = path_of(case, end)
+    first, answers = zip(*(server.get(path) for server in servers), strict=True)
+    agreed = "" if (same_values if case.ties else same)(*answers) else "  ANSWERS DIFFER"
+    before = servers[0].cpu_seconds()
+    seconds = [[server.get(path)[0] for server in servers] for _ in range(rounds)]
+    cpu_ms = (servers[0].cpu_seconds() - before) / rounds * 1000
+    ratio = statistics.median(one / two for one, two in seconds)
+    ours = statistics.median(one for one, _ in seconds)
+    theirs = statistics.median(two for _, two in seconds)
+    line = f"{case.name:40} {ours:9.3f} {theirs:10.3f} {ratio:6.2f} {case.must:5.1f}"
+    line += f"  first {first[0]:.3f} / {first[1]:.3f}, load {os.getloadavg()[0]:.0f}"
+    return f"{line}, ours {cpu_ms:.0f} ms CPU{agreed}"
+
+
+def beside(server: Server, end: int, hours: float, seconds: float) -> list[float]:
+    """Milliseconds of the small query, asked ten times a second while heavy ones run."""
+    small = path_of(CASES[0], end)
+    heavy = [path_of(c, end) for c in CASES if c.path == "query_range" and c.hours <= hours]
+    ended = threading.Event()
+
+    def ask() -> None:
+        own = server.again()
+        for path in itertools.cycle(heavy):
+            if ended.is_set():
+                return
+            own.get(path)
+
+    worker = threading.Thread(target=ask)
+    worker.start()
+    took = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        took.append(server.get(small)[0] * 1000)
+        time.sleep(0.1)
+    ended.set()
+    worker.join()
+    return took
+
+
 def main() -> None:
     """Print a line a query: seconds of both, ratio, what the ratio must be."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--hours", type=float, default=24.2)
     parser.add_argument("--only", default="")
+    parser.add_argument("--beside", type=float, default=15.0, help="seconds of heavy queries")
     options = parser.parse_args()
     end = int(time.time()) // 60 * 60_000
     with tempfile.TemporaryDirectory() as directory, both(Path(directory)) as servers:
@@ -296,21 +352,13 @@ def main() -> None:
         time.sleep(3)
         print(f"{'query':40} {'lookout':>9} {'prometheus':>10} {'ratio':>6} {'must':>5}")
         for case in CASES:
-            if options.only not in case.name or case.hours > options.hours:
-                continue
-            path = path_of(case, end)
-            answers = [server.get(path)[1] for server in servers]
-            agreed = "" if (same_values if case.ties else same)(*answers) else "  ANSWERS DIFFER"
-            before = servers[0].cpu_seconds()
-            seconds = [[server.get(path)[0] for server in servers] for _ in range(options.rounds)]
-            cpu_ms = (servers[0].cpu_seconds() - before) / options.rounds * 1000
-            ratio = statistics.median(one / two for one, two in seconds)
-            ours = statistics.median(one for one, _ in seconds)
-            theirs = statistics.median(two for _, two in seconds)
-            load_now = os.getloadavg()[0]
-            line = f"{case.name:40} {ours:9.3f} {theirs:10.3f} {ratio:6.2f} {case.must:5.1f}"
-            line += f"  load {load_now:.0f}, ours {cpu_ms:.0f} ms CPU"
-            print(line + agreed, flush=True)
+            if options.only in case.name and case.hours <= options.hours:
+                print(measure(case, servers, end, options.rounds), flush=True)
+        for name, server in zip(("lookout", "prometheus"), servers, strict=True):
+            took = beside(server, end, options.hours, options.beside)
+            middle, p99 = np.percentile(took, (50, 99))
+            print(f"small query beside heavy ones, {name}: p50 {middle:.0f} ms, p99 {p99:.0f} ms")
+            print(f"most memory, {name}: {server.most_memory():.0f} MB", flush=True)
 
 
 if __name__ == "__main__":

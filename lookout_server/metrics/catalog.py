@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -17,8 +18,9 @@ from ..store.port import Limits, Store
 from .index import Found, SeriesIndex
 from .series import Labels
 
-#: Rows become visible some time after their ``updated`` was taken; read this far back again.
-_OVERLAP_MS = 60_000
+#: Rows become visible some time after their ``updated`` was taken; read this far back again. One
+#: process inserts one batch after the other; clocks of several differ.
+_OVERLAP_MS, _OVERLAP_ALONE_MS = 60_000, 5_000
 _LIMITS = Limits(seconds=60, memory_bytes=1_000_000_000)
 
 _FIRST = """
@@ -71,7 +73,9 @@ class Catalog:
     ) -> None:
         self._store = store
         self._stored = stored
-        self._patience_s = 60.0 if alone and stored is not None else 1.0
+        certain = alone and stored is not None
+        self._patience_s = math.inf if certain else 1.0
+        self._overlap_ms = _OVERLAP_ALONE_MS if certain else _OVERLAP_MS
         self._tenants_max, self._series_max = tenants, series
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._lock = threading.Lock()
@@ -132,7 +136,7 @@ class Catalog:
         known.loaded = True
 
     def _catch_up(self, tenant: str, known: _Tenant) -> None:
-        since = max(0, known.changed_ms - _OVERLAP_MS)
+        since = max(0, known.changed_ms - self._overlap_ms)
         table = self._store.fetch(_CHANGES, {"tenant": tenant, "since": since}, _LIMITS)
         changes = {(row[0], row[1]): row[2:] for row in _rows(table)}
         fresh = [key for key in changes if not known.index.knows(*key)]

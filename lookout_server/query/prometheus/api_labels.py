@@ -18,6 +18,7 @@ from .parameters import (
     MAX_MS,
     MIN_MS,
     Form,
+    invalid,
     limit_parameter,
     matchers_parameter,
     parse_int,
@@ -58,7 +59,11 @@ class _LabelsApi:
         if not form.all("match[]"):
             raise BadData("no match[] parameter provided")
         limit = limit_parameter(form)
-        found = await self._found(request, form)
+        try:
+            sets = matchers_parameter(form)
+        except BadData as error:  # Prometheus names the parameter here only
+            raise invalid("match[]", error) from None
+        found = await self._found(request, form, sets)
         labels = sorted({labels for one in found for labels in one.labels()})
         cut, warnings = truncated(labels, limit)
         body = b"[" + b",".join(map(labels_json, cut)) + b"]"
@@ -67,7 +72,7 @@ class _LabelsApi:
     async def names(self, request: Request) -> Response:
         form = await self._service.form(request)
         limit = limit_parameter(form)
-        found = await self._found(request, form)
+        found = await self._found(request, form, matchers_parameter(form) or [[]])
         names, warnings = truncated(sorted(label_names(found)), limit)
         return success(request, dumps(names), warnings)
 
@@ -79,7 +84,7 @@ class _LabelsApi:
             raise BadData(f"invalid label name: {quote(name)}")
         form = await self._service.form(request)
         limit = limit_parameter(form)
-        found = await self._found(request, form)
+        found = await self._found(request, form, matchers_parameter(form) or [[]])
         values, warnings = truncated(label_values(found, name), limit)
         return success(request, dumps(values), warnings)
 
@@ -100,10 +105,11 @@ class _LabelsApi:
                 words.append(row)
         return success(request, dumps(families))
 
-    async def _found(self, request: Request, form: Form) -> list[Found]:
+    async def _found(
+        self, request: Request, form: Form, sets: Sequence[Sequence[Matcher]]
+    ) -> list[Found]:
         start = time_parameter(form, "start", MIN_MS)
         end = time_parameter(form, "end", MAX_MS)
-        sets = matchers_parameter(form) or [[]]
         tenant = self._service.server.tenant(request)
         return await self._service.run(request, self._select, tenant, sets, start, end)
 

@@ -12,14 +12,14 @@ from importlib.metadata import version
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ...scrape import Scraper
 from ...scrape.target import Target
 from .answers import success
 from .errors import BadData
-from .parameters import parse_int
+from .parameters import Form, invalid, parse_int, selectors_parameter
 from .quoting import quote
 from .render import dumps
 from .service import Handler, PrometheusService
@@ -49,9 +49,10 @@ def status_routes(service: PrometheusService) -> list[BaseRoute]:
         "/api/v1/status/flags": api.flags,
         "/api/v1/status/runtimeinfo": api.runtime,
         "/api/v1/status/tsdb": api.tsdb,
+        "/api/v1/status/tsdb/blocks": api.blocks,
         "/api/v1/status/walreplay": api.replay,
         "/api/v1/targets": api.targets,
-        "/api/v1/targets/metadata": api.empty_list,
+        "/api/v1/targets/metadata": api.targets_metadata,
         "/api/v1/scrape_pools": api.scrape_pools,
         "/api/v1/alerts": api.alerts,
         "/api/v1/alertmanagers": api.alertmanagers,
@@ -63,6 +64,9 @@ def status_routes(service: PrometheusService) -> list[BaseRoute]:
         Route(path, service.endpoint(handler)) for path, handler in handlers.items()
     ]
     routes.append(Route("/version", api.version))
+    routes += [
+        Route(path, api.lifecycle, methods=["POST", "PUT"]) for path in ("/-/reload", "/-/quit")
+    ]
     return routes
 
 
@@ -162,11 +166,33 @@ class _StatusApi:
     async def replay(self, request: Request) -> Response:
         return success(request, dumps({"min": 0, "max": 0, "current": 0, "state": "done"}))
 
+    async def blocks(self, request: Request) -> Response:
+        """ClickHouse has parts instead, which are not for a Prometheus to read."""
+        return success(request, dumps({"blocks": []}))
+
+    async def lifecycle(self, request: Request) -> Response:
+        """Neither reloaded nor ended over HTTP: a signal does that."""
+        return PlainTextResponse("Lifecycle API is not enabled.", 403)
+
     async def features(self, request: Request) -> Response:
         flags = self._service.server.config.enable_feature
         return success(request, dumps(dict.fromkeys(flags, True)))
 
     async def empty_list(self, request: Request) -> Response:
+        return success(request, b"[]")
+
+    async def targets_metadata(self, request: Request) -> Response:
+        """Metadata is kept by metric, not by target."""
+        form = Form.of(request)
+        if form.get("limit"):
+            try:
+                parse_int(form.get("limit"))
+            except ValueError:
+                raise BadData("limit must be a number") from None
+        try:
+            selectors_parameter(form, "match_target")
+        except BadData as error:
+            raise invalid("match_target", error) from None
         return success(request, b"[]")
 
     async def targets(self, request: Request) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -17,6 +17,8 @@ from .matchers import Matcher
 from .source import Int64Array, PartedSource, SelectHints, SeriesBlock, SeriesSource
 
 _CELL_BYTES = 9  # a value and whether it is there
+#: What reading a sample takes at the most: as it comes, in order, and while it is put in order.
+_READ_BYTES = 40
 
 
 class CancelToken:
@@ -43,7 +45,7 @@ class EngineOptions:
     #: Samples a query may hold at one moment.
     max_samples: int = 50_000_000
     #: Samples a query asks its source for at once where it needs no more.
-    part_samples: int = 6_000_000
+    part_samples: int = 3_000_000
     #: What a query may take, roughly; a single matrix may take half of it.
     memory_bytes: int = 500_000_000
     #: Step of a subquery that names none.
@@ -132,7 +134,9 @@ class QueryContext:
         key = (tuple(matchers), start_ms, end_ms, hints.skip_buckets, _grid(hints))
         block = self._blocks.get(key)
         if block is None:
-            block = self.source.select(matchers, start_ms, end_ms, hints)
+            most = min(hints.max_samples, self.options.memory_bytes // _READ_BYTES)
+            limited = replace(hints, max_samples=most)
+            block = self.source.select(matchers, start_ms, end_ms, limited)
             self._blocks[key] = self._checked(block)
         return block
 

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from .answers import compressed
 from .errors import QueryError
 from .numbers import format_go
-from .parameters import Form, matchers_parameter, now_ms
+from .parameters import Form, selectors_parameter, now_ms
 from .render import format_time
 from .service import PrometheusService
 from .source import METRIC_NAME, Labels, SelectHints, is_stale
@@ -27,7 +27,7 @@ def federate_routes(service: PrometheusService) -> list[BaseRoute]:
     async def federate(request: Request) -> Response:
         form = Form.of(request)
         try:
-            sets = matchers_parameter(form)
+            sets = selectors_parameter(form)
             tenant = service.server.tenant(request)
             newest = await service.run(request, _newest, service, tenant, sets)
         except QueryError as error:

@@ -207,11 +207,12 @@ class Matcher:
             Operands(left.values, right.values, present, left.histograms, right.histograms)
         )
         tried = present if result.failed is None else present & ~result.failed
-        self._check_many_side(labels, groups, tried)
+        kept = result.keep & tried
+        # What a comparison leaves out is in nobody's way.
+        self._check_many_side(labels, groups, tried if self._node.return_bool else kept)
         if self._node.return_bool:
-            values = (result.keep & tried).astype(np.float64)
-            return self._frame(labels, values, tried, None)
-        return self._frame(labels, result.values, result.keep & tried, result.histograms)
+            return self._frame(labels, kept.astype(np.float64), tried, None)
+        return self._frame(labels, result.values, kept, result.histograms)
 
     def _frame(
         self,
@@ -225,7 +226,7 @@ class Matcher:
             labels = [labelsets.without_metadata(each) for each in labels]
         return Frame(labels, values, present, drop, histograms).pruned()
 
-    def _check_many_side(self, labels: list[Labels], groups: Int64Array, tried: BoolArray) -> None:
+    def _check_many_side(self, labels: list[Labels], groups: Int64Array, there: BoolArray) -> None:
         """Raises unless each result of a match group has labels of its own at every step."""
         if self._matching.cardinality is Cardinality.ONE_TO_ONE:
             keys: Sequence[object] = groups.tolist()
@@ -237,11 +238,11 @@ class Matcher:
         for row, key in enumerate(keys):
             before = seen.get(key)
             if before is None:
-                seen[key] = tried[row]
-            elif (before & tried[row]).any():
+                seen[key] = there[row]
+            elif (before & there[row]).any():
                 raise ExecutionError(f"multiple matches for labels: {text}")
             else:
-                seen[key] = before | tried[row]
+                seen[key] = before | there[row]
 
     def result_labels(self, many: Labels, one: Labels) -> Labels:
         """The labels of a result: those of the many side, as the matching changes them."""

@@ -148,21 +148,20 @@ def parse_duration(text: str) -> int:
         raise ValueError(f"cannot parse {quote(text)} to a valid duration") from None
 
 
-def matchers_parameter(form: Form, *, required: bool = False) -> list[list[Matcher]]:
-    """The selectors of ``match[]``. Raises BadData."""
-    selectors = form.all("match[]")
-    if required and not selectors:
-        raise BadData("no match[] parameter provided")
-    sets = []
-    for text in selectors:
-        try:
-            matchers = list(parse_selector(text))
-        except ParseError as error:
-            raise invalid("match[]", error) from None
-        if all(matcher.matches_empty for matcher in matchers):
-            raise invalid("match[]", "match[] must contain at least one non-empty matcher")
-        sets.append(matchers)
+def matchers_parameter(form: Form) -> list[list[Matcher]]:
+    """The selectors of ``match[]``, none of which matches just any series. Raises BadData."""
+    sets = selectors_parameter(form)
+    if any(all(matcher.matches_empty for matcher in matchers) for matchers in sets):
+        raise BadData("match[] must contain at least one non-empty matcher")
     return sets
+
+
+def selectors_parameter(form: Form, name: str = "match[]") -> list[list[Matcher]]:
+    """The selectors of a parameter. Raises BadData."""
+    try:
+        return [list(parse_selector(text)) for text in form.all(name)]
+    except ParseError as error:
+        raise BadData(str(error)) from None
 
 
 def now_ms() -> int:

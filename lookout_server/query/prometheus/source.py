@@ -52,7 +52,7 @@ class SelectHints:
     #: More samples than this fail the query: a source may stop early by raising TooManySamples.
     max_samples: int = 50_000_000
     #: How many samples the engine would like to see at once.
-    part_samples: int = 6_000_000
+    part_samples: int = 3_000_000
     #: Seconds left of the query's timeout.
     timeout_s: float = 120.0
     #: Native histograms' buckets will not be looked at (``histogram_count`` and the like).

@@ -175,7 +175,26 @@ def test_values_as_go_writes_them(client: TestClient, value: float, text: str) -
             {"match[]": '{a=~".*"}'},
             'invalid parameter "match[]": match[] must contain at least one non-empty matcher',
         ),
+        (
+            "series",
+            {"match[]": "a{"},
+            'invalid parameter "match[]": 1:3: parse error: unexpected end of input inside braces',
+        ),
+        ("labels", {"match[]": "{}"}, "match[] must contain at least one non-empty matcher"),
+        (
+            "label/a/values",
+            {"match[]": "{}"},
+            "match[] must contain at least one non-empty matcher",
+        ),
+        ("labels", {"match[]": "a{"}, "1:3: parse error: unexpected end of input inside braces"),
         ("metadata", {"limit": "x"}, "limit must be a number"),
+        ("targets/metadata", {"limit": "x"}, "limit must be a number"),
+        (
+            "targets/metadata",
+            {"match_target": "{"},
+            'invalid parameter "match_target": 1:2: parse '
+            "error: unexpected end of input inside braces",
+        ),
     ],
 )
 def test_bad_parameters(
@@ -336,5 +355,12 @@ def test_status_and_lists(client: TestClient) -> None:
     assert data(client, "rules") == {"groups": []}
     assert data(client, "alerts") == {"alerts": []}
     assert data(client, "targets")["activeTargets"] == []
-    for name in ("config", "flags", "runtimeinfo", "tsdb", "walreplay"):
+    for name in ("config", "flags", "runtimeinfo", "tsdb", "tsdb/blocks", "walreplay"):
         assert data(client, f"status/{name}")
+
+
+@pytest.mark.parametrize("path", ["/-/reload", "/-/quit"])
+def test_nobody_ends_it_over_http(client: TestClient, path: str) -> None:
+    """The life cycle is refused as by a Prometheus that was not told to allow it."""
+    answer = client.post(path)
+    assert (answer.status_code, answer.text) == (403, "Lifecycle API is not enabled.")

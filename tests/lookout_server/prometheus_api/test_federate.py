@@ -29,4 +29,13 @@ def test_bad_selector(client: TestClient) -> None:
     """Errors are plain text."""
     answer = client.get("/federate", params={"match[]": "{"})
     assert answer.status_code == 400
+    assert answer.text == "1:2: parse error: unexpected end of input inside braces\n"
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_everything_may_be_asked_for(client: TestClient) -> None:
+    """A selector without matchers federates all series."""
+    write(client, ({"__name__": "a"}, [(int(time.time() * 1000), 1.0)]))
+    answer = client.get("/federate", params={"match[]": "{}"})
+    assert answer.status_code == 200
+    assert answer.text.startswith("# TYPE a untyped\na{")

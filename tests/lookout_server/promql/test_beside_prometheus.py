@@ -1,62 +1,88 @@
-"""Random queries on the same data, answered by the engine and by a real Prometheus."""
+"""Random queries on the same data, answered by the engine and by a real Prometheus.
+
+LOOKOUT_RANDOM_QUERIES says how many (thousands take minutes), LOOKOUT_RANDOM_SEED which ones.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lookout_server.query.prometheus.engine import Engine, EngineOptions
 from lookout_server.query.prometheus.errors import QueryError
+from lookout_server.query.prometheus.features import ALL
 from lookout_server.query.prometheus.result import Result
 from lookout_server.query.prometheus.source import MemorySource
 
 from ..clickhouse import free_port
+from ..prometheus_api.remote import HEADERS, write_request
 from . import random_queries
 
-_START_MS = 1_700_000_000_000
+_START_MS = 1_700_000_010_000 // 60_000 * 60_000
 _MINUTES = 120
-_QUERIES = 400
+_QUERIES = int(os.environ.get("LOOKOUT_RANDOM_QUERIES", "400"))
+_SEED = int(os.environ.get("LOOKOUT_RANDOM_SEED", "7"))
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
-    reason="no prometheus and promtool on the path",
-)
+pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus on the path")
 
 
-@pytest.fixture(scope="module")
-def series() -> list[random_queries.Series]:
-    return random_queries.data(_START_MS, _MINUTES, seed=1)
+@dataclass(frozen=True)
+class Both:
+    """The same data in the engine and in a Prometheus; ``late``: no sample on a border."""
+
+    late: bool
+    address: str
+    source: MemorySource
+
+    @property
+    def shift_ms(self) -> int:
+        """Of query times, so that they stay off the borders too."""
+        return 3500 if self.late else 0
 
 
-@pytest.fixture(scope="module")
-def prometheus(
-    series: list[random_queries.Series], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The address of a Prometheus that holds the series."""
-    directory = tmp_path_factory.mktemp("prometheus")
-    text = directory / "data.om"
-    text.write_text(_open_metrics(series))
-    blocks = directory / "tsdb"
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(blocks)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+@pytest.fixture(scope="module", params=[True, False], ids=["off the borders", "on them"])
+def both(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    """A Prometheus with lookbacks as in Prometheus 3, filled by remote write."""
+    late = bool(request.param)
+    series = random_queries.data(_START_MS, _MINUTES, seed=1, late=late)
+    source = MemorySource()
+    for one in series:
+        source.add(one.labels, one.times, one.values)
+    with _prometheus(tmp_path_factory.mktemp("prometheus"), late=late) as address:
+        for stretch in random_queries.by_time(series, 600_000):
+            _write(address, stretch)
+        yield Both(late, address, source)
+
+
+@contextmanager
+def _prometheus(directory: Path, *, late: bool) -> Iterator[str]:
     (directory / "prometheus.yml").touch()
     address = f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
         [
             "prometheus",
             f"--web.listen-address={address}",
-            f"--storage.tsdb.path={blocks}",
+            f"--storage.tsdb.path={directory / 'tsdb'}",
             "--storage.tsdb.retention.time=100y",
+            "--web.enable-remote-write-receiver",
+            f"--query.lookback-delta={'5m' if late else '299999ms'}",
             f"--config.file={directory / 'prometheus.yml'}",
         ],
         stderr=subprocess.DEVNULL,
@@ -69,16 +95,13 @@ def prometheus(
         process.wait()
 
 
-def _open_metrics(series: list[random_queries.Series]) -> str:
-    by_name: dict[str, list[str]] = {}
-    for one in series:
-        name = one.labels["__name__"]
-        labels = ",".join(f'{k}="{v}"' for k, v in one.labels.items() if k != "__name__")
-        lines = by_name.setdefault(name, [f"# TYPE {name} unknown"])
-        for at, value in zip(one.times, one.values, strict=True):
-            number = "NaN" if math.isnan(value) else repr(value)
-            lines.append(f"{name}{{{labels}}} {number} {at / 1000:.3f}")
-    return "\n".join("\n".join(lines) for lines in by_name.values()) + "\n# EOF\n"
+def _write(address: str, stretch: list[random_queries.Series]) -> None:
+    series = [(one.labels, list(zip(one.times, one.values, strict=True))) for one in stretch]
+    request = urllib.request.Request(
+        f"{address}/api/v1/write", write_request(series), HEADERS, method="POST"
+    )
+    with urllib.request.urlopen(request):
+        pass
 
 
 def _await_ready(url: str) -> None:
@@ -92,10 +115,10 @@ def _await_ready(url: str) -> None:
     pytest.fail(f"{url} did not become ready")
 
 
-def _ask(address: str, form: dict[str, Any]) -> dict[str, Any]:
+def _ask(address: str, path: str, form: dict[str, Any]) -> dict[str, Any]:
     data = urllib.parse.urlencode(form).encode()
     try:
-        with urllib.request.urlopen(f"{address}/api/v1/query_range", data) as answer:
+        with urllib.request.urlopen(f"{address}/api/v1/{path}", data) as answer:
             return dict(json.load(answer))
     except urllib.error.HTTPError as error:
         with error:
@@ -112,11 +135,14 @@ def _points(result: Result) -> dict[Any, dict[int, float]]:
 
 
 def _expected(answer: dict[str, Any]) -> dict[Any, dict[int, float]]:
+    data = answer["data"]
+    if data["resultType"] == "scalar":
+        return {(): {round(data["result"][0] * 1000): float(data["result"][1])}}
     return {
         tuple(sorted(each["metric"].items())): {
-            round(at * 1000): float(value) for at, value in each["values"]
+            round(at * 1000): float(value) for at, value in each.get("values") or [each["value"]]
         }
-        for each in answer["data"]["result"]
+        for each in data["result"]
     }
 
 
@@ -138,35 +164,64 @@ def _close(left: float, right: float) -> bool:
     return left == right or math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-12)
 
 
-def test_random_queries_are_answered_alike(
-    prometheus: str, series: list[random_queries.Series]
-) -> None:
+_ENGINE = Engine(EngineOptions(delayed_name_removal=False, features=ALL))
+
+
+def test_random_queries_are_answered_alike(both: Both) -> None:
     """Values within 1e-9, the same series at the same times, and the same errors in words."""
-    source = MemorySource()
-    for one in series:
-        source.add(one.labels, one.times, one.values)
-    engine = Engine(EngineOptions(delayed_name_removal=False))
-    queries = random_queries.Queries(seed=7)
-    failures, answered = [], 0
-    for number in range(_QUERIES):
+    queries = random_queries.Queries(_SEED, _START_MS, late=both.late)
+
+    def ask(number: int) -> tuple[str, str]:
         query = queries.next()
-        start = _START_MS + 40 * 60_000 + 3500 + number % 7 * 1000
+        start = _START_MS + 40 * 60_000 + both.shift_ms + number % 7 * 1000
         window = start, start + 30 * 60_000, (60_000, 120_000, 300_000, 15_000)[number % 4]
         form = dict(zip(("start", "end", "step"), (ms / 1000 for ms in window), strict=True))
-        answer = _ask(prometheus, {"query": query, **form})
-        try:
-            found = _points(engine.range(query, *window, source))
-        except QueryError as error:
-            problem = _other_error(answer, error)
-        else:
-            expected = _expected(answer) if answer["status"] == "success" else {}
-            problem = _difference(expected, found)
-            problem = problem or answer.get("error", "")
-            answered += bool(expected)
-        if problem:
-            failures.append(f"{query} {window}: {problem}")
-    assert failures == []
-    assert answered > _QUERIES / 2
+        return _compared(both, query, "query_range", form, partial(_ENGINE.range, query, *window))
+
+    _judge([ask(number) for number in range(_QUERIES)])
+
+
+def test_random_instant_queries_are_answered_alike(both: Both) -> None:
+    """So for queries at one time, which may also ask for the samples of a range."""
+    queries = random_queries.Queries(_SEED + 1, _START_MS, late=both.late)
+
+    def ask(number: int) -> tuple[str, str]:
+        query = queries.next_instant()
+        time = _START_MS + 40 * 60_000 + both.shift_ms + number % 211 * 15_000
+        form = {"time": time / 1000}
+        return _compared(both, query, "query", form, partial(_ENGINE.instant, query, time))
+
+    _judge([ask(number) for number in range(_QUERIES)])
+
+
+def _compared(
+    both: Both, query: str, path: str, form: dict[str, Any], ours: Callable[..., Result]
+) -> tuple[str, str]:
+    """What Prometheus answers (success or error), and how the engine's answer differs."""
+    asked = {"query": random_queries.for_two(query, late=both.late), **form}
+    answer = _ask(both.address, path, asked)
+    try:
+        result = ours(both.source)
+    except QueryError as error:
+        return answer["status"], _told(query, form, _other_error(answer, error))
+    if answer["status"] != "success":
+        return answer["status"], _told(query, form, answer["error"])
+    found = _points(result)
+    if result.kind == "scalar":
+        found = {(): {result.time_ms: result.scalar}}
+    return answer["status"], _told(query, form, _difference(_expected(answer), found))
+
+
+def _told(query: str, form: dict[str, Any], problem: str) -> str:
+    return f"{query} {form}: {problem}" if problem else ""
+
+
+def _judge(outcomes: list[tuple[str, str]]) -> None:
+    problems = [problem for _, problem in outcomes if problem]
+    if problems:
+        pytest.fail(f"{len(problems)} differ:\n" + "\n".join(problems[:50]), pytrace=False)
+    answered = sum(status == "success" for status, _ in outcomes)
+    assert answered > len(outcomes) / 2
 
 
 def _other_error(answer: dict[str, Any], error: QueryError) -> str:

@@ -175,9 +175,11 @@ def _check_starts(evaluator: Evaluator, vector: RangeVector, position: int) -> N
 def _first_or_last(evaluator: Evaluator, node: tree.Call) -> Frame:
     source = tree.unwrap(node.args[0])
     _check_modifier(node.function.name, source)
-    vector = evaluator.range_vector(source)
     last = node.function.name == "last_over_time"
-    return ranged_functions.first_or_last(vector, last=last).pruned()
+    vectors = evaluator.range_vectors(source)
+    return evaluator.collected(
+        ranged_functions.first_or_last(vector, last=last).pruned() for vector in vectors
+    )
 
 
 def _absent(evaluator: Evaluator, node: tree.Call) -> Frame:
@@ -189,9 +191,10 @@ def _absent_over_time(evaluator: Evaluator, node: tree.Call) -> Frame:
     source = tree.unwrap(node.args[0])
     _check_modifier("absent_over_time", source)
     there = np.zeros(evaluator.steps.count, dtype=np.bool_)
-    for chunk in evaluator.range_vector(source).chunks():
-        low, high = chunk.bounds()
-        there |= (high > low).any(axis=0)
+    for vector in evaluator.range_vectors(source):
+        for chunk in vector.chunks():
+            low, high = chunk.bounds()
+            there |= (high > low).any(axis=0)
     return _absent_frame(node, ~there)
 
 

@@ -28,8 +28,18 @@ def _sign(values: Float64Array) -> Float64Array:
     return np.where(values < 0, -1.0, np.where(values > 0, 1.0, values))
 
 
+def _min(values: Float64Array, most: Float64Array) -> Float64Array:
+    """As Go's ``math.Min``: minus infinity is less than NaN too."""
+    return np.where(np.isneginf(values) | np.isneginf(most), -np.inf, np.minimum(most, values))
+
+
+def _max(values: Float64Array, least: Float64Array) -> Float64Array:
+    """As Go's ``math.Max``: infinity is more than NaN too."""
+    return np.where(np.isposinf(values) | np.isposinf(least), np.inf, np.maximum(least, values))
+
+
 def _clamp(values: Float64Array, args: Sequence[Float64Array]) -> Float64Array:
-    return np.maximum(args[0], np.minimum(args[1], values))
+    return _max(_min(values, args[1]), args[0])
 
 
 #: By name: from values (series by steps) and scalar arguments (by step) to values.
@@ -43,8 +53,8 @@ ELEMENTWISE: dict[str, Elementwise] = {
     "atanh": _plain(np.arctanh),
     "ceil": _plain(np.ceil),
     "clamp": _clamp,
-    "clamp_max": lambda values, args: np.minimum(args[0], values),
-    "clamp_min": lambda values, args: np.maximum(args[0], values),
+    "clamp_max": lambda values, args: _min(values, args[0]),
+    "clamp_min": lambda values, args: _max(values, args[0]),
     "cos": _plain(np.cos),
     "cosh": _plain(np.cosh),
     "deg": _plain(lambda values: values * 180 / math.pi),
