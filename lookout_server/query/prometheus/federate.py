@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from .answers import compressed
 from .errors import QueryError
 from .numbers import format_go
-from .parameters import Form, selectors_parameter, now_ms
+from .parameters import Form, now_ms, selectors_parameter
 from .render import format_time
 from .service import PrometheusService
 from .source import METRIC_NAME, Labels, SelectHints, is_stale
