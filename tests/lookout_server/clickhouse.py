@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +73,67 @@ class ClickHouseServer:
 
 _SHARD = """<shard><internal_replication>true</internal_replication><replica>
 <host>127.0.0.1</host><port>{port}</port></replica></shard>"""
+
+
+KEEPER = LIBRARY.parents[1] / "kafka"  # ZooKeeper comes with the Kafka broker's jars
+
+
+def keeper_missing() -> str:
+    """Why there can be no Keeper here; empty when there can."""
+    if not list(KEEPER.glob("zookeeper-3*.jar")):
+        return f"no ZooKeeper jar in {KEEPER} (scripts/parts-kafka fetches it)"
+    return "" if shutil.which("java") else "ZooKeeper needs Java"
+
+
+@contextmanager
+def keeper(folder: Path) -> Iterator[int]:
+    """A ZooKeeper of one node; its port."""
+    port = free_port()
+    command = ["java", "-Xmx128m", "-Dzookeeper.admin.enableServer=false", "-cp", f"{KEEPER}/*"]
+    command += ["org.apache.zookeeper.server.ZooKeeperServerMain", str(port), str(folder / "zk")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None, "ZooKeeper ended"
+                assert time.monotonic() < deadline, "ZooKeeper does not listen"
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+_REPLICA = """<clickhouse>
+<interserver_http_port>{exchange}</interserver_http_port>
+<interserver_http_host>127.0.0.1</interserver_http_host>
+<zookeeper><node><host>127.0.0.1</host><port>{keeper}</port></node></zookeeper>
+<macros><shard>1</shard><replica>{name}</replica></macros>
+<remote_servers><main><shard><internal_replication>true</internal_replication>{replicas}</shard>
+</main></remote_servers></clickhouse>"""
+
+
+def replicas(folder: Path, count: int, keeper_port: int) -> list[ClickHouseServer]:
+    """Started servers that are the replicas of the one shard of a cluster named ``main``."""
+    ports = [free_port() for _ in range(count)]
+    each = "".join(
+        f"<replica><host>127.0.0.1</host><port>{port}</port></replica>" for port in ports
+    )
+    servers = []
+    for port in ports:
+        config = folder / f"replica-{port}.xml"
+        config.write_text(
+            _REPLICA.format(
+                exchange=free_port(), keeper=keeper_port, name=f"replica-{port}", replicas=each
+            )
+        )
+        servers.append(ClickHouseServer(folder / f"replica-{port}", port, config))
+        servers[-1].start()
+    return servers
 
 
 def shards(folder: Path, count: int) -> list[ClickHouseServer]:
