@@ -24,6 +24,7 @@ _UNKNOWN_SERVICE = "unknown_service"
 _KINDS = (0, 0, *(KIND_CODES[name] for name in ("SERVER", "CLIENT", "PRODUCER", "CONSUMER")))
 _CALLERS = (KIND_CODES["CLIENT"], KIND_CODES["PRODUCER"])
 _STATUS_OK, _STATUS_ERROR = 1, 2
+_ZEROS = bytes(16)
 #: Attributes that name the other side of a call, the best first, with the one that has its port.
 _PEERS: Final = (
     ("peer.service", ""),
@@ -128,9 +129,10 @@ class OtlpColumns:
         columns.tag_keys.extend(tags)
         columns.tag_values.extend(tags.values())
         columns.annotation_counts.append(len(events))
-        for time_ns, text in sorted((e.time_ns // 1000, _annotation(e)) for e in events):
-            columns.annotation_times.append(time_ns)
-            columns.annotation_values.append(text)
+        if events:
+            for time_ns, text in sorted((e.time_ns // 1000, _annotation(e)) for e in events):
+                columns.annotation_times.append(time_ns)
+                columns.annotation_values.append(text)
 
     def finish(self) -> SpanColumns:
         """The columns."""
@@ -150,7 +152,7 @@ class OtlpColumns:
 
 
 def _is_id(id: bytes, length: int) -> bool:
-    return len(id) == length and any(id)
+    return len(id) == length and id != _ZEROS[:length]
 
 
 def _duration(start_ns: int, end_ns: int) -> int:

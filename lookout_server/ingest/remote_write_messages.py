@@ -1,30 +1,13 @@
 """Protobuf messages of Prometheus remote write 1.0 and 2.0 and of remote read.
 
 Source: prompb/types.proto, prompb/remote.proto and prompb/io/prometheus/write/v2/types.proto of
-prometheus/prometheus. They are described here rather than generated, which lets the hot ones be
-described *shallowly*: a length-delimited field may be read as bytes, and a message of bytes fields
-parses at the speed of memcpy. That is what :class:`RawRequest` and :class:`RawSeries` do.
+prometheus/prometheus. The hot ones, :class:`RawRequest` and :class:`RawSeries`, are described
+shallowly (see :mod:`.shallow`).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-_F = descriptor_pb2.FieldDescriptorProto
-_PACKAGE = "lookout.prometheus"
-_TYPES = {
-    "bytes": _F.TYPE_BYTES,
-    "string": _F.TYPE_STRING,
-    "double": _F.TYPE_DOUBLE,
-    "int64": _F.TYPE_INT64,
-    "uint64": _F.TYPE_UINT64,
-    "uint32": _F.TYPE_UINT32,
-    "int32": _F.TYPE_INT32,
-    "sint32": _F.TYPE_SINT32,
-    "sint64": _F.TYPE_SINT64,
-}
+from .shallow import message_classes
 
 #: message -> field -> (number, type); a leading "*" means repeated.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -107,47 +90,7 @@ _ONEOFS = {
 }
 
 
-def _describe() -> descriptor_pb2.FileDescriptorProto:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="lookout_prometheus.proto", package=_PACKAGE, syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            _add_field(message, field, number, kind)
-        for oneof, members in _ONEOFS.get(name, {}).items():
-            message.oneof_decl.add(name=oneof)
-            for member in message.field:
-                if member.name in members:
-                    member.oneof_index = len(message.oneof_decl) - 1
-    return file
-
-
-def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
-    label = _F.LABEL_REPEATED if kind.startswith("*") else _F.LABEL_OPTIONAL
-    kind = kind.removeprefix("*")
-    if kind in _TYPES:
-        message.field.add(name=name, number=number, label=label, type=_TYPES[kind])
-    else:
-        message.field.add(
-            name=name,
-            number=number,
-            label=label,
-            type=_F.TYPE_MESSAGE,
-            type_name=f".{_PACKAGE}.{kind}",
-        )
-
-
-def _load() -> dict[str, Any]:
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_describe())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-        for name in _MESSAGES
-    }
-
-
-_CLASSES = _load()
+_CLASSES = message_classes("lookout.prometheus", _MESSAGES, _ONEOFS)
 
 RawRequest = _CLASSES["RawRequest"]
 RawSeries = _CLASSES["RawSeries"]

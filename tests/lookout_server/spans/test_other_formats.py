@@ -284,3 +284,30 @@ def test_jaeger_batch() -> None:
         },
         "debug": True,
     }
+
+
+@given(st.text(max_size=130), st.text(max_size=130))
+def test_attributes_of_any_length(key: str, value: str) -> None:
+    """A text attribute is read whole, whichever way its length takes."""
+    request = ExportTraceServiceRequest()
+    span = (
+        request.resource_spans.add()
+        .scope_spans.add()
+        .spans.add(trace_id=b"t" * 16, span_id=b"s" * 8)
+    )
+    span.attributes.add(key=key).value.string_value = value
+    found = otlp_traces.decode_protobuf(request.SerializeToString())
+    assert dict(zip(found.tag_keys, found.tag_values, strict=True)) == {key: value}
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_no_old_field_breaks_the_decoder(scope: bytes, span: bytes) -> None:
+    """Spans under the name before version 0.15 are read, or the body is Malformed."""
+
+    def field_of(tag: bytes, content: bytes) -> bytes:
+        return tag + bytes((len(content),)) + content
+
+    library = field_of(b"\x0a", scope) + field_of(b"\x12", span)
+    body = field_of(b"\x0a", field_of(b"\xc2\x3e", library))
+    with suppress(Malformed):
+        otlp_traces.decode_protobuf(body)
