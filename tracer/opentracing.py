@@ -181,7 +181,8 @@ class Tracer(opentracing.Tracer):  # type: ignore[misc]
     ) -> Span:
         """Start a span below ``child_of``, the first reference, or the active span.
 
-        References beyond the parent become links.
+        References beyond the parent become links; their baggage goes along where the parent's
+        has no such item.
         """
         above = [child_of, *_referenced(references)]
         sources = [source for item in above if (source := _source(item)) is not None]
@@ -196,6 +197,10 @@ class Tracer(opentracing.Tracer):  # type: ignore[misc]
         )
         for key, value in (tags or {}).items():
             span.set_tag(key, value)
+        for source in sources[1:]:
+            for key, value in (source.baggage.biz if source.baggage else {}).items():
+                if span.span.get_baggage_item(key) is None:
+                    span.span.set_baggage_item(key, value)
         return span
 
     def inject(self, span_context: Any, format: str, carrier: Any) -> None:

@@ -299,7 +299,7 @@ class RecordedSpan(Span):
         tags: Mapping[str, TagValue] | None = self._kept
         if tags and not fits(tags, tracer.pipeline.limits):
             tags = self._sealed()
-        extra, trace_id = self._extra, self.trace_id
+        extra, trace_id, duration_ns = self._extra, self.trace_id, self.duration_ns
         return FinishedSpan(
             trace_id,
             self._sid or trace_id & MASK_64 or 1,
@@ -307,7 +307,7 @@ class RecordedSpan(Span):
             self.name,
             self.kind,
             self._start + self._offset,
-            self.duration_ns,
+            duration_ns if duration_ns > 0 else 0,  # its start may have been given as later
             tags,
             self.events if extra else None,
             extra.links or None if extra else None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tracer
@@ -210,6 +211,55 @@ def test_no_header_raises(headers: list[tuple[str, Any]]) -> None:
 def test_a_traceparent_is_right_or_ignored(text: str) -> None:
     """Nothing but the exact form is taken: no underscore, sign, space or prefix within."""
     assert w3c.parse_traceparent(text) is None
+
+
+def parts(*widths: int) -> st.SearchStrategy[str]:
+    """What may stand between two hyphens: ids of these widths, and what is nearly one."""
+    ids = [st.text("0123456789abcdef", min_size=w, max_size=w) for w in widths]
+    odd = ["", "0", "1", "d", "D", "11", "-", " ", "00", "01", "ff", "cc", "0" * 16, "0" * 32]
+    return st.one_of(*ids, st.sampled_from([*odd, "A" * 16, "1" * 15, "1" * 17, "x" * 16]))
+
+
+B3_SINGLE = re.compile(
+    r"(?!0{16,32}-)([0-9a-f]{32}|[0-9a-f]{16})-(?!0{16})([0-9a-f]{16})(-[01d])?(-[0-9a-f]{16})?"
+)
+
+
+@given(st.lists(parts(16, 32), min_size=1, max_size=5).map("-".join))
+def test_the_single_b3_header_has_one_form(text: str) -> None:
+    """Exactly what the format's grammar says is read, and as it says."""
+    found, read = B3_SINGLE.fullmatch(text), b3.parse_single(text)
+    if found is None:
+        assert read is None or (text in ("0", "1", "d") and read.trace_id == 0)
+        return
+    trace, span, decision, parent = found.groups()
+    assert read is not None
+    assert (read.trace_id, read.span_id) == (int(trace, 16), int(span, 16))
+    assert read.sampled == {None: None, "-0": False}.get(decision, True)
+    assert (read.debug, read.parent_id) == (decision == "-d", int((parent or "-0")[1:], 16))
+
+
+TRACEPARENT_FORM = re.compile(
+    r"(?:00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
+    r"|(?!00|ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?)"
+)
+
+
+@given(st.lists(parts(2, 16, 32), min_size=3, max_size=6).map("-".join), st.sampled_from(["", " "]))
+@example(f"00-{'a' * 32}-{'b' * 16}-01", "\t")
+@example(f"00-{'a' * 32}-{'b' * 16}-01-", "")
+@example(f"01-{'a' * 32}-{'b' * 16}-ff-", "")
+@example(f"fe-{'a' * 32}-{'b' * 16}-00-later-fields", " ")
+@example(f"fe-{'a' * 32}-{'b' * 16}-00.later", "")
+def test_traceparent_has_one_form(text: str, space: str) -> None:
+    """Version 00 ends after its flags, later ones may go on after a hyphen, ff is none; spaces
+    around are the header's and not the value's."""
+    found, read = TRACEPARENT_FORM.fullmatch(text), w3c.parse_traceparent(space + text + space)
+    if found is None:
+        assert read is None
+    else:
+        trace, span, flags = filter(None, found.groups())
+        assert read == (int(trace, 16), int(span, 16), int(flags, 16))
 
 
 @pytest.mark.parametrize("odd", ["0x12", "1_23", "+123", "-123", " 123", "12 3", "١٢٣٤", "ABCD"])

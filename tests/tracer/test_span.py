@@ -382,6 +382,13 @@ def test_ends_that_are_no_errors_do_not_mark_one(traces: Recorder) -> None:
     assert {span.status for span in traces} == {StatusCode.UNSET}
 
 
+def test_a_start_in_the_future_gives_no_negative_duration(traces: Recorder) -> None:
+    """A message may say it was sent later than now: another host's clock did."""
+    start_ns = tracer.start_span("now").start_ns + 10**12
+    tracer.start_span("later", start_ns=start_ns).finish()
+    assert traces.one("later").finished().duration_ns == 0
+
+
 def test_a_span_in_the_ring_is_one_object_for_the_collector() -> None:
     """Of what waits only the span itself is tracked by the garbage collector."""
     kept: list[Any] = []

@@ -10,11 +10,12 @@ import pytest
 
 opentracing = pytest.importorskip("opentracing", reason="the opentracing package")
 
-from opentracing import Format, follows_from  # noqa: E402
+from opentracing import Format, child_of, follows_from  # noqa: E402
 from opentracing.harness.api_check import APICompatibilityCheckMixin  # noqa: E402
 from opentracing.harness.scope_check import ScopeCompatibilityCheckMixin  # noqa: E402
 
 from exporters.records import SERVER, STATUS_ERROR  # noqa: E402
+from tracer import AlwaysOff  # noqa: E402
 from tracer.api import start_span  # noqa: E402
 from tracer.opentracing import ScopeManager, Tracer  # noqa: E402
 from tracer.testing import Recorder, recording  # noqa: E402
@@ -98,6 +99,33 @@ def test_further_references_are_links(traces: Recorder) -> None:
     found = traces.one("child")
     assert found.parent_id == parent.span.span_id
     assert found.links is not None and found.links[0].span_id == other.span.span_id
+
+
+def test_of_several_references_the_first_parent_counts_and_all_give_baggage(
+    traces: Recorder,
+) -> None:
+    """As in SOFATracer: child_of before follows_from, whatever their order; items of all."""
+    tracer = Tracer()
+    one, other, followed = (tracer.start_span(name) for name in ("one", "other", "followed"))
+    one.set_baggage_item("shared", "one").set_baggage_item("a", "1")
+    other.set_baggage_item("b", "2")
+    followed.set_baggage_item("shared", "followed").set_baggage_item("c", "3")
+    references = [follows_from(followed.context), child_of(one.context), child_of(other.context)]
+    span = tracer.start_span("child", references=references)
+    span.finish()
+    assert traces.one("child").parent_id == one.span.span_id
+    assert span.context.baggage == {"shared": "one", "a": "1", "b": "2", "c": "3"}
+
+
+def test_a_span_that_is_not_sampled_takes_every_call(traces: Recorder) -> None:
+    """Nothing raises where nothing is recorded."""
+    with (
+        recording(sampler=AlwaysOff()) as nothing,
+        Tracer().start_active_span("a", tags={"span.kind": "server"}) as scope,
+    ):
+        scope.span.set_tag("span.kind", "client").set_tag("error", True)
+        scope.span.set_operation_name("b").log_kv({"event": "x"})
+    assert len(nothing) == 0
 
 
 @pytest.mark.parametrize("form", [Format.TEXT_MAP, Format.HTTP_HEADERS, Format.BINARY])
