@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import os
 import subprocess
 import sys
 import textwrap
+import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -231,6 +234,28 @@ async def _enter_here_and_in_a_task(span: Span) -> None:
 def _enter(span: Span) -> None:
     with span:
         assert current_span() is span
+
+
+def test_a_block_that_is_never_left_is_freed_with_its_thread(traces: Recorder) -> None:
+    """An instrumentation that forgets to leave keeps neither the span nor what was current."""
+
+    class Thing:
+        pass
+
+    held: list[weakref.ref[Thing]] = []
+
+    def forget() -> None:
+        thing = Thing()
+        held.append(weakref.ref(thing))
+        otel_context.attach(otel_context.set_value("thing", thing))
+        start_span("never left").__enter__()
+        assert otel_context.get_value("thing") is thing
+
+    thread = threading.Thread(target=forget)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert held[0]() is None
 
 
 def test_many_deep_blocks_unwind(traces: Recorder) -> None:
