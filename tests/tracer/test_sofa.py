@@ -98,6 +98,41 @@ def test_the_text_form_survives_any_items(
     assert dict(back.baggage.sys if back.baggage else {}) == sys
 
 
+spans = st.lists(st.integers(1, 999), max_size=8).map(lambda steps: ".".join(map(str, [0, *steps])))
+keys = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.%&=", min_size=1, max_size=12)
+values = st.text(min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize("form", ["sofa", "sofatext", "sofab3"])
+@given(
+    sofa_ids=st.integers(0, 2**32 - 1).map(lambda ip: f"{ip:08x}1538051482054100133277"),
+    span=spans,
+    sampled=st.booleans(),
+    biz=st.dictionaries(keys, values, max_size=3),
+    sys=st.dictionaries(keys, values, max_size=3),
+)
+def test_every_form_reads_what_it_writes(
+    form: str, sofa_ids: str, span: str, sampled: bool, biz: dict[str, str], sys: dict[str, str]
+) -> None:
+    """Any ids, decision and items, in each of SOFATracer's forms."""
+    reserved = {"tcid", "spid", "pspid", "sample"}
+    biz = {k: v for k, v in biz.items() if k not in reserved and not k.startswith("sys-")}
+    context = SpanContext(
+        int(sofa_ids, 16),
+        fnv1a_64(span),
+        sampled=sampled,
+        baggage=Baggage(biz, sys),
+        rpc_id=span,
+        sofa_trace_id=sofa_ids,
+    )
+    back = read(written(form, context))
+    assert back is not None
+    assert (back.trace_id, back.sofa_trace_id) == (int(sofa_ids, 16), sofa_ids)
+    assert (back.rpc_id, back.span_id, back.sampled) == (span, fnv1a_64(span), sampled)
+    assert dict(back.baggage.biz if back.baggage else {}) == biz
+    assert dict(back.baggage.sys if back.baggage else {}) == sys
+
+
 def test_missing_parts_have_sofatracers_defaults() -> None:
     """No decision means sampled, no span id the root, no trace id a new trace with the items."""
     assert sofa.parse_context("") is None

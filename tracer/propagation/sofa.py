@@ -182,8 +182,10 @@ def _read_b3(headers: Headers) -> SpanContext | None:
     """B3 headers with a dotted span id, which is none of Zipkin's."""
     span = carriers.first(headers, b3.SPAN_ID)
     trace = carriers.first(headers, b3.TRACE_ID)
-    if not trace or span is None or not _DOTTED.fullmatch(span) or len(span) == 16:
+    if not trace or span is None or not _DOTTED.fullmatch(span):
         return None
+    if len(span) == 16 and "." not in span:
+        return None  # one of Zipkin's that happens to have no letter
     word = (carriers.first(headers, b3.SAMPLED_FLAG) or "true").lower()
     biz: dict[str, str] = {}
     sys: dict[str, str] = {}
