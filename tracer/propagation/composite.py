@@ -33,7 +33,8 @@ class Composite:
         self._read_items = tuple(reader.read for reader in of_items)
         self._read = tuple(reader.read for reader in self.readers if reader not in of_items)
         self._write = tuple(writer.write for writer in self.writers)
-        self._write_identity = tuple(
+        #: For a span that carries nothing but its identity, as most spans do.
+        self.write_identity = tuple(
             writer.write_identity for writer in self.writers if type(writer) is not W3CBaggage
         )
 
@@ -67,7 +68,7 @@ class Composite:
         try:
             if type(carrier) is dict and put is None:
                 plain = type(source) is RecordedSpan and source._carried is None
-                for write in self._write_identity if plain else self._write:
+                for write in self.write_identity if plain else self._write:
                     carrier |= write(source)  # in place, and faster than its method
                 return
             put = put or carriers.setter_for(carrier)
@@ -136,11 +137,15 @@ def inject(carrier: Any, context: Source | None = None, put: Put | None = None) 
     ``carrier`` is a mutable mapping or a list of pairs; ``put(carrier, name, value)`` says how to
     write into anything else.
     """
+    source: Source | None = context
     if context is None:
-        source: Source | None = _get()
+        source = _get()
         if type(source) is not RecordedSpan or type(source._prev) is Left:
             source = current_context.injectable()
-    else:
-        source = context
+        elif source._carried is None and type(carrier) is dict and put is None:
+            # Nearly every outgoing call: what Composite.inject does, without its call.
+            for write in _global.write_identity:
+                carrier |= write(source)
+            return
     if source is not None:
         _global.inject(carrier, source, put)
