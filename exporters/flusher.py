@@ -5,11 +5,11 @@ While records come it naps for ``interval_s`` and then takes a turn. What a turn
 application is known: a thread that computes gives the interpreter up only when it is asked to,
 after a switch interval (5 ms), and then one request waits until the turn is over. So
 
-* turns are few, at most twenty a second: fewer than one request in a hundred meets one;
+* turns are few, some twenty-five a second: fewer than one request in a hundred meets one;
 * a turn is over, by what records cost lately, before the application would ask for the
   interpreter in turn (``_LONGEST_TURN_S``), and gives it up as seldom as destinations can do with;
 * what is left over waits for the next turn, which comes the sooner the fuller the ring is beyond
-  a quarter: from there on keeping spans begins to count for more than the slowest requests do.
+  its half: from there on keeping spans begins to count for more than the slowest requests do.
 
 benchmarks/flush.py measures it.
 
@@ -44,10 +44,10 @@ _LONGEST_SLEEP_S = 5.0
 
 #: Time on the processor that a turn takes at most, and that it should take: of turns that are
 #: shorter there may be fewer.
-_LONGEST_TURN_S = 0.004
-_GOOD_TURN_S = 0.001
-#: From one turn to the next, at least.
-_PERIOD_S = 0.045
+_LONGEST_TURN_S = 0.0045
+_GOOD_TURN_S = 0.002
+#: From one turn to the next, at least; waiting for the interpreter comes on top.
+_PERIOD_S = 0.035
 #: What a record costs until it is known.
 _USUAL_COST_S = 3e-6
 #: So many tell what one of them costs. Of fewer, most is what a turn costs.
@@ -232,14 +232,14 @@ class Flusher:
 
     def _rest(self, began: float | None) -> None:
         """Nap after a turn that began then; sleep until the next record after an idle one."""
-        quarter = max(1, self.ring.capacity // 4)
+        half = max(1, self.ring.capacity // 2)
         if began is not None:
             waiting = len(self.ring)
             period = min(_PERIOD_S, self.interval_s) if waiting else self._period_s
-            room = min(1.0, (self.ring.capacity - waiting) / (3 * quarter))
+            room = min(1.0, (self.ring.capacity - waiting) / half)
             nap = began + period * room - self._clock()
             if nap > 0:
-                self._sleep(nap, quarter if room == 1.0 else self.ring.capacity)
+                self._sleep(nap, half if room == 1.0 else self.ring.capacity)
             return
         self.ring.set_mark(0)
         if len(self.ring):
@@ -247,7 +247,7 @@ class Flusher:
         self._sleep(_LONGEST_SLEEP_S, 0)
         if len(self.ring):
             # The first records after a sleep: let more of them gather.
-            self._sleep(self._period_s, quarter)
+            self._sleep(self._period_s, half)
 
     def _sleep(self, seconds: float, enough: int) -> None:
         """Until then, or a task is due, or ``enough`` and one more records wait."""
@@ -257,7 +257,9 @@ class Flusher:
 
     def _drain_once(self) -> int:
         most = min(8 * self.batch, max(1, int(_LONGEST_TURN_S / self._cost_s)))
-        records = self.ring.drain(most)
+        # Those of the last turn go now: freed after this one's writing they would cost the
+        # application one more request each turn.
+        self._moved = records = self.ring.drain(most)
         if records:
             self._hand_over(records)
         return len(records)
@@ -289,6 +291,7 @@ class Flusher:
             left = len(self.ring)
             while left > 0 and not deadline.over:
                 left -= self._drain_once() or left
+            self._moved = []
             return left <= 0
         finally:
             self._consumer.release()
@@ -328,6 +331,7 @@ class Flusher:
         """What belongs to one process: its id, its thread, its locks."""
         self._pid = os.getpid()
         self._thread = None
+        self._moved: list[Any] = []  # by the last turn
         self._bell = Bell()
         self._consumer = threading.Lock()
         self._start_lock = threading.Lock()

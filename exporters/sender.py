@@ -234,23 +234,21 @@ class Sender:
     # Records into parcels. Below here the turn lock is held.
 
     def _encode_waiting(self) -> None:
-        while self._encode_some():
-            pass
+        while self._waiting:
+            self._encode_some()
 
-    def _encode_some(self) -> bool:
-        """Make the oldest records a parcel; False when none wait.
+    def _encode_some(self) -> None:
+        """Make the oldest records a parcel.
 
         Then rest: beside a thread that computes, what is encoded is the time that its requests
         wait for the interpreter, see :mod:`exporters.flusher`.
         """
-        records = self._take()
         began, computed = time.monotonic(), time.thread_time()
-        bodies = list(self._encode(records)) if records else []
+        bodies = list(self._encode(self._take()))  # and nobody keeps the records
         self._rest_until = began + (time.thread_time() - computed) / _SHARE
         for body, count in bodies:
             self._backlog.put(self._parcel(body, count))
             self._backlog.settle(bool(self._down))
-        return bool(records)
 
     def _take(self) -> list[SpanRecord]:
         wanted = min(self.limits.batch_records, self.limits.batch_bytes // self._usual_bytes + 1)
