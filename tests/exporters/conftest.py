@@ -159,7 +159,11 @@ def serve() -> Iterator[Callable[..., Receiver]]:
         server.daemon_threads = True
         server.handle_error = lambda *about: None  # type: ignore[method-assign]  # as nobody reads it
         if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
+            # The handshake is the handler's, after which the server closes the socket also when
+            # it fails; accept() would leave a socket whose handshake failed to the collector.
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         scheme = "http" if tls is None else "https"
         receiver.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
