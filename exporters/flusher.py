@@ -50,7 +50,7 @@ _GOOD_TURN_S = 0.002
 _PERIOD_S = 0.035
 #: What a record costs until it is known.
 _USUAL_COST_S = 3e-6
-#: So many tell what one of them costs. Of fewer, most is what a turn costs.
+#: So many, or a whole turn of them, tell what one costs. Of fewer, most is what any turn costs.
 _TELLING = 128
 
 
@@ -99,6 +99,7 @@ class Flusher:
         self._period_s = _PERIOD_S
         self._failed: set[str] = set()  # destinations whose failing was told
         self._thread: threading.Thread | None = None
+        self._moved: list[Any] = []  # by the last turn
         self._renew()
         self.ledger.watch(ring)
         for destination in destinations:
@@ -213,18 +214,19 @@ class Flusher:
         moved = 0
         if self._consumer.acquire(timeout=1.0):
             try:
+                most = max(1, min(int(_LONGEST_TURN_S / self._cost_s), 8 * self.batch))
                 began = time.thread_time()
-                moved = self._drain_once()
+                moved = self._drain_once(most)
                 if moved:
-                    self._plan(time.thread_time() - began, moved)
+                    self._plan(time.thread_time() - began, moved, moved >= min(most, _TELLING))
             finally:
                 self._consumer.release()
         self._run_due_tasks()
         return moved
 
-    def _plan(self, turn_s: float, moved: int) -> None:
+    def _plan(self, turn_s: float, moved: int, telling: bool) -> None:
         """Learn from a turn how large the next ones may be, and how far apart."""
-        if moved >= _TELLING:
+        if telling:
             self._cost_s += (turn_s / moved - self._cost_s) / 8
         wanted = self._period_s * _GOOD_TURN_S / max(turn_s, 1e-6)
         self._period_s = min(max(wanted, _PERIOD_S, self._period_s / 2), 2 * self._period_s)
@@ -255,14 +257,13 @@ class Flusher:
         self._bell.wait(min(seconds, self._until_next_task()))
         self.ring.set_mark(self.ring.capacity)
 
-    def _drain_once(self) -> int:
-        most = min(8 * self.batch, max(1, int(_LONGEST_TURN_S / self._cost_s)))
+    def _drain_once(self, most: int) -> int:
         # Those of the last turn go now: freed after this one's writing they would cost the
         # application one more request each turn.
-        self._moved = records = self.ring.drain(most)
-        if records:
-            self._hand_over(records)
-        return len(records)
+        self._moved = self.ring.drain(most)
+        if self._moved:
+            self._hand_over(self._moved)
+        return len(self._moved)
 
     def _hand_over(self, records: list[Any]) -> None:
         sampled = [record for record in records if record.flags & SAMPLED]
@@ -290,7 +291,7 @@ class Flusher:
         try:
             left = len(self.ring)
             while left > 0 and not deadline.over:
-                left -= self._drain_once() or left
+                left -= self._drain_once(8 * self.batch) or left
             self._moved = []
             return left <= 0
         finally:
@@ -331,7 +332,7 @@ class Flusher:
         """What belongs to one process: its id, its thread, its locks."""
         self._pid = os.getpid()
         self._thread = None
-        self._moved: list[Any] = []  # by the last turn
+        self._moved = []
         self._bell = Bell()
         self._consumer = threading.Lock()
         self._start_lock = threading.Lock()

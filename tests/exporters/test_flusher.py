@@ -77,6 +77,43 @@ def test_an_idle_flusher_wakes_for_the_next_record(
         wait_until(lambda count=count: len(lookout.memory.spans) == count, 2.0)
 
 
+def test_a_nap_ends_when_the_ring_is_half_full(
+    rig: Any, span: Any, wait_until: Callable[..., None]
+) -> None:
+    """However long records may wait, the ring is not left to overflow."""
+    lookout = rig(interval_s=3600, capacity=64)
+    lookout.flusher._period_s = 3600.0  # as after many turns that had little to do
+    lookout.ring.offer(span())
+    wait_until(lambda: lookout.memory.spans or lookout.flusher._thread is not None)
+    for _ in range(40):
+        lookout.ring.offer(span())
+    wait_until(lambda: len(lookout.memory.spans) >= 33)
+    assert lookout.ring.dropped == 0
+
+
+def test_turns_are_as_short_as_records_are_dear(
+    rig: Any, span: Any, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a record costs is learned, and no turn is longer than the application should feel."""
+    spent = [0.0]
+
+    class Dear(MemoryDestination):
+        name = "dear"
+
+        def accept(self, records: Any) -> None:
+            turns.append(len(records))
+            spent[0] += 0.0001 * len(records)
+
+    turns: list[int] = []
+    monkeypatch.setattr("exporters.flusher.time.thread_time", lambda: spent[0])
+    lookout = rig(Dear(), interval_s=0.001)
+    one = span()
+    for _ in range(5_000):
+        lookout.ring.offer(one)
+    wait_until(lambda: sum(turns) == 5_000, 20.0)
+    assert max(turns[-10:-1]) * 0.0001 < 0.006
+
+
 def test_a_burst_from_eight_threads_is_not_dropped(rig: Any, span: Any) -> None:
     """100,000 spans at once fit the ring, arrive, and balance in the ledger."""
     lookout = rig(capacity=131_072)
