@@ -290,9 +290,10 @@ class Writer:
         outcome = self._placer.place(batch, pieces)
         for seq, reason in outcome.aside.items():
             log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)
-        stored = getattr(self.signal, "stored", None)
-        if stored:  # its tables can be read now
-            stored()
+        # Its tables can be read now; of what was set aside nobody knows how far it came.
+        tell = getattr(self.signal, "forget" if outcome.aside else "stored", None)
+        if tell:
+            tell()
         self._journal.forget(batch, self._stored(pieces), outcome.aside)
         with self._changed:
             self._written = batch.last

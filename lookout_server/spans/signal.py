@@ -12,6 +12,7 @@ from ..config import ServerConfig
 from ..ingest.span_formats import decoder
 from ..signal import Receipt
 from .columns import DEBUG, Ids, SpanColumns
+from .known import KnownNames
 from .packed import PackedSpans, Vocabulary
 from .tables import span_tables
 
@@ -26,6 +27,7 @@ class SpanSignal:
     def __init__(self, config: ServerConfig) -> None:
         self._sample_rate = config.collector_sample_rate
         self._vocabulary = Vocabulary()
+        self._names = KnownNames()
         self._autocomplete_keys = tuple(config.autocomplete_keys)
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> PackedSpans:
@@ -49,7 +51,15 @@ class SpanSignal:
 
     def tables(self, rows: Sequence[PackedSpans]) -> Mapping[str, pa.Table]:
         """The batch as tables (:func:`.tables.span_tables`)."""
-        return span_tables(rows, self._autocomplete_keys)
+        return span_tables(rows, self._autocomplete_keys, self._names)
+
+    def stored(self) -> None:
+        """The tables made last are in the store."""
+        self._names.stored()
+
+    def forget(self) -> None:
+        """Tables that were made have not been stored: leave no name out any more."""
+        self._names.forget()
 
 
 def sampled(columns: SpanColumns, rate: float) -> npt.NDArray[np.bool_]:

@@ -1,12 +1,14 @@
 """From columns of many bodies to the Arrow tables that the store inserts.
 
-Deterministic: the same columns in the same order give the same tables, whatever was before.
+Deterministic: the same columns in the same order give the same tables, whatever was before, but
+for the names that need not be written again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .columns import ERROR, Ints
+from .known import KnownNames, Name
 from .packed import (
     ADDRESS,
     NAME,
@@ -43,20 +46,23 @@ _REPEATS = 4
 _MOST_PLACES = 4_000_000
 
 Bools = npt.NDArray[np.bool_]
-#: Tenant, kind, service, value and day: a row of ``span_names``.
-_Name = tuple[str, str, str, str, int]
 
 
 def span_tables(
-    rows: Sequence[PackedSpans], autocomplete_keys: Iterable[str]
+    rows: Sequence[PackedSpans],
+    autocomplete_keys: Iterable[str],
+    known: KnownNames | None = None,
 ) -> dict[str, pa.Table]:
-    """Tables of one batch by their name: ``spans`` and what finds them."""
+    """Tables of one batch by their name: ``spans`` and what finds them.
+
+    Names that are known are left out of ``span_names``.
+    """
     batch = _Batch(rows)
     return {
         "spans": batch.spans(),
         "trace_index": batch.trace_index(),
         "span_search": batch.search(),
-        "span_names": batch.names(frozenset(autocomplete_keys)),
+        "span_names": batch.names(frozenset(autocomplete_keys), known or KnownNames()),
         "span_counts": batch.counts(),
     }
 
@@ -230,8 +236,8 @@ class _Batch:
     def _joined(self, name: str) -> npt.NDArray[Any]:
         return np.concatenate([getattr(columns, name) for columns in self._rows])
 
-    def names(self, autocomplete_keys: frozenset[str]) -> pa.Table:
-        """Distinct names with the day they were received."""
+    def names(self, autocomplete_keys: frozenset[str], known: KnownNames) -> pa.Table:
+        """Distinct names that are new, with the day they were received."""
         found = [
             self._distinct("service", None, self._services.codes, self._services),
             self._distinct("span", self._services.codes, self._names.codes, self._names),
@@ -241,7 +247,7 @@ class _Batch:
         ]
         if autocomplete_keys:
             found.append(self._tagged(autocomplete_keys))
-        rows = [row for some in found for row in some]
+        rows = known.news(chain.from_iterable(found))
         fields = [list(field) for field in zip(*rows, strict=True)] or [[], [], [], [], []]
         tenant, what, service, value = (pa.array(field, pa.string()) for field in fields[:4])
         part = pa.array(fields[4], pa.int32()).cast(pa.date32())
@@ -251,7 +257,7 @@ class _Batch:
 
     def _distinct(
         self, what: str, services: Codes | None, values: Codes, words: United
-    ) -> Iterator[_Name]:
+    ) -> Iterator[Name]:
         """Rows of a kind of name: those of each service, or the services themselves."""
         owners = np.zeros_like(values) if services is None else services
         places = first_of(self._tenants.codes, self._received_days, owners, values)
@@ -261,7 +267,7 @@ class _Batch:
             if value and (service or services is None):
                 yield self._tenants.of(at), what, service, value, int(self._received_days[at])
 
-    def _tagged(self, keys: frozenset[str]) -> Iterator[_Name]:
+    def _tagged(self, keys: frozenset[str]) -> Iterator[Name]:
         wanted = np.array([key in keys for key in self._tag_keys.texts], bool)
         tags = np.flatnonzero(wanted[self._tag_keys.codes])
         owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))[tags]

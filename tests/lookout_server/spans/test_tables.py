@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lookout_server.query.zipkin.read import SPAN_COLUMNS, spans_of
 from lookout_server.spans.addresses import format_ip, parse_ip
 from lookout_server.spans.columns import SpanColumns
+from lookout_server.spans.known import KnownNames
 from lookout_server.spans.model import KINDS, Endpoint, Span, make_span
 from lookout_server.spans.packed import PackedSpans, Vocabulary, Words
 from lookout_server.spans.tables import (
@@ -192,3 +193,26 @@ def test_addresses_are_canonical(packed: bytes) -> None:
     """What is written of an address is read back as the same."""
     ipv4, ipv6 = format_ip(packed)
     assert parse_ip(ipv4 or ipv6) == (ipv4, ipv6)
+
+
+def test_known_names_are_not_written_again() -> None:
+    """Once stored a name is left out, until an hour has gone or something was not stored."""
+    now = [0.0]
+    known = KnownNames(lambda: now[0])
+    spans = [make_span("1" * 16, "2" * 16, name="get", local=Endpoint("shop"))]
+
+    def names(batch: list[Span]) -> list[str]:
+        table = span_tables([columns(batch)], (), known)["span_names"]
+        return sorted(table.column("value").to_pylist())
+
+    assert names(spans) == ["get", "shop"]
+    assert names(spans) == ["get", "shop"], "not stored so far"
+    known.stored()
+    assert names(spans) == []
+    more = make_span("1" * 16, "3" * 16, name="put", local=Endpoint("shop"))
+    assert names([*spans, more]) == ["put"]
+    known.forget()
+    assert names(spans) == ["get", "shop"]
+    known.stored()
+    now[0] = 3600.0
+    assert names(spans) == ["get", "shop"]
