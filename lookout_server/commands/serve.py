@@ -97,6 +97,7 @@ def _serve(config: ServerConfig, listening: socket.socket) -> None:
     # Here, not above: `lookout serve --help` and a bad flag need none of the database.
     from ..collector import Collector
     from ..journal import JournalError
+    from ..memory import return_large_blocks
     from ..runner import run
     from ..security import TokensInvalid
     from ..stages import StageError
@@ -105,6 +106,7 @@ def _serve(config: ServerConfig, listening: socket.socket) -> None:
 
     if not config.stages:  # a stage may want it
         hide_pandas()
+    return_large_blocks()
     _raise_file_limit()
     try:
         collector = Collector(config)

@@ -1,8 +1,8 @@
-"""Protobuf messages of Prometheus remote write 1.0 and 2.0 and of remote read.
+"""Protobuf messages of Prometheus: remote write 1.0 and 2.0, remote read, and federation.
 
 Source: prompb/types.proto, prompb/remote.proto and prompb/io/prometheus/write/v2/types.proto of
-prometheus/prometheus. The hot ones, :class:`RawRequest` and :class:`RawSeries`, are described
-shallowly (see :mod:`.shallow`).
+prometheus/prometheus, io/prometheus/client/metrics.proto of prometheus/client_model. The hot
+ones, :class:`RawRequest` and :class:`RawSeries`, are described shallowly (see :mod:`.shallow`).
 """
 
 from __future__ import annotations
@@ -79,6 +79,25 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "ReadRequest": {"queries": (1, "*ReadQuery"), "accepted_response_types": (2, "*int32")},
     "QueryResult": {"timeseries": (1, "*TimeSeries")},
     "ReadResponse": {"results": (1, "*QueryResult")},
+    "Untyped": {"value": (1, "double")},
+    "FamilyHistogram": {
+        "sample_sum": (2, "double"),
+        "sample_count_float": (4, "double"),
+        "schema": (5, "sint32"),
+        "zero_threshold": (6, "double"),
+        "zero_count_float": (8, "double"),
+        "negative_span": (9, "*BucketSpan"),
+        "negative_count": (11, "*double"),
+        "positive_span": (12, "*BucketSpan"),
+        "positive_count": (14, "*double"),
+    },
+    "Metric": {
+        "label": (1, "*Label"),
+        "untyped": (5, "Untyped"),
+        "timestamp_ms": (6, "int64"),
+        "histogram": (7, "FamilyHistogram"),
+    },
+    "MetricFamily": {"name": (1, "string"), "type": (3, "int32"), "metric": (4, "*Metric")},
 }
 
 #: Fields of which exactly one is set; presence tells integer from float histograms.
@@ -101,6 +120,7 @@ WriteRequest = _CLASSES["WriteRequest"]
 RequestV2 = _CLASSES["RequestV2"]
 ReadRequest = _CLASSES["ReadRequest"]
 ReadResponse = _CLASSES["ReadResponse"]
+MetricFamily = _CLASSES["MetricFamily"]
 
 #: Names of ``MetricMetadata.type`` by number.
 METRIC_TYPES = (

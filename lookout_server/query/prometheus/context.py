@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 import numpy as np
 
@@ -148,15 +147,13 @@ class QueryContext:
         if key in self._blocks or not isinstance(self.source, PartedSource):
             yield self.select(matchers, start_ms, end_ms, hints)
             return
-        parts = self.source.select_parts(matchers, start_ms, end_ms, hints)
-        first = list(islice(parts, 2))
-        if len(first) == 1:
-            self._blocks[key] = first[0]  # all there is: the query may ask for it again
-        first.reverse()
-        while first:
-            yield self._checked(first.pop())
-        for block in parts:
+        found = 0
+        for block in self.source.select_parts(matchers, start_ms, end_ms, hints):
+            found += 1
+            first = block
             yield self._checked(block)
+        if found == 1:
+            self._blocks[key] = first  # all there is: the query may ask for it again
 
     def _checked(self, block: SeriesBlock) -> SeriesBlock:
         for warning in block.warnings:

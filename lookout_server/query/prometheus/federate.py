@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from . import federate_protobuf
 from .answers import compressed
 from .errors import QueryError
+from .histogram import Histogram
+from .matchers import Matcher
 from .numbers import format_go
 from .parameters import Form, now_ms, selectors_parameter
 from .render import format_time
@@ -33,7 +36,12 @@ def federate_routes(service: PrometheusService) -> list[BaseRoute]:
         except QueryError as error:
             status = error.status
             return PlainTextResponse(f"{error}\n", status)
-        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        accepted = request.headers.get("accept", "")
+        if "application/vnd.google.protobuf" in accepted:
+            return compressed(
+                request, federate_protobuf.encoded(newest), federate_protobuf.MEDIA_TYPE
+            )
+        openmetrics = "application/openmetrics-text" in accepted
         lines = "".join(exposition(newest, openmetrics=openmetrics))
         kind = _OPENMETRICS if openmetrics else _TEXT
         return compressed(request, lines.encode(), kind)
@@ -41,37 +49,45 @@ def federate_routes(service: PrometheusService) -> list[BaseRoute]:
     return [Route("/federate", federate, methods=["GET", "HEAD"])]
 
 
-def _newest(service: PrometheusService, tenant: str, sets: list) -> dict[Labels, tuple[int, float]]:  # type: ignore[type-arg]
-    """Time and value of the newest float sample of each series that is not stale."""
+def _newest(
+    service: PrometheusService, tenant: str, sets: Sequence[Sequence[Matcher]]
+) -> dict[Labels, tuple[int, float | Histogram]]:
+    """Time and value of the newest sample of each series that is not stale."""
     now = now_ms()
     source = service.source(tenant)
-    newest: dict[Labels, tuple[int, float]] = {}
+    newest: dict[Labels, tuple[int, float | Histogram]] = {}
     for matchers in sets:
         block = source.select(matchers, now - service.options.lookback_ms, now, SelectHints())
         stale = is_stale(block.values)
         for row, labels in enumerate(block.labels):
             last = int(block.offsets[row + 1]) - 1
-            if block.histograms is not None and block.histograms[last] is not None:
-                continue  # the text format has no native histograms
-            if not stale[last]:
+            histogram = None if block.histograms is None else block.histograms[last]
+            if histogram is not None:
+                newest[labels] = (int(block.timestamps[last]), histogram)
+            elif not stale[last]:
                 newest[labels] = (int(block.timestamps[last]), float(block.values[last]))
     return newest
 
 
 def exposition(
-    newest: dict[Labels, tuple[int, float]], *, openmetrics: bool = False
+    newest: Mapping[Labels, tuple[int, float | Histogram]], *, openmetrics: bool = False
 ) -> Iterator[str]:
-    """Lines of the classic text format or of OpenMetrics; series get an ``instance``."""
+    """Lines of the classic text format or of OpenMetrics; series get an ``instance``.
+
+    Native histograms are left out: text has no form for them.
+    """
     ordered = sorted(newest, key=lambda labels: (dict(labels).get(METRIC_NAME, ""), labels))
     current = None
     for labels in ordered:
+        time, value = newest[labels]
+        if isinstance(value, Histogram):
+            continue
         own = dict(labels)
         name = own.pop(METRIC_NAME, "")
         own.setdefault("instance", "")
         if name != current:
             current = name
             yield f"# TYPE {name} {'unknown' if openmetrics else 'untyped'}\n"
-        time, value = newest[labels]
         stamp = format_time(time) if openmetrics else str(time)
         pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in sorted(own.items()))
         yield f"{name}{{{pairs}}} {_number(value)} {stamp}\n"

@@ -49,7 +49,13 @@ class Holding:
 class HeldSamples:
     """Thread-safe. ``capacity`` bytes of samples are held, of one set of series at most half."""
 
-    def __init__(self, freshness: Freshness, capacity: int) -> None:
+    def __init__(
+        self,
+        freshness: Freshness,
+        capacity: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._freshness = freshness
         self._capacity = capacity
         self._lock = threading.Lock()
@@ -66,7 +72,7 @@ class HeldSamples:
         if known is None or known.end_ms < start_ms:
             block = read(start_ms, end_ms)
             span = end_ms - start_ms
-            self._hold(key, Holding(block, start_ms, end_ms, number, time.monotonic(), span))
+            self._hold(key, Holding(block, start_ms, end_ms, number, self._clock(), span))
             return block
         if known.end_ms < end_ms:
             tail = read(known.end_ms + 1, end_ms)
@@ -85,7 +91,7 @@ class HeldSamples:
             if known is None:
                 return None
             self._held.move_to_end(key)
-        if known.start_ms > start_ms or time.monotonic() - known.read_at > _AGE_S:
+        if known.start_ms > start_ms or self._clock() - known.read_at > _AGE_S:
             return None
         changed = self._freshness.changed_from(key[0], known.number)
         if changed is None or changed > known.end_ms:

@@ -6,8 +6,10 @@ asked for samples only, by its primary key.
 
 from __future__ import annotations
 
+import contextvars
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -178,20 +180,25 @@ class ClickHouseSource:
             window = clipped(self._catalog, self._tenant, matchers, start_ms, end_ms)
             if window is None:
                 return
-            waiting = window.parts(max(1, hints.part_samples // window.usual_samples))[::-1]
-            limit = min(hints.max_samples, _PART_EXCESS * hints.part_samples)
-            while waiting:
-                part = waiting.pop()
-                alone = part.series == 1
-                try:
-                    allowed = hints.max_samples if alone else limit
-                    block = self._read(part, replace(hints, max_samples=allowed))
-                except TooManySamples:
-                    if alone:
-                        raise
-                    waiting += part.parts(-(-part.series // _PART_EXCESS))[::-1]
-                    continue
-                yield block
+            waiting = window.parts(max(1, hints.part_samples // window.usual_samples))
+            parts = self._parts(waiting[::-1], hints)
+            yield from ahead(parts) if len(waiting) > 1 else parts
+
+    def _parts(self, waiting: list[Window], hints: SelectHints) -> Iterator[SeriesBlock]:
+        """The windows read one by one, from the last."""
+        limit = min(hints.max_samples, _PART_EXCESS * hints.part_samples)
+        while waiting:
+            part = waiting.pop()
+            alone = part.series == 1
+            try:
+                allowed = hints.max_samples if alone else limit
+                block = self._read(part, replace(hints, max_samples=allowed))
+            except TooManySamples:
+                if alone:
+                    raise
+                waiting += part.parts(-(-part.series // _PART_EXCESS))[::-1]
+                continue
+            yield block
 
     def _read(self, window: Window, hints: SelectHints) -> SeriesBlock:
         if self._held is None or not self._can_hold(window, self._held):
@@ -253,6 +260,20 @@ class ClickHouseSource:
         if len(table) > hints.max_samples:
             raise TooManySamples()
         return table
+
+
+def ahead(parts: Iterator[SeriesBlock]) -> Iterator[SeriesBlock]:
+    """The same parts; the next one is read in another thread while one is looked at."""
+    context = contextvars.copy_context()
+
+    def read() -> SeriesBlock | None:
+        return context.run(lambda: next(parts, None))
+
+    with ThreadPoolExecutor(1, "lookout-promql-ahead") as worker:
+        coming = worker.submit(read)
+        while (part := coming.result()) is not None:
+            coming = worker.submit(read)
+            yield part
 
 
 def _rounded(seconds: float) -> float:

@@ -67,6 +67,36 @@ def test_whatever_is_written_between_queries_is_seen(
         assert contents(found) == contents(expected)
 
 
+def test_tenants_see_their_own(client: TestClient, tenant: str) -> None:
+    """Series of the same labels, and so the same ids, are not those of another tenant."""
+    for name, value in ((tenant, "1"), (f"{tenant}-other", "2")):
+        client.headers["X-Scope-OrgID"] = name
+        write(client, ({"__name__": "m"}, [(NOW, float(value))]))
+    for _ in range(2):
+        for name, value in ((tenant, "1"), (f"{tenant}-other", "2")):
+            client.headers["X-Scope-OrgID"] = name
+            [found] = data(client, "query", query="m", time=NOW / 1000)["result"]
+            assert found["value"][1] == value
+
+
+def test_what_retention_deletes_is_gone_in_time(
+    client: TestClient, collector: PlainCollector, store: EmbeddedStore, tenant: str
+) -> None:
+    """What the database has dropped by itself is held for ten minutes at most."""
+    write(client, ({"__name__": "m"}, [(NOW, 1.0)]))
+    now = [0.0]
+    held = HeldSamples(collector.signal.freshness, 1_000_000, lambda: now[0])
+    source = ClickHouseSource(store, Catalog(store), tenant, held=held)
+    assert len(source.select(_ALL, NOW, NOW, SelectHints())) == 1
+    store.execute(
+        f"ALTER TABLE samples DELETE WHERE tenant = '{tenant}' SETTINGS mutations_sync = 1"
+    )
+    now[0] = 599.0
+    assert len(source.select(_ALL, NOW, NOW, SelectHints())) == 1
+    now[0] = 601.0
+    assert len(source.select(_ALL, NOW, NOW, SelectHints())) == 0
+
+
 def test_deleted_series_are_gone(client: TestClient) -> None:
     """A query after a deletion answers nothing of it, although it was held."""
     write(client, ({"__name__": "m"}, [(NOW, 1.0)]))
@@ -92,9 +122,14 @@ def test_memory_is_bounded() -> None:
         held.get((name, b""), 0, 100, lambda *_: _block(1, 40))
     held.get(("b", b""), 0, 100, lambda *_: _NEVER_READ("b is held"))
     held.get(("c", b""), 0, 100, lambda *_: _NEVER_READ("c is held"))
-    read = []
-    held.get(("a", b""), 0, 100, lambda *window: read.append(window) or _block(1, 60))
-    held.get(("a", b""), 0, 100, lambda *window: read.append(window) or _block(1, 60))
+    read: list[tuple[int, int]] = []
+
+    def large(start_ms: int, end_ms: int) -> SeriesBlock:
+        read.append((start_ms, end_ms))
+        return _block(1, 60)
+
+    held.get(("a", b""), 0, 100, large)
+    held.get(("a", b""), 0, 100, large)
     assert read == [(0, 100)] * 2
 
 
@@ -119,10 +154,11 @@ def test_cut_and_joined_again_is_the_whole(
 ) -> None:
     """Between two times lies what lies before and after any third."""
     start, middle, end = sorted((start, middle, end))
-    whole = block_of(
+    series = [
         MemorySeries(labels_of({"i": str(n)}), np.array(sorted(one)), np.array(sorted(one)) * 2.0)
         for n, one in enumerate(times)
-    )
+    ]
+    whole = block_of(series)
     both = joined(between(whole, start, middle), between(whole, middle + 1, end))
     assert contents(both) == contents(between(whole, start, end))
     assert contents(both) == {
