@@ -18,11 +18,14 @@ from starlette.routing import BaseRoute, Route
 from ...scrape import Scraper
 from ...scrape.target import Target
 from .answers import success
+from .context import EngineOptions
 from .errors import BadData
 from .parameters import Form, invalid, parse_int, selectors_parameter
 from .quoting import quote
 from .render import dumps
 from .service import Handler, PrometheusService
+from .signatures import FUNCTIONS
+from .tree import AggregateOp, BinaryOp
 
 #: The Prometheus whose API and language this is; Grafana chooses its requests by it.
 PROMETHEUS_VERSION = "3.14.0"
@@ -175,8 +178,17 @@ class _StatusApi:
         return PlainTextResponse("Lifecycle API is not enabled.", 403)
 
     async def features(self, request: Request) -> Response:
-        flags = self._service.server.config.enable_feature
-        return success(request, dumps(dict.fromkeys(flags, True)))
+        config, options = self._service.server.config, self._service.options
+        api = {
+            "admin": config.admin_api,
+            "lifecycle": False,
+            "otlp_write_receiver": True,
+            "query_stats": True,
+            "query_warnings": True,
+            "remote_write_receiver": True,
+        }
+        found = {"api": api, **features_of_language(options)}
+        return success(request, dumps(found))
 
     async def empty_list(self, request: Request) -> Response:
         return success(request, b"[]")
@@ -224,6 +236,36 @@ class _StatusApi:
         if kind not in ("", "alert", "record"):
             raise BadData(f'invalid parameter "type": not supported value {quote(kind)}')
         return success(request, dumps({"groups": []}))
+
+
+def features_of_language(options: EngineOptions) -> dict[str, dict[str, bool]]:
+    """What of PromQL may be used, in the categories of Prometheus' ``/api/v1/features``."""
+    features = options.features
+    fill = features.fill_modifiers
+    return {
+        "promql": {
+            **dict.fromkeys(("at_modifier", "bool", "by", "group_left", "group_right"), True),
+            **dict.fromkeys(("ignoring", "negative_offset", "offset", "on", "subqueries"), True),
+            **dict.fromkeys(("per_query_lookback_delta", "without"), True),
+            **dict.fromkeys(("fill", "fill_left", "fill_right"), fill),
+            **dict.fromkeys(("anchored", "smoothed"), features.extended_range_selectors),
+            "delayed_name_removal": options.delayed_name_removal,
+            "duration_expr": features.duration_expressions,
+            "type_and_unit_labels": options.type_and_unit_labels,
+            "use_start_timestamps": options.start_timestamps,
+        },
+        "promql_functions": {
+            name: features.experimental_functions or not function.experimental
+            for name, function in sorted(FUNCTIONS.items())
+        },
+        "promql_operators": {
+            **{op.value: True for op in BinaryOp},
+            **{
+                op.value: features.experimental_functions or not op.is_experimental
+                for op in AggregateOp
+            },
+        },
+    }
 
 
 def _active(target: Target) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from lookout_server.ingest.remote_write_messages import ReadRequest, ReadResponse
+from lookout_server.query.prometheus.api_status import features_of_language
+from lookout_server.query.prometheus.context import EngineOptions
 from lookout_server.query.prometheus.histogram import Histogram, from_spans
 from lookout_server.query.prometheus.source import STALE
 
@@ -357,6 +359,19 @@ def test_status_and_lists(client: TestClient) -> None:
     assert data(client, "targets")["activeTargets"] == []
     for name in ("config", "flags", "runtimeinfo", "tsdb", "tsdb/blocks", "walreplay"):
         assert data(client, f"status/{name}")
+
+
+def test_features_say_what_may_be_asked(client: TestClient) -> None:
+    """What is listed as there can be used; the collector of these tests allows everything."""
+    found = data(client, "features")
+    assert found["api"]["admin"] is True
+    assert found["promql_functions"]["rate"] and found["promql_functions"]["info"]
+    assert found["promql"]["fill"] and found["promql"]["at_modifier"]
+    assert found["promql_operators"]["limitk"] and found["promql_operators"]["atan2"]
+    stock = features_of_language(EngineOptions())
+    assert stock["promql_functions"]["rate"] and not stock["promql_functions"]["info"]
+    assert not stock["promql"]["fill"] and not stock["promql_operators"]["limitk"]
+    assert len(stock["promql_functions"]) == len(found["promql_functions"]) == 90
 
 
 @pytest.mark.parametrize("path", ["/-/reload", "/-/quit"])
