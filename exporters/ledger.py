@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._tally import Tally
+from .interpreter import has_gil
 from .ring import Ring
 
 #: Why a record was given up. Destinations may add reasons of their own.
@@ -101,7 +102,42 @@ class Count:
     __slots__ = ("value",)
 
     def __init__(self) -> None:
+        self.reset()
+
+    def total(self) -> int:
+        """How many there were."""
+        return self.value
+
+    def reset(self) -> None:
+        """Start from zero: also for the child after a fork."""
         self.value = 0
+
+
+class LockedCount(Count):
+    """The same for interpreters whose threads do not take turns: storing ``value`` adds one."""
+
+    __slots__ = ("_lock", "_total")
+
+    @property
+    def value(self) -> int:
+        return 0
+
+    @value.setter
+    def value(self, _: int) -> None:
+        with self._lock:
+            self._total += 1
+
+    def total(self) -> int:
+        return self._total
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._total = 0
+
+
+def new_count() -> Count:
+    """A :class:`Count` that is exact on this interpreter."""
+    return Count() if has_gil() else LockedCount()
 
 
 class Account:
@@ -179,7 +215,7 @@ class Ledger:
         self.process = _process_id()
         self._sampled_out = Tally()
         #: Spans that the sampler turned down and nobody recorded; who starts spans counts them.
-        self.unrecorded = Count()
+        self.unrecorded = new_count()
         self._direct = 0  # handed to a destination without a ring
         self._filtered = 0  # sampled out, but recorded: they came through the ring
         #: Count one span that the sampler turned down. Takes no lock.
@@ -296,7 +332,7 @@ class Ledger:
         self._lock = threading.Lock()
         self.process = _process_id()
         self._sampled_out.reset()
-        self.unrecorded.value = 0
+        self.unrecorded.reset()
         self._direct = 0
         self._filtered = 0
         self._early.clear()
@@ -309,7 +345,7 @@ class Ledger:
             return list(self._accounts.values())
 
     def _turned_down(self) -> int:
-        return self._sampled_out.value() + self.unrecorded.value
+        return self._sampled_out.value() + self.unrecorded.total()
 
     def _offered(self) -> int:
         return self._direct + (self._ring.offered if self._ring is not None else 0)

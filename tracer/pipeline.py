@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from exporters.ledger import Count
+from exporters.ledger import Count, new_count
 from exporters.records import SAMPLED, Resource
 
 from .clock import Clock
@@ -109,7 +109,7 @@ class Pipeline:
         self.limits = limits or SpanLimits()
         self.join = join
         self.record_unsampled = record_unsampled
-        self.unsampled = unsampled or Count()
+        self.unsampled = unsampled or new_count()
         self.set_sampler(sampler or ParentBased(AlwaysOn()))
 
     def disable(self) -> None:
@@ -118,7 +118,7 @@ class Pipeline:
         self.started = None
         self.enabled = self.keep_all = self.drop_all = False
         self.ratio_floor = None
-        self.unsampled = Count()
+        self.unsampled = new_count()
 
     def add_observer(self, observer: Observer) -> None:
         """Tell ``observer`` of every recorded span. It stays when the pipeline is set up anew."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, cast
 
+from exporters._process import always_after_fork_in_child
+from exporters.interpreter import has_gil
 from exporters.records import EventRecord, FinishedSpan, LinkRecord, TagValue, losses_of
 
 from . import current
@@ -243,6 +246,10 @@ class RecordedSpan(Span):
         if tags is _CLOSED:
             return
         self._tags = _CLOSED
+        self._end(tags, end_ns)
+
+    def _end(self, tags: dict[str, TagValue], end_ns: int | None) -> None:
+        """What only the caller who closed the tags does."""
         self._kept = tags
         pipeline = self._tracer.pipeline
         # A local variable is called without a search for a method of that name; here and below.
@@ -429,6 +436,43 @@ class RecordedSpan(Span):
 
     def _now_ns(self) -> int:
         return self._tracer.pipeline.now() + self._offset
+
+
+#: Taken by who finishes a span, on interpreters whose threads do not take turns.
+_closing = threading.Lock()
+
+
+def _finish(self: RecordedSpan, end_ns: int | None = None) -> None:
+    """:meth:`RecordedSpan.finish` without the interpreter lock."""
+    with _closing:
+        tags = self._tags
+        self._tags = _CLOSED
+    if tags is not _CLOSED:
+        self._end(tags, end_ns)
+
+
+def _exit(
+    self: RecordedSpan,
+    kind: type[BaseException] | None,
+    exception: BaseException | None,
+    traceback: TracebackType | None,
+) -> None:
+    """:meth:`RecordedSpan.__exit__` without the interpreter lock."""
+    if exception is not None:
+        self._fail(exception)
+    Span.__exit__(self, kind, exception, traceback)
+    self.finish()
+
+
+def _renew_closing() -> None:
+    global _closing
+    _closing = threading.Lock()
+
+
+if not has_gil():
+    RecordedSpan.finish = _finish  # type: ignore[method-assign]
+    RecordedSpan.__exit__ = _exit  # type: ignore[method-assign]
+    always_after_fork_in_child(_renew_closing)
 
 
 def failed_with(exception: BaseException) -> str:

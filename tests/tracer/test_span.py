@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import gc
+import subprocess
 import sys
 import threading
 import weakref
@@ -18,6 +20,7 @@ from exporters.records import EventRecord, LinkRecord, SpanRecord
 from tracer import SpanContext, SpanKind, StatusCode, current, recorded
 from tracer.limits import SpanLimits
 from tracer.pipeline import Pipeline
+from tracer.recorded import RecordedSpan
 from tracer.testing import Recorder, Ticks, recording
 from tracer.tracer import Tracer
 from tracer.values import fits
@@ -387,6 +390,55 @@ def test_a_start_in_the_future_gives_no_negative_duration(traces: Recorder) -> N
     start_ns = tracer.start_span("now").start_ns + 10**12
     tracer.start_span("later", start_ns=start_ns).finish()
     assert traces.one("later").finished().duration_ns == 0
+
+
+_WITHOUT_THE_LOCK = """
+import sys, threading
+sys._is_gil_enabled = lambda: False
+from tracer.recorded import RecordedSpan, _closing
+from tracer.testing import recording
+from tracer import start_span
+assert "_closing" in RecordedSpan.finish.__code__.co_names
+with recording() as traces:
+    with start_span("block") as span:
+        span.set_tag("a", 1)
+    span.finish()
+    span.set_tag("b", 2)
+    try:
+        with start_span("fails"):
+            raise KeyError
+    except KeyError:
+        pass
+    start_span("by hand").finish()
+fails = traces.one("fails")
+print(traces.names, traces.one("block").tags, fails.status, fails.parent)
+"""
+
+
+def test_without_the_interpreter_lock_a_span_is_closed_under_a_lock() -> None:
+    """A free-threaded interpreter gets the same spans, each finished once."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_THE_LOCK], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['block', 'fails', 'by hand'] {'a': 1} 2 None"
+
+
+def test_no_call_stands_between_the_look_at_a_span_and_its_end() -> None:
+    """What the absence of a lock rests on: nothing hands the interpreter over in between."""
+    for method in (RecordedSpan.finish, RecordedSpan.__exit__):
+        steps = list(dis.get_instructions(method))
+        read = max(n for n, step in enumerate(steps) if _loads_tags(step))
+        closed = next(
+            n
+            for n, step in enumerate(steps)
+            if n > read and step.opname == "STORE_ATTR" and step.argval == "_tags"
+        )
+        between = {step.opname for step in steps[read:closed]}
+        assert not {name for name in between if name.startswith(("CALL", "PRECALL", "JUMP_BACK"))}
+
+
+def _loads_tags(step: dis.Instruction) -> bool:
+    return step.opname == "LOAD_ATTR" and step.argval == "_tags"
 
 
 def test_a_span_in_the_ring_is_one_object_for_the_collector() -> None:
