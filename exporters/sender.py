@@ -188,6 +188,8 @@ class Sender:
                 pause = _AFTER_FAILURE_S
             if pause > 0:
                 self._bell.wait(pause)
+        if self._abandoned:  # by a shutdown that did not wait for this request to end
+            self._transport.close()
 
     def _work(self) -> float:
         """One turn: the seconds until the next one makes sense."""
