@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -279,14 +279,15 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
 
 
 @contextmanager
-def zipkin() -> Iterator[str]:
+def zipkin(heap: str = "4g", settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """A real Zipkin server with its storage in memory: its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "QUERY_PORT": str(port), "SELF_TRACING_ENABLED": "false"}
+    environment |= settings or {}
     process = subprocess.Popen(
-        ["java", "-Xmx4g", "-jar", str(next(ZIPKIN.glob("*exec.jar")))],
+        ["java", f"-Xmx{heap}", "-jar", str(next(ZIPKIN.glob("*exec.jar")))],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

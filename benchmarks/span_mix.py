@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
-from lookout_server.spans.columns import ERROR, SHAPE_SEPARATOR, SHARED, SpanColumns
-from lookout_server.spans.model import KIND_CODES
+from lookout_server.spans.columns import ERROR, KIND_MASK, SHAPE_SEPARATOR, SHARED, SpanColumns
+from lookout_server.spans.model import KIND_CODES, KINDS
 
 SERVICES = [f"service-{n:02}" for n in range(100)]
 BACKENDS = [f"backend-{n:02}" for n in range(12)]
@@ -36,6 +37,40 @@ def span_batches(
         columns = generator.take()
         made += len(columns)
         yield columns
+
+
+def as_json(columns: SpanColumns) -> list[dict[str, object]]:
+    """The spans as Zipkin's JSON has them."""
+    tags = zip(columns.tag_keys, columns.tag_values, strict=True)
+    notes = zip(columns.annotation_times, columns.annotation_values, strict=True)
+    return [
+        {
+            "traceId": f"{columns.high[n]:016x}{columns.low[n]:016x}",
+            "id": f"{columns.ids[n]:016x}",
+            **({"parentId": f"{columns.parents[n]:016x}"} if columns.parents[n] else {}),
+            "kind": KINDS[columns.flags[n] & KIND_MASK],
+            "name": columns.names[n],
+            "timestamp": int(columns.timestamps[n]),
+            "duration": int(columns.durations[n]),
+            "localEndpoint": {
+                "serviceName": columns.services[n],
+                "ipv4": columns.local_address[n].split("|")[0],
+                "port": 8080,
+            },
+            **(
+                {"remoteEndpoint": {"serviceName": columns.remote_services[n], "port": 5432}}
+                if columns.remote_services[n]
+                else {}
+            ),
+            "tags": dict(islice(tags, columns.tag_counts[n])),
+            "annotations": [
+                {"timestamp": at, "value": value}
+                for at, value in islice(notes, columns.annotation_counts[n])
+            ],
+            "shared": bool(columns.flags[n] & SHARED),
+        }
+        for n in range(len(columns))
+    ]
 
 
 class _Generator:

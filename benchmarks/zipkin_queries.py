@@ -1,9 +1,13 @@
 """Query times of the Zipkin API over a day of spans, JSON answers included.
 
 usage: scripts/bench zipkin_queries [--spans 1000000] [--data DIR] [--sets 12] [--repeat 3]
+                                    [--rate 40000] [--zipkin] [--rows TEXT]
 
 Writes the spans (benchmarks/span_mix.py) into an embedded store, once per DIR, then asks a running
-`lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all.
+`lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all. With
+``--rate`` the rows are asked again beside so many spans a second of ingest. With ``--zipkin`` the
+spans are posted to a real Zipkin server with its storage in memory and to us, and the two are asked
+in turns.
 """
 
 from __future__ import annotations
@@ -11,26 +15,31 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from lookout_server.spans.packed import PackedSpans, Words
 from lookout_server.spans.tables import span_tables
 from lookout_server.store.embedded import EmbeddedStore
 from lookout_server.store.migrations import migrate
 from lookout_server.store.template import Dialect
 
-from .span_mix import BACKENDS, NAMES, REGIONS, SERVICES, span_batches
+from . import ingest
+from .span_mix import BACKENDS, NAMES, REGIONS, SERVICES, as_json, span_batches
 
 HOURS = 24.0
 DAY_MS = 86_400_000
+_MERGING = "SELECT count() AS n FROM system.merges"
 
 
 def main() -> None:
@@ -39,12 +48,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--sets", type=int, default=12)
     parser.add_argument("--repeat", type=int, default=3)
-    arguments = parser.parse_args()
+    parser.add_argument("--rate", type=float, default=0, help="spans a second of ingest beside")
+    parser.add_argument("--zipkin", action="store_true", help="in turns with a Zipkin server")
+    parser.add_argument("--rows", default="", help="only rows whose name has this text")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        data = arguments.data or Path(scratch)
-        end_ms = fill(data, arguments.spans)
-        with serving(data) as base_url:
-            measure(base_url, end_ms, arguments.sets, arguments.repeat)
+        data = options.data or Path(scratch)
+        if options.zipkin:
+            beside_zipkin(data, options)
+            return
+        end_ms = fill(data, options.spans)
+        with serving(data) as server:
+            first = measure([server], end_ms, options)
+            if options.rate:
+                with load(server.url, options.rate):
+                    print(f"beside {options.rate:g} spans/s of ingest")
+                    second = measure([server], end_ms, options)
+                for name, p95 in second.items():
+                    print(f"{name:38} {p95 / first[name]:7.2f} times as long (p95)")
+            print(f"most memory of the process: {server.most_memory()} MB")
 
 
 def fill(data: Path, count: int) -> int:
@@ -56,35 +78,77 @@ def fill(data: Path, count: int) -> int:
     data.mkdir(parents=True, exist_ok=True)
     store = EmbeddedStore(data / "clickhouse")
     migrate(store, Dialect())
-    words = Words()
     began = time.perf_counter()
     for number, columns in enumerate(span_batches(count, end_ms * 1000, HOURS)):
-        for table, rows in span_tables([PackedSpans(columns, words)], ("region",)).items():
+        for table, rows in span_tables([columns], ("region",)).items():
             store.insert(table, rows, f"bench-{number}-{table}")
     print(f"{count} spans written in {time.perf_counter() - began:.0f} s")
+    while store.fetch(_MERGING).column("n")[0].as_py():
+        time.sleep(0.5)
     store.close()
     note.write_text(json.dumps({"end_ms": end_ms}))
     return end_ms
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that is asked."""
+
+    name: str
+    url: str
+    pid: int = 0
+
+    def most_memory(self) -> int:
+        """MB that the process had resident at most."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) // 1000
+
+
 @contextmanager
-def serving(data: Path) -> Iterator[str]:
-    """A collector on the data, with its base URL."""
+def serving(data: Path) -> Iterator[Server]:
+    """A collector on the data."""
     command = [sys.executable, "-m", "lookout_server", "serve", "--retention", "0"]
     command += ["--data-dir", str(data), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "AUTOCOMPLETE_KEYS": "region"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield next(line for line in process.stdout if "ready on" in line).split()[-1]
+        url = next(line for line in process.stdout if "ready on" in line).split()[-1]
+        yield Server("lookout", url, process.pid)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def measure(base_url: str, end_ms: int, sets: int, repeat: int) -> None:
-    """Ask and print a table."""
-    connection = http.client.HTTPConnection(urlsplit(base_url).netloc)
-    chance = random.Random(7)
+@contextmanager
+def load(url: str, rate: float) -> Iterator[None]:
+    """Ingest beside, until the block ends."""
+    seconds = 300.0
+    options = argparse.Namespace(rate=rate, seconds=seconds, clients=1, connections=8)
+    thread = threading.Thread(target=ingest.offer, args=(url, options), daemon=True)
+    thread.start()
+    time.sleep(8)  # until the load is there
+    yield
+
+
+def beside_zipkin(data: Path, options: argparse.Namespace) -> None:
+    """The same spans in a Zipkin server's memory and in a collector of ours, asked in turns."""
+    end_ms = time.time_ns() // 1_000_000
+    settings = {"MEM_MAX_SPANS": "1000000", "AUTOCOMPLETE_KEYS": "region"}
+    with ingest.zipkin("2g", settings) as url, serving(data) as ours:
+        servers = [ours, Server("zipkin", url)]
+        for columns in span_batches(options.spans, end_ms * 1000, HOURS, batch=2000):
+            body = json.dumps(as_json(columns)).encode()
+            for server in servers:
+                connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
+                connection.request("POST", "/api/v2/spans", body)
+                assert connection.getresponse().status == 202
+        measure(servers, end_ms, options)
+
+
+def asking(url: str) -> Callable[[str], bytes]:
+    """A function that gives the answer to a path."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
 
     def ask(path: str) -> bytes:
         connection.request("GET", path)
@@ -94,21 +158,44 @@ def measure(base_url: str, end_ms: int, sets: int, repeat: int) -> None:
             raise SystemExit(f"{path}: {answer.status} {body.decode()}")
         return body
 
-    ids = trace_ids(ask, end_ms, chance)
-    print(f"{'query':38} {'p50':>7} {'p95':>7}  traces")
+    return ask
+
+
+def measure(servers: list[Server], end_ms: int, options: argparse.Namespace) -> dict[str, float]:
+    """Ask the servers in turns, print a table, and give the first one's p95 by row."""
+    asks = [asking(server.url) for server in servers]
+    chance = random.Random(7)
+    ids = trace_ids(asks[0], end_ms, chance)
+    print(f"{'query':38} {'p50':>7} {'p95':>7}  found")
+    first: dict[str, float] = {}
     for name, make in rows(end_ms, chance, ids).items():
-        paths = [make() for _ in range(sets)]
-        times, found = [], 0
-        for path in paths:
-            for turn in range(repeat):
+        paths = [make() for _ in range(options.sets)]
+        if options.rows not in name:
+            continue
+        times, found = timed(asks, paths, options.repeat)
+        for server, took, count in zip(servers, times, found, strict=True):
+            p50, p95 = took[len(took) // 2], took[min(len(took) - 1, int(len(took) * 0.95))]
+            label = name if server is servers[0] else f"  {server.name}"
+            print(f"{label:38} {p50:7.1f} {p95:7.1f}  {count / options.sets:.1f}", flush=True)
+            first.setdefault(name, p95)
+    return first
+
+
+def timed(
+    asks: list[Callable[[str], bytes]], paths: list[str], repeat: int
+) -> tuple[list[list[float]], list[int]]:
+    """Milliseconds of each server, sorted, the first time of each path left out; what it found."""
+    times: list[list[float]] = [[] for _ in asks]
+    found = [0 for _ in asks]
+    for path in paths:
+        for turn in range(repeat):
+            for number, ask in enumerate(asks):
                 began = time.perf_counter()
                 body = ask(path)
                 if turn or repeat == 1:
-                    times.append((time.perf_counter() - began) * 1000)
-            found += len(json.loads(body))
-        times.sort()
-        p50, p95 = times[len(times) // 2], times[min(len(times) - 1, int(len(times) * 0.95))]
-        print(f"{name:38} {p50:7.1f} {p95:7.1f}  {found / sets:.1f}", flush=True)
+                    times[number].append((time.perf_counter() - began) * 1000)
+                found[number] += len(json.loads(body)) if turn == 0 else 0
+    return [sorted(took) for took in times], found
 
 
 def trace_ids(ask: Callable[[str], bytes], end_ms: int, chance: random.Random) -> list[str]:
@@ -164,7 +251,11 @@ def rows(end_ms: int, chance: random.Random, ids: list[str]) -> dict[str, Callab
         "services": lambda: "/api/v2/services",
         "span names": lambda: f"/api/v2/spans?serviceName={service()}",
         "remote services": lambda: f"/api/v2/remoteServices?serviceName={service()}",
-        "dependencies, 24 h": lambda: f"/api/v2/dependencies?endTs={end_ms}&lookback={DAY_MS}",
+        "autocomplete values": lambda: "/api/v2/autocompleteValues?key=region",
+        "longest first, 24 h": lambda: search(24, serviceName=service(), sort="duration"),
+        "dependencies, 24 h": lambda: (
+            f"/api/v2/dependencies?endTs={end_ms - chance.randrange(600_000)}&lookback={DAY_MS}"
+        ),
     }
 
 
