@@ -22,7 +22,7 @@ from .link_cache import LinkCache
 from .link_keeper import LinkKeeper
 from .names import read_names
 from .render import trace_bytes, traces_bytes
-from .request import BadQuery, optional_long, parse_request
+from .request import BadQuery, optional_long, parse_request, whole_number
 from .search import Page, TraceSearch
 from .status import status_routes
 from .traces import TraceReader
@@ -173,7 +173,7 @@ class ZipkinApi:
 
     async def dependencies(self, query: _Query) -> Response:
         query.required("endTs")
-        end_ts = optional_long(query.parameters, "endTs") or 0
+        end_ts = whole_number(query.parameters, "endTs")
         lookback = optional_long(query.parameters, "lookback")
         lookback = self._config.query_lookback if lookback is None else lookback
         for name, value in (("endTs", end_ts), ("lookback", lookback)):

@@ -124,7 +124,7 @@ def parse_request(
         max_duration=optional_long(parameters, "maxDuration"),
         end_ts=_or_default(optional_long(parameters, "endTs"), now_ms),
         lookback=_or_default(optional_long(parameters, "lookback"), default_lookback),
-        limit=min(_or_default(optional_long(parameters, "limit", bits=32), 10), TRACES_MAX),
+        limit=min(whole_number(parameters, "limit", bits=32, default="10"), TRACES_MAX),
     )
 
 
@@ -140,13 +140,26 @@ def parse_annotation_query(text: str) -> dict[str, str]:
     return terms
 
 
-def optional_long(parameters: Mapping[str, str], name: str, bits: int = 64) -> int | None:
-    """A whole number, or None where it is absent. Raises BadQuery in Java's words."""
+def optional_long(parameters: Mapping[str, str], name: str) -> int | None:
+    """A whole number, or None where it is absent or empty. Raises BadQuery in Java's words."""
     text = parameters.get(name)
-    if text is None:
-        return None
+    return _long(text, 64) if text else None
+
+
+def whole_number(
+    parameters: Mapping[str, str], name: str, bits: int = 64, default: str = ""
+) -> int:
+    """A whole number that must not be empty. Raises BadQuery in Zipkin's words."""
+    text = parameters.get(name, default)
+    if not text:
+        raise BadQuery(f"Cannot set null to primitive type parameter: {name}")
+    return _long(text, bits)
+
+
+def _long(text: str, bits: int) -> int:
     limit = 2 ** (bits - 1)
-    if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII) or not -limit <= int(text) < limit:
+    # As in Java the digits of any script count, and nothing around them.
+    if not re.fullmatch(r"[+-]?\d+", text) or not -limit <= int(text) < limit:
         raise BadQuery(f'For input string: "{text}"')
     return int(text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...spans.model import Span
@@ -12,10 +12,12 @@ from .longest import Asked, Histogram, LongestFirst
 from .request import BadQuery, QueryRequest, trace_timestamp
 from .traces import TraceReader, by_strict_id
 
-#: How far back the first step looks and how much wider each further one: over the narrow table,
-#: and over the wide one. A busy service answers from the first step, a rare tag needs three a day.
-_NARROW_STEP_US, _NARROW_WIDER = 900_000_000, 8
-_WIDE_STEP_US, _WIDE_WIDER = 300_000_000, 16
+#: How far back each step looks: over the narrow table, and over the wide one, whose last is a day
+#: and an hour more. A busy service answers from the first step, a rare tag needs three a day.
+_NARROW_STEPS_US = (900_000_000, 7_200_000_000, 57_600_000_000)
+_WIDE_STEPS_US = (300_000_000, 4_800_000_000, 97_200_000_000)
+#: How much wider than the one before it is each step after those.
+_WIDER = 8
 _SECOND_US = 1_000_000
 #: Candidates asked for at once, and traces read at once beyond the limit: most candidates match.
 _MOST_FACTOR, _MOST_LEAST = 4, 200
@@ -25,6 +27,15 @@ _WIDER_BY_DURATION = 8
 _LONG_MAX = 2**63 - 1
 
 _Trace = list[Span]
+
+
+def _steps(first: Sequence[int]) -> Iterator[int]:
+    """How far back each step looks, without end."""
+    yield from first
+    step = first[-1]
+    while True:
+        step *= _WIDER
+        yield step
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +125,9 @@ class TraceSearch:
 
     async def _step_back(self, candidates: Candidates, order: Order) -> None:
         most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
-        step, wider = (
-            (_WIDE_STEP_US, _WIDE_WIDER) if candidates.by_tags else (_NARROW_STEP_US, _NARROW_WIDER)
-        )
+        steps = _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
         until = candidates.last
-        since = max(candidates.latest - step, candidates.earliest)
+        since = max(candidates.latest - next(steps), candidates.earliest)
         while until >= candidates.earliest:
             rows = await self._reader.candidates(*candidates.step(since, until, most))
             full = len(rows) == most
@@ -133,8 +142,7 @@ class TraceSearch:
             if await self._take_until_complete(rows, rest, order):
                 return
             if not full:
-                step *= wider
-                until, since = since - 1, max(since - step, candidates.earliest)
+                until, since = since - 1, max(since - next(steps), candidates.earliest)
             elif rest + _SECOND_US >= until:
                 most *= 4  # one moment alone has more
             else:

@@ -19,6 +19,10 @@ function headers() {
 
 /** GET path with parameters (empty ones are left out) and parse the JSON. */
 export async function get(path, parameters = {}, signal = undefined) {
+  return (await answer(path, parameters, signal)).value;
+}
+
+async function answer(path, parameters, signal) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== null && value !== undefined && value !== "") query.set(name, value);
@@ -33,7 +37,7 @@ export async function get(path, parameters = {}, signal = undefined) {
   }
   const text = await reply.text();
   if (!reply.ok) throw new ApiError(reply.status, reason(text) || `The collector answered ${reply.status}.`);
-  return JSON.parse(text);
+  return { value: JSON.parse(text), headers: reply.headers };
 }
 
 function reason(text) {
@@ -47,7 +51,13 @@ function reason(text) {
 export const services = () => get("/api/v2/services");
 export const spanNames = (serviceName) => get("/api/v2/spans", { serviceName });
 export const remoteServices = (serviceName) => get("/api/v2/remoteServices", { serviceName });
-export const traces = (parameters, signal) => get("/api/v2/traces", parameters, signal);
+
+/** {found, next}: traces, and the cursor that leads to more of them, null where there are none. */
+export async function traces(parameters, signal) {
+  const { value, headers: told } = await answer("/api/v2/traces", parameters, signal);
+  return { found: value, next: told.get("X-Lookout-Next-Cursor") };
+}
+
 export const trace = (id, signal) => get(`/api/v2/trace/${encodeURIComponent(id)}`, {}, signal);
 export const dependencies = (endTs, lookback) => get("/api/v2/dependencies", { endTs, lookback });
 export const queryRange = (query, start, end, step, signal) =>

@@ -1,19 +1,21 @@
 // Who calls whom: services in columns by their distance from the entry, calls as curves.
 
 import * as api from "./api.js";
-import { colour, h, svg } from "./dom.js";
+import { colour, h, loading, message, svg } from "./dom.js";
 import { count } from "./format.js";
 
 const HOURS = { 1: "1 hour", 6: "6 hours", 24: "1 day", 168: "7 days" };
 const BOX = { width: 150, height: 34, gapX: 110, gapY: 22 };
 
-export async function dependenciesView({ element, say }, parameters) {
+export async function dependenciesView({ element }, parameters) {
   const hours = Number(parameters.get("hours")) || 24;
-  const links = await api.dependencies(Date.now(), hours * 3_600_000);
   const choice = h("select", { "data-first": true, onchange: () => { location.hash = `#/dependencies?hours=${choice.value}`; } },
     Object.entries(HOURS).map(([value, label]) => h("option", { value, selected: Number(value) === hours }, label)));
   element.append(h("form", { class: "filters" }, h("label", {}, "Last", choice)));
-  if (!links.length) return say("No calls between services in this time.");
+  const waiting = loading("Reading the calls …");
+  element.append(waiting);
+  const links = await api.dependencies(Date.now(), hours * 3_600_000).finally(() => waiting.remove());
+  if (!links.length) return element.append(message("No calls between services in this time", "Look further back."));
   element.append(h("div", { class: "graph" }, graph(links)), callTable(links));
 }
 
@@ -80,8 +82,9 @@ function curve(link, places, most) {
 const words = (link) => `${count(link.callCount, "call")}${link.errorCount ? `, ${count(link.errorCount, "error")}` : ""}`;
 
 function callTable(links) {
-  const head = ["Caller", "Called", "Calls", "Errors"].map((name) => h("th", { scope: "col" }, name));
+  const head = ["Caller", "Called", "Calls", "Errors"].map((name, at) => h("th", { scope: "col", class: at > 1 ? "number" : undefined }, name));
   const rows = [...links].sort((a, b) => b.callCount - a.callCount).map((link) =>
-    h("tr", {}, h("td", {}, link.parent), h("td", {}, link.child), h("td", {}, String(link.callCount)), h("td", {}, String(link.errorCount ?? 0))));
+    h("tr", {}, h("td", {}, link.parent), h("td", {}, link.child), h("td", { class: "number" }, link.callCount.toLocaleString("en")),
+      h("td", { class: link.errorCount ? "number failed" : "number" }, (link.errorCount ?? 0).toLocaleString("en"))));
   return h("table", { class: "calls" }, h("caption", {}, "Calls"), h("tr", {}, head), rows);
 }

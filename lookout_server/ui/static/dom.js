@@ -21,9 +21,23 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** A colour that stays with a name: services keep theirs from page to page. */
-export function colour(name) {
-  let hash = 7;
-  for (const char of name) hash = (hash * 31 + char.codePointAt(0)) >>> 0;
-  return `hsl(${(hash * 47) % 360} 55% 45%)`;
+/** A colour that stays with a name: services keep theirs from page to page. For bars and dots, or for text. */
+export function colour(name, use = "bar") {
+  let hash = 2166136261;
+  for (const char of name) hash = Math.imul(hash ^ char.codePointAt(0), 16777619);
+  hash = Math.imul(hash ^ (hash >>> 15), 2246822507);
+  hash = (hash ^ (hash >>> 13)) >>> 0;
+  // 24 hues that can be told apart, in two strengths.
+  return `hsl(${(hash % 24) * 15} ${hash & 32 ? 70 : 42}% var(--${use === "text" ? "ink" : "bar"}))`;
 }
+
+/** A service's dot and name. */
+export function chip(name, text = name) {
+  return h("span", { class: "chip" }, h("span", { class: "dot", style: { background: colour(name) } }), text);
+}
+
+/** What is there instead of a list: a heading and what to do. */
+export const message = (heading, text) => h("div", { class: "message" }, h("strong", {}, heading), text);
+
+/** That something is on its way. */
+export const loading = (text) => h("div", { class: "loading", role: "status" }, text);

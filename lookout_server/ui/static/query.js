@@ -10,12 +10,12 @@ const MAX_LINES = 50; // more cannot be told apart
 export async function queryView({ element, signal, say }, parameters) {
   const text = parameters.get("q") ?? "";
   const minutes = Number(parameters.get("minutes")) || 60;
-  const input = h("input", { name: "q", value: text, size: 70, list: "metrics", "data-first": true, spellcheck: "false", autocomplete: "off",
+  const input = h("input", { name: "q", value: text, list: "metrics", "data-first": true, spellcheck: "false", autocomplete: "off",
     placeholder: "sum by (service) (rate(http_server_request_duration_seconds_count[1m]))" });
   const last = h("select", { name: "minutes" }, [15, 60, 360, 1440].map((value) =>
     h("option", { value, selected: value === minutes }, value < 60 ? `${value} minutes` : count(value / 60, "hour"))));
   const names = h("datalist", { id: "metrics" });
-  const form = h("form", { class: "filters" }, h("label", { class: "wide" }, "PromQL", input), h("label", {}, "Last", last), h("button", {}, "Draw"), names);
+  const form = h("form", { class: "filters" }, h("label", { class: "wider" }, "PromQL", input), h("label", {}, "Last", last), h("button", {}, "Draw"), names);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     location.hash = `#/query?${new URLSearchParams(new FormData(form))}`;

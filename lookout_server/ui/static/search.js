@@ -1,7 +1,7 @@
 // Search: all the fields of the trace API, and the traces found, newest or longest first.
 
 import * as api from "./api.js";
-import { colour, h } from "./dom.js";
+import { chip, colour, h, loading, message } from "./dom.js";
 import { count, duration, parseDuration, time } from "./format.js";
 import { summarise } from "./tree.js";
 
@@ -22,13 +22,36 @@ export async function searchView({ element, signal, say, guard }, parameters) {
   results.addEventListener("keydown", (event) => move(event, results));
 
   async function run() {
-    const found = await api.traces(request(parameters), signal);
-    const summaries = found.filter((spans) => spans.length).map(summarise);
-    showResults(results, summaries);
-    say(summaries.length ? "" : "No traces match. New ones appear here by themselves.");
-    if (!summaries.length) later(() => guard(run), signal);
+    const asked = request(parameters);
+    const { found, next } = await api.traces(asked, signal);
+    const summaries = found.map(summarise);
+    say("");
+    if (summaries.length) return showResults(results, summaries, next, asked);
+    results.replaceChildren(message("No traces match", "New ones appear here by themselves. Look further back, or ask for less."));
+    later(() => guard(run), signal);
   }
-  await run();
+  async function showMore(shown, next, asked) {
+    const page = await api.traces({ ...asked, cursor: next }, signal);
+    showResults(results, [...shown, ...page.found.map(summarise)], page.next, asked);
+    results.querySelectorAll(".trace")[shown.length]?.focus();
+  }
+
+  function showResults(list, summaries, next, asked) {
+    const longest = Math.max(1, ...summaries.map((summary) => summary.duration));
+    const more = (event) => { event.target.disabled = true; guard(() => showMore(summaries, next, asked)); };
+    list.replaceChildren(
+      h("p", { class: "tally" }, `${count(summaries.length, "trace")}, ${asked.sort ? "longest" : "newest"} first`),
+      ...summaries.map((summary, index) => resultRow(summary, longest, index)),
+      ...(next ? [h("button", { class: "quiet more", type: "button", onclick: more }, "Show more")] : []));
+  }
+
+  results.append(loading("Searching …"));
+  try {
+    await run();
+  } catch (error) {
+    results.replaceChildren();
+    throw error;
+  }
 }
 
 function later(work, signal) {
@@ -56,22 +79,22 @@ export function request(parameters) {
 
 function searchForm(parameters, submit) {
   const value = (name) => parameters.get(name) ?? "";
-  const field = (label, name, more = {}) =>
-    h("label", {}, label, h("input", { name, value: value(name), autocomplete: "off", spellcheck: "false", ...more }));
+  const field = (label, name, { wide, ...more } = {}) =>
+    h("label", { class: wide ? "wide" : undefined }, label, h("input", { name, value: value(name), autocomplete: "off", spellcheck: "false", ...more }));
   const lookback = h("select", { name: "lookback" }, Object.entries(LOOKBACKS).map(([key, label]) =>
     h("option", { value: key, selected: key === (value("lookback") || "1h") }, label)));
   const sort = h("select", { name: "sort" },
     h("option", { value: "" }, "newest"), h("option", { value: "longest", selected: value("sort") === "longest" }, "longest"));
   const form = h("form", { class: "filters", "aria-label": "Search traces" },
-    field("Service", "service", { list: "services", "data-first": true }),
-    field("Span", "span", { list: "spans" }),
-    field("Remote service", "remote", { list: "remotes" }),
-    field("Tags", "tags", { placeholder: "http.method=GET and error" }),
-    field("Longer than", "min", { placeholder: "10ms", size: 7 }),
-    field("Shorter than", "max", { placeholder: "2s", size: 7 }),
+    field("Service", "service", { list: "services", "data-first": true, wide: true, placeholder: "any" }),
+    field("Span", "span", { list: "spans", wide: true, placeholder: "any" }),
+    field("Remote service", "remote", { list: "remotes", wide: true, placeholder: "any" }),
+    field("Tags", "tags", { placeholder: "http.method=GET and error", wide: true }),
+    field("Longer than", "min", { placeholder: "10ms" }),
+    field("Shorter than", "max", { placeholder: "2s" }),
     h("label", {}, "Last", lookback),
     h("label", {}, "Order", sort),
-    field("Limit", "limit", { inputmode: "numeric", placeholder: "20", size: 4 }),
+    field("Limit", "limit", { inputmode: "numeric", placeholder: "20" }),
     h("label", { class: "check" }, h("input", { type: "checkbox", name: "errors", value: "1", checked: Boolean(value("errors")) }), "Errors only"),
     h("button", {}, "Find traces"),
     h("datalist", { id: "services" }), h("datalist", { id: "spans" }), h("datalist", { id: "remotes" }));
@@ -96,11 +119,6 @@ async function offerNames(form, parameters) {
   if (parameters.get("service")) await ofService();
 }
 
-function showResults(list, summaries) {
-  const longest = Math.max(1, ...summaries.map((summary) => summary.duration));
-  list.replaceChildren(...summaries.map((summary, index) => resultRow(summary, longest, index)));
-}
-
 function resultRow(summary, longest, index) {
   const width = `${Math.max(0.5, (100 * summary.duration) / longest)}%`;
   return h("a", {
@@ -109,12 +127,11 @@ function resultRow(summary, longest, index) {
   },
     h("span", { class: "bar", style: { width } }),
     h("span", { class: "name" },
-      h("b", { style: { color: colour(summary.service) } }, summary.service), " ", summary.name,
+      h("b", { style: { color: colour(summary.service, "text") } }, summary.service), " ", summary.name,
       summary.errors ? h("span", { class: "badge" }, count(summary.errors, "error")) : null),
-    h("span", { class: "services" }, summary.services.map(([name, spans]) =>
-      h("span", { class: "chip", style: { borderColor: colour(name) } }, `${name} ${spans}`))),
-    h("span", { class: "when" }, time(summary.timestamp)),
+    h("span", { class: "services" }, summary.services.map(([name, spans]) => chip(name, `${name} ${spans}`))),
     h("span", { class: "spans" }, count(summary.spans, "span")),
+    h("span", { class: "when" }, time(summary.timestamp)),
     h("span", { class: "took" }, duration(summary.duration)));
 }
 

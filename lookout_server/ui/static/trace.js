@@ -2,26 +2,26 @@
 // 10,000 spans opens as fast as one of ten.
 
 import * as api from "./api.js";
-import { colour, h } from "./dom.js";
+import { colour, h, loading } from "./dom.js";
 import { count, duration, time } from "./format.js";
 import { failed, traceTree } from "./tree.js";
 
 const ROW = 26; // px, as in style.css
 const SPARE = 12; // rows kept ready above and below the window
 
-export async function traceView({ element, signal, say }, id, parameters) {
-  say("Loading …");
-  const spans = await api.trace(id, signal);
-  say("");
+export async function traceView({ element, signal }, id, parameters) {
+  const waiting = loading("Reading the trace …");
+  element.append(waiting);
+  const spans = await api.trace(id, signal).finally(() => waiting.remove());
   const rows = traceTree(spans);
   const timed = rows.filter((row) => row.start);
   const start = timed.reduce((least, row) => Math.min(least, row.start), Infinity);
   const end = timed.reduce((most, row) => Math.max(most, row.start + row.length), 0);
   const scale = { start: Number.isFinite(start) ? start : 0, length: Math.max(1, end - start) };
-  element.append(heading(spans, rows, scale));
+  element.append(...heading(spans, rows, scale));
   const details = h("aside", { class: "details", "aria-live": "polite", "aria-label": "Span" });
   const waterfall = new Waterfall(rows, scale, details, id);
-  element.append(ruler(scale), h("div", { class: "split" }, waterfall.element, details));
+  element.append(h("div", { class: "split" }, h("div", {}, ruler(scale), waterfall.element), details));
   waterfall.draw();
   waterfall.select(Math.max(0, rows.findIndex((row) => row.span.id === parameters.get("span"))));
   waterfall.element.focus();
@@ -35,15 +35,21 @@ function heading(spans, rows, scale) {
   const root = rows[0].span;
   const errors = spans.filter(failed).length;
   const services = new Set(spans.map((span) => span.localEndpoint?.serviceName ?? "unknown"));
-  return h("h1", {}, `${root.localEndpoint?.serviceName ?? "unknown"} ${root.name ?? ""}`,
-    h("small", {}, [duration(scale.length), count(spans.length, "span"), count(services.size, "service"),
-      errors ? count(errors, "error") : "", time(scale.start), root.traceId].filter(Boolean).join(" · ")));
+  const service = root.localEndpoint?.serviceName ?? "unknown";
+  return [
+    h("h1", {}, h("span", { style: { color: colour(service, "text") } }, service), ` ${root.name ?? ""}`),
+    h("div", { class: "facts" },
+      h("b", {}, duration(scale.length)), h("span", {}, count(spans.length, "span")), h("span", {}, count(services.size, "service")),
+      errors ? h("span", { class: "failed" }, count(errors, "error")) : null,
+      h("span", {}, time(scale.start)), h("span", { class: "mono" }, root.traceId),
+      h("a", { href: `/api/v2/trace/${root.traceId}` }, "JSON")),
+  ];
 }
 
 function ruler(scale) {
   const marks = [0, 0.25, 0.5, 0.75, 1].map((part) =>
     h("span", { style: { left: `${part * 100}%` } }, duration(part * scale.length)));
-  return h("div", { class: "ruler", "aria-hidden": true }, h("div", { class: "marks" }, marks));
+  return h("div", { class: "ruler", "aria-hidden": true }, h("span"), h("div", { class: "marks" }, marks));
 }
 
 class Waterfall {
@@ -92,8 +98,8 @@ class Waterfall {
       "aria-level": row.depth + 1, "aria-selected": String(index === this.selected), "aria-expanded": open,
       style: { top: `${index * ROW}px` }, onclick: () => this.select(index),
     },
-      h("span", { class: "label", style: { paddingLeft: `${Math.min(row.depth, 30) * 12}px` } },
-        arrow, h("b", { style: { color: colour(service) } }, service), ` ${span.name ?? ""}`),
+      h("span", { class: "label", style: { paddingLeft: `${Math.min(row.depth, 14) * 12}px` } },
+        arrow, h("b", { style: { color: colour(service, "text") } }, service), span.name ?? ""),
       h("span", { class: "lane" },
         h("span", { class: "span", style: { left: `${Math.min(99.8, left)}%`, width: `${Math.max(0.2, width)}%`, background: colour(service) } }),
         h("span", { class: "length", style: left > 70 ? { right: `${100 - left}%` } : { left: `${Math.min(99, left + width)}%` } },
@@ -163,7 +169,7 @@ function describe(row, scale) {
     table("Facts", Object.entries(facts)),
     table("Tags", Object.entries(span.tags ?? {}).sort()),
     table("Events", notes),
-    h("button", { onclick: () => navigator.clipboard?.writeText(JSON.stringify(span, null, 2)) }, "Copy as JSON"),
+    h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(JSON.stringify(span, null, 2)) }, "Copy as JSON"),
   ].filter(Boolean);
 }
 
@@ -177,5 +183,5 @@ function table(caption, pairs) {
   if (!pairs.length) return null;
   return h("table", {}, h("caption", {}, caption),
     pairs.map(([name, value]) => h("tr", { class: caption === "Tags" && name === "error" ? "failed" : undefined },
-      h("th", { scope: "row" }, name), h("td", {}, String(value)))));
+      h("th", { scope: "row" }, name), h("td", { class: name.endsWith(" id") ? "mono" : undefined }, String(value)))));
 }
