@@ -43,12 +43,15 @@ class Driver:
 
     def select(self, columns: str, prefix: str, *further: str) -> str:
         """SELECT in a time range, whose parameters are named with the prefix."""
-        selects = (
+        return " UNION ALL ".join(self.selects(columns, prefix, *further))
+
+    def selects(self, columns: str, prefix: str, *further: str) -> list[str]:
+        """The same, one SELECT for each alternative."""
+        return [
             f"SELECT {columns} FROM {self.table} WHERE "
             + " AND ".join(part for part in (self._where(prefix), alternative, *further) if part)
             for alternative in self.alternatives or ("",)
-        )
-        return " UNION ALL ".join(selects)
+        ]
 
     def _where(self, prefix: str) -> str:
         if self.table == "span_search":
@@ -159,26 +162,29 @@ class Candidates:
         """Whether steps read the wide table."""
         return self._driver.table == "spans"
 
-    def step(self, since: int, until: int, most: int) -> tuple[str, dict[str, Any]]:
+    def step(self, since: int, until: int, most: int) -> tuple[list[str], dict[str, Any]]:
         """SQL for the traces whose last span of the driving condition is in the range.
 
-        Both ends are in it. Columns ``fold`` and ``last``; at most so many, newest first.
+        Both ends are in it. One query for each alternative, which may run at once; columns ``fold``
+        and ``last``; of each at most so many, newest first.
         """
-        sql = f"{self._select()} ORDER BY last DESC LIMIT {most}"
-        return sql, self._parameters(since, until)
+        queries = [f"{one} ORDER BY last DESC LIMIT {most}" for one in self._selects()]
+        return queries, self._parameters(since, until)
 
-    def after(self) -> tuple[str, dict[str, Any]]:
+    def after(self) -> tuple[list[str], dict[str, Any]]:
         """SQL for traces that match by a span after the window, and have one at its end."""
         before = Driver("spans").select("fold", "before")
         parameters = self._parameters(self.latest + 1, self.last)
         parameters |= range_parameters("before", max(self.latest - self._slack, 0), self.latest)
-        return self._select(f"fold GLOBAL IN ({before})"), parameters
+        return self._selects(f"fold GLOBAL IN ({before})"), parameters
 
-    def _select(self, *further: str) -> str:
+    def _selects(self, *further: str) -> list[str]:
         narrowed = [f"fold GLOBAL IN ({other.select('fold', 'near')})" for other in self._others]
         columns = f"fold, {self._driver.time} AS at"
-        rows = self._driver.select(columns, "at", *narrowed, *further)
-        return f"SELECT fold, max(at) AS last FROM ({rows}) GROUP BY fold"
+        return [
+            f"SELECT fold, max(at) AS last FROM ({rows}) GROUP BY fold"
+            for rows in self._driver.selects(columns, "at", *narrowed, *further)
+        ]
 
     def _parameters(self, since: int, until: int) -> dict[str, Any]:
         parameters: dict[str, Any] = {"tenant": self._tenant}

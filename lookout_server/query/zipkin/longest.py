@@ -57,7 +57,7 @@ class LongestFirst:
             "step1": _step_of(most)
         }
 
-    def candidates(self, asked: Asked, spans: int, limit: int) -> tuple[str, dict[str, Any]]:
+    def candidates(self, asked: Asked, spans: int, limit: int) -> tuple[list[str], dict[str, Any]]:
         """SQL for traces whose longest span is in the durations asked for, longest first.
 
         Columns ``fold`` and ``last``, the duration. ``spans`` says how many have that duration or
@@ -74,7 +74,7 @@ class LongestFirst:
             further += self._narrowed()
         rows = at.select("fold, max(duration) AS last", "at", *further)
         sql = f"{rows} GROUP BY fold HAVING last <= {{most:Int64}} ORDER BY last DESC LIMIT {limit}"
-        return sql, self._parameters | {
+        return [sql], self._parameters | {
             "least": asked.least,
             "most": asked.most,
             "step0": _step_of(asked.least),

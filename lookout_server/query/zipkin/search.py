@@ -129,7 +129,7 @@ class TraceSearch:
         until = candidates.last
         since = max(candidates.latest - next(steps), candidates.earliest)
         while until >= candidates.earliest:
-            rows = await self._reader.candidates(*candidates.step(since, until, most))
+            rows = (await self._reader.candidates(*candidates.step(since, until, most)))[:most]
             full = len(rows) == most
             if full and until > candidates.latest and rows[0][1] > candidates.latest:
                 # Too many to take them all: of those after the window only what reaches into it.

@@ -58,11 +58,19 @@ class TraceReader:
                 return await asyncio.to_thread(_by_low_id, table)
             return _by_low_id(table)
 
-    async def candidates(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """(folded id, sort value) of traces that may match."""
-        table = await self._query("find candidates", sql, parameters)
-        folds, values = (table.column(name).to_pylist() for name in ("fold", "last"))
-        return list(zip(folds, values, strict=True))
+    async def candidates(
+        self, queries: Sequence[str], parameters: Mapping[str, Any]
+    ) -> list[tuple[int, int]]:
+        """(folded id, sort value) of traces that may match, the highest value first."""
+        tables = await asyncio.gather(
+            *(self._query("find candidates", sql, parameters) for sql in queries)
+        )
+        found: dict[int, int] = {}
+        for table in tables:
+            folds, values = (table.column(name).to_pylist() for name in ("fold", "last"))
+            for fold, value in zip(folds, values, strict=True):
+                found[fold] = max(value, found.get(fold, value))
+        return sorted(found.items(), key=lambda row: -row[1])
 
     async def durations(
         self, sql: str, parameters: Mapping[str, Any]
