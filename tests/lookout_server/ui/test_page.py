@@ -109,6 +109,40 @@ def test_longest_first(page: Page) -> None:
     assert page.all("a.trace")[0].get_attribute("data-trace") == trace_id(5)
 
 
+def test_more_traces_are_shown_on_demand(page: Page) -> None:
+    """A full page ends with a button that leads to the next one, until there are no more."""
+    page.open("#/?limit=4")
+    for shown in (4, 8, 10):
+        page.until(lambda shown=shown: len(page.all("a.trace")) == shown)
+        if shown < 10:
+            page.one("button.more").click()
+    assert page.all("button.more") == []
+    found = [row.get_attribute("data-trace") for row in page.all("a.trace")]
+    assert found == [trace_id(number) for number in range(10, 0, -1)]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("fragment", ["", f"#/trace/{trace_id(3)}", "#/dependencies", "#/query"])
+def test_nothing_stands_out_of_the_window(page: Page, width: int, fragment: str) -> None:
+    """At the widths of a phone, a tablet and a desktop no page scrolls sideways."""
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.open(fragment)
+        page.until(lambda: page.all("a.trace, .row, [data-service], form.filters"))
+        page.until(lambda: not page.all(".loading"))
+        beyond = "return document.documentElement.scrollWidth - window.innerWidth"
+        assert page.browser.execute_script(beyond) <= 0
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_wait_and_an_empty_list_are_explained(page: Page) -> None:
+    """Nothing found is said in the list's place, with what to do."""
+    page.open("#/?service=nobody")
+    assert "No traces match" in page.one(".message").text
+
+
 def test_waterfall_shows_the_tree_with_clocks_corrected(page: Page) -> None:
     """The shared server span stands under its client and inside its time, tags beside it."""
     page.open(f"#/trace/{trace_id(3)}")
@@ -183,7 +217,7 @@ def test_a_trace_of_ten_thousand_spans_keeps_the_page_small(page: Page, filled: 
     ]  # fmt: skip
     post(filled, [root, *children])
     page.open(f"#/trace/{trace_id(99)}")
-    page.until(lambda: "10,000 spans" in page.one("h1").text)
+    page.until(lambda: "10,000 spans" in page.one(".facts").text)
     assert len(page.all(".row")) < 120
     page.one(".waterfall").send_keys(Keys.END)
     page.until(lambda: "step 9998" in page.one("[aria-selected=true]").text)
