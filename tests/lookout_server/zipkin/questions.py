@@ -55,7 +55,9 @@ def batches(draw: st.DrawFn, slot: Slot) -> list[list[dict[str, Any]]]:
     spans = [span for low in range(1, count + 1) for span in draw(_trace(slot, low))]
     # Of several roots the one that came first dates a trace in Zipkin, the earliest does here.
     spans = sorted(spans, key=_time) if _several_roots(spans) else draw(st.permutations(spans))
-    cuts = sorted(draw(st.lists(st.integers(0, len(spans)), max_size=2)))
+    # A span without timestamp is kept where its trace is if it comes with it: see docs/zipkin.md.
+    most = 2 if all("timestamp" in span for span in spans) else 0
+    cuts = sorted(draw(st.lists(st.integers(0, len(spans)), max_size=most)))
     found = [spans[at:to] for at, to in zip([0, *cuts], [*cuts, len(spans)], strict=True)]
     if draw(st.booleans()):
         found.append(spans[:2])
