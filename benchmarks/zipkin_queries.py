@@ -124,7 +124,7 @@ def serving(data: Path) -> Iterator[Server]:
 def load(url: str, rate: float) -> Iterator[None]:
     """Ingest beside, until the block ends."""
     seconds = 300.0
-    options = argparse.Namespace(rate=rate, seconds=seconds, clients=1, connections=8)
+    options = argparse.Namespace(rate=rate, seconds=seconds, clients=1, connections=8, otlp=False)
     thread = threading.Thread(target=ingest.offer, args=(url, options), daemon=True)
     thread.start()
     time.sleep(8)  # until the load is there
