@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from lookout_server.spans.packed import PackedSpans, Words
 from lookout_server.spans.tables import span_tables
 from lookout_server.store.embedded import EmbeddedStore
 from lookout_server.store.migrations import migrate
@@ -78,9 +79,10 @@ def fill(data: Path, count: int) -> int:
     data.mkdir(parents=True, exist_ok=True)
     store = EmbeddedStore(data / "clickhouse")
     migrate(store, Dialect())
+    words = Words()
     began = time.perf_counter()
     for number, columns in enumerate(span_batches(count, end_ms * 1000, HOURS)):
-        for table, rows in span_tables([columns], ("region",)).items():
+        for table, rows in span_tables([PackedSpans(columns, words)], ("region",)).items():
             store.insert(table, rows, f"bench-{number}-{table}")
     print(f"{count} spans written in {time.perf_counter() - began:.0f} s")
     while store.fetch(_MERGING).column("n")[0].as_py():
