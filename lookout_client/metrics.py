@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from exporters._process import after_fork_in_child
+from exporters._process import after_fork_in_child, may_start_threads
 from exporters.destination import Deadline
 from exporters.flusher import Flusher
 from exporters.records import Resource
@@ -129,6 +129,14 @@ class Metrics:
 
     def _serve(self) -> None:
         config = self.config
+        if (config.metrics_port, config.pull_port) == (None, None):
+            return
+        if not may_start_threads():
+            _log.warning(
+                "lookout: metrics_port and pull_port ignored: uWSGI's master forks its workers, "
+                "and a thread in it could stop them; use lazy-apps, or serve metrics by a route"
+            )
+            return
         try:
             if config.metrics_port is not None:
                 self.server = start_server(config.metrics_port, config.metrics_host, self.registry)

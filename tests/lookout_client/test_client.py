@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import orjson
@@ -208,3 +210,24 @@ def test_the_table_of_contents_is_complete() -> None:
     """Every name that the package announces can be imported."""
     missing = [name for name in lookout.__all__ if not hasattr(lookout, name)]
     assert missing == []
+
+
+def test_no_thread_starts_in_the_master_of_uwsgi(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its workers are forked without regard to threads: no flusher and no server there, with a
+    word why; spans and meters are taken all the same."""
+    master = SimpleNamespace(masterpid=os.getpid, worker_id=lambda: 0)
+    monkeypatch.setitem(sys.modules, "uwsgi", master)
+    threads = set(threading.enumerate())
+    sdk = lookout.init(service_name="demo", collector=None, importers="none", metrics_port=0)
+    try:
+        with lookout.start_span("preload"):
+            lookout.counter("loaded").inc()
+        assert set(threading.enumerate()) <= threads
+        assert "metrics_port and pull_port ignored" in caplog.text
+        assert sdk.ledger.created == 1
+    finally:
+        monkeypatch.delitem(sys.modules, "uwsgi")
+        lookout.shutdown(1)
+        lookout.REGISTRY.families.clear()
