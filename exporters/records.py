@@ -118,7 +118,8 @@ CARRIES_NONE: Any = ()
 
 
 class FinishedSpan(msgspec.Struct, gc=False):
-    """All of a record's fields, read at once, by its method ``finished()``.
+    """All of a record's fields, read at once: by its method ``finished()``, or of many of its
+    type by ``all_finished(records)``.
 
     A span that is cheap to make computes most attributes when asked; who asks for many of them,
     or for some more than once, asks for this. What is not a field here is the span's own.
@@ -153,12 +154,15 @@ class FinishedSpan(msgspec.Struct, gc=False):
 
 def read(records: Sequence[SpanRecord]) -> Sequence[FinishedSpan]:
     """The records with their fields read; those read already are left alone."""
-    if set(map(type, records)) == _ALL_READ:
+    kinds = set(map(type, records))
+    if kinds == _ALL_READ:
         return records  # type: ignore[return-value]
-    try:
-        return [record.finished() for record in records]  # type: ignore[attr-defined]
-    except AttributeError:
-        return [_read_one(record) for record in records]
+    if len(kinds) == 1:
+        read_all: Any = getattr(kinds.pop(), "all_finished", None)
+        if read_all is not None:
+            together: list[FinishedSpan] = read_all(records)
+            return together
+    return [_read_one(record) for record in records]
 
 
 _ALL_READ = {FinishedSpan}

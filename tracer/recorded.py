@@ -16,7 +16,7 @@ from .failure import Failure, failure_of
 from .identity import MASK_64
 from .kinds import StatusCode, kind_of
 from .span import Span, context_of, leave
-from .values import PLAIN, fits, recordable, text, trimmed
+from .values import PLAIN, all_fit, fits, recordable, text, trimmed
 from .values import attributes as clean_attributes
 
 MAX_RPC_ID = 255  # characters, some 100 levels, where SOFATracer begins a new trace
@@ -302,33 +302,15 @@ class RecordedSpan(Span):
 
     def finished(self) -> FinishedSpan:
         """All attributes of SpanRecord in one call, for a span that has finished."""
-        tracer, carried = self._tracer, self._carried
-        tags: Mapping[str, TagValue] | None = self._kept
-        if tags and not fits(tags, tracer.pipeline.limits):
-            tags = self._sealed()
-        extra, trace_id, duration_ns = self._extra, self.trace_id, self.duration_ns
-        return FinishedSpan(
-            trace_id,
-            self._sid or trace_id & MASK_64 or 1,
-            self.parent_id,
-            self.name,
-            self.kind,
-            self._start + self._offset,
-            duration_ns if duration_ns > 0 else 0,  # its start may have been given as later
-            tags,
-            self.events if extra else None,
-            extra.links or None if extra else None,
-            extra.status if extra else 0,
-            extra.status_text if extra else "",
-            self.flags,
-            carried.tracestate if carried else "",
-            tracer.pipeline.resource,
-            tracer.scope,
-            self.rpc_id if self._index else self._rpc,
-            carried.baggage if carried else None,
-            self,
-            self.losses if extra else None,
-        )
+        return _read([self])[0]
+
+    @staticmethod
+    def all_finished(spans: Sequence[RecordedSpan]) -> list[FinishedSpan]:
+        """What :meth:`finished` gives of each, in less time than one by one."""
+        found: list[FinishedSpan] = []
+        for start in range(0, len(spans), _TOGETHER):
+            found += _read(spans[start : start + _TOGETHER])
+        return found
 
     @property
     def span_id(self) -> int:
@@ -473,6 +455,51 @@ if not has_gil():
     RecordedSpan.finish = _finish  # type: ignore[method-assign]
     RecordedSpan.__exit__ = _exit  # type: ignore[method-assign]
     always_after_fork_in_child(_renew_closing)
+
+
+#: Spans whose tags are looked at together: all of them are shorter than one value may be, mostly.
+_TOGETHER = 32
+
+
+def _read(spans: Sequence[RecordedSpan]) -> list[FinishedSpan]:
+    """With local names and hardly a call: it is done for each span."""
+    tracer = spans[0]._tracer
+    limits, resource, scope = tracer.pipeline.limits, tracer.pipeline.resource, tracer.scope
+    fit = all_fit([span._kept or _CLOSED for span in spans], limits)
+    found = []
+    for span in spans:
+        if span._tracer is not tracer:
+            tracer = span._tracer
+            resource, scope = tracer.pipeline.resource, tracer.scope
+            fit = fit and tracer.pipeline.limits is limits
+        tags = span._kept if fit else span._sealed()
+        extra, carried = span._extra, span._carried
+        trace_id, duration_ns = span.trace_id, span.duration_ns
+        found.append(
+            FinishedSpan(
+                trace_id,
+                span._sid or trace_id & MASK_64 or 1,
+                span.parent_id,
+                span.name,
+                span.kind,
+                span._start + span._offset,
+                duration_ns if duration_ns > 0 else 0,  # its start may have been given as later
+                tags,
+                span.events if extra else None,
+                extra.links or None if extra else None,
+                extra.status if extra else 0,
+                extra.status_text if extra else "",
+                span.flags,
+                carried.tracestate if carried else "",
+                resource,
+                scope,
+                span.rpc_id if span._index else span._rpc,
+                carried.baggage if carried else None,
+                span,
+                span.losses if extra else None,
+            )
+        )
+    return found
 
 
 def failed_with(exception: BaseException) -> str:
