@@ -18,7 +18,6 @@ from .records import EventRecord, FinishedSpan, LinkRecord, Resource, SpanRecord
 from .tag_rules import TagRules
 from .work import Field, Work, plain_code
 
-_COSTS = tuple(f"{milliseconds}ms" for milliseconds in range(1000))
 _STATUS = (None, "OK", "ERROR")
 _NO_TAGS: Mapping[str, Any] = {}
 
@@ -101,7 +100,7 @@ class JsonDigest:
         plain = code is plain_code
         known: Resource | None = None
         app, attributes = "", None
-        known_ms: int | None = None
+        known_ns = next_ns = 0
         ended = ""
         lines = []
         for span in spans:
@@ -115,10 +114,10 @@ class JsonDigest:
                 known, app, attributes = resource, resource.service_name, self._resource(resource)
             start_ns, duration_ns = span.start_ns, span.duration_ns
             status, parent, baggage = span.status, span.parent_id, span.baggage
-            milliseconds = duration_ns // 1_000_000
-            end_ms = (start_ns + duration_ns) // 1_000_000
-            if end_ms != known_ms:  # spans of a busy moment share it
-                known_ms, ended = end_ms, moment(start_ns + duration_ns)
+            end_ns = start_ns + duration_ns
+            if not known_ns <= end_ns < next_ns:  # spans of a busy millisecond share it
+                known_ns = end_ns // 1_000_000 * 1_000_000
+                next_ns, ended = known_ns + 1_000_000, moment(end_ns)
             lines.append(
                 make(
                     ended,
@@ -129,7 +128,7 @@ class JsonDigest:
                     "00" if plain and not status and "result.code" not in tags
                     else code(span, tags),
                     tags.get("thread.name", ""),
-                    _COSTS[milliseconds] if milliseconds < 1000 else f"{milliseconds}ms",
+                    "0ms" if duration_ns < 1_000_000 else f"{duration_ns // 1_000_000}ms",
                     pairs(baggage.sys) if baggage else "",
                     pairs(baggage.biz) if baggage else "",
                     span.span_id.to_bytes(8, "big").hex(),
