@@ -44,7 +44,7 @@ _LONGEST_SLEEP_S = 5.0
 
 #: Time on the processor that a turn takes at most, and that it should take: of turns that are
 #: shorter there may be fewer.
-_LONGEST_TURN_S = 0.0045
+_LONGEST_TURN_S = 0.0049
 _GOOD_TURN_S = 0.002
 #: From one turn to the next, at least; waiting for the interpreter comes on top.
 _PERIOD_S = 0.035

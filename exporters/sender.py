@@ -397,7 +397,8 @@ class Sender:
 
 #: Longest sleep of an idle sender.
 _IDLE_S = 30.0
-#: How much of the time may go into encoding, while there is room for what waits.
-_SHARE = 0.1
+#: How much of the time may go into encoding, while there is room for what waits: so that there are
+#: about as many pieces of a switch interval (5 ms) a second as the flusher takes turns.
+_SHARE = 0.12
 #: Sleep after a turn that failed.
 _AFTER_FAILURE_S = 5.0

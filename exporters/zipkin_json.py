@@ -101,6 +101,9 @@ class ZipkinSpan(msgspec.Struct, omit_defaults=True, rename="camel", gc=False):
 # What all spans of a resource share.
 _Known = tuple[Resource, Endpoint, dict[str, str]]
 _NOBODY = Resource("")
+_NO_TAGS: dict[str, str] = {}
+
+_SLICE = 256  # spans
 
 
 class ZipkinEncoder:
@@ -109,43 +112,62 @@ class ZipkinEncoder:
     def __init__(self) -> None:
         self._json = msgspec.json.Encoder()
         self._resources: dict[int, _Known] = {}
-        self._last: _Known = (_NOBODY, Endpoint(), {})
-        self._trace = (0, "")
 
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """A JSON array of all records. Never fails: hostile text is cleaned, see clean()."""
-        spans = [self.span(record) for record in read(records)]
+        # In slices that stay in the processor's cache from the first look to the last.
+        parts = [
+            self._encode_slice(records[start : start + _SLICE])[1:-1]
+            for start in range(0, len(records), _SLICE)
+        ]
+        return b"[" + b",".join(parts) + b"]"
+
+    def _encode_slice(self, records: Sequence[SpanRecord]) -> bytes:
+        spans = self.spans(records)
         try:
             return self._json.encode(spans)
         except (UnicodeEncodeError, OverflowError, TypeError):
             return self._json.encode(clean(msgspec.to_builtins(spans)))
 
-    def span(self, record: SpanRecord) -> ZipkinSpan:
-        """The v2 model of one record."""
-        if record.resource is not self._last[0]:
-            self._last = self._resource(record.resource)
-        _, endpoint, shared_tags = self._last
-        trace_id = record.trace_id
-        if trace_id != self._trace[0]:  # the spans of a request come one after the other
-            self._trace = (trace_id, trace_id.to_bytes(16, "big").hex())
-        parent, events, own = record.parent_id, record.events, record.tags
-        kind, flags = record.kind, record.flags
-        start_ns, duration_ns = record.start_ns, record.duration_ns
-        return ZipkinSpan(
-            self._trace[1],
-            record.span_id.to_bytes(8, "big").hex(),
-            record.name,
-            parent.to_bytes(8, "big").hex() if parent else None,
-            _KINDS[kind],
-            start_ns // 1000 if start_ns < _TOO_LARGE else 0,
-            duration_ns // 1000 or 1 if duration_ns < _TOO_LARGE else 0,
-            endpoint,
-            _remote(kind, own) if kind else None,
-            _annotations(events) if events else None,
-            _tags(record, own, shared_tags),
-            flags & DEBUG != 0,
-            flags & SHARED != 0,
-        )
+    def spans(self, records: Sequence[SpanRecord]) -> list[ZipkinSpan]:
+        """The v2 models of the records. One loop with local names: it is run for each span."""
+        resource, endpoint, shared = _NOBODY, Endpoint(), _NO_TAGS
+        trace_id, trace = 0, ""
+        made = []
+        for span in read(records):
+            if span.resource is not resource:
+                resource, endpoint, shared = self._resource(span.resource)
+            if span.trace_id != trace_id:  # the spans of a request come one after the other
+                trace_id = span.trace_id
+                trace = trace_id.to_bytes(16, "big").hex()
+            parent, events, kind, flags = span.parent_id, span.events, span.kind, span.flags
+            start_ns, duration_ns = span.start_ns, span.duration_ns
+            tags: dict[str, Any] = {**shared}
+            if own := span.tags:
+                tags.update(own)
+                for key, value in own.items():
+                    if type(value) is not str:
+                        tags[key] = f"{value}" if type(value) is int else json_text(value)
+            if span.status or span.scope or span.tracestate or span.links or span.losses:
+                _add_the_rest(span, tags)
+            made.append(
+                ZipkinSpan(
+                    trace,
+                    span.span_id.to_bytes(8, "big").hex(),
+                    span.name,
+                    parent.to_bytes(8, "big").hex() if parent else None,
+                    _KINDS[kind],
+                    start_ns // 1000 if start_ns < _TOO_LARGE else 0,
+                    duration_ns // 1000 or 1 if duration_ns < _TOO_LARGE else 0,
+                    endpoint,
+                    _remote(kind, own) if kind else None,
+                    _annotations(events) if events else None,
+                    tags or None,
+                    flags & DEBUG != 0,
+                    flags & SHARED != 0,
+                )
+            )
+        return made
 
     def _resource(self, resource: Resource) -> _Known:
         known = self._resources.get(id(resource))
@@ -171,35 +193,21 @@ def _resource_tags(resource: Resource) -> dict[str, str]:
     }
 
 
-def _tags(
-    record: SpanRecord, own: Mapping[str, Any] | None, shared: dict[str, str]
-) -> dict[str, str] | None:
-    tags: dict[str, Any] = {**shared, **own} if own else {**shared}
-    if own:
-        for key, value in own.items():
-            if type(value) is not str:
-                tags[key] = f"{value}" if type(value) is int else json_text(value)
-    if record.status or record.scope or record.tracestate or record.links:
-        _add_the_rest(record, tags)
-    losses = record.losses if type(record) is FinishedSpan else getattr(record, "losses", None)
-    if losses:
-        tags.update((name, str(count)) for name, count in losses.items())
-    return tags or None
-
-
-def _add_the_rest(record: SpanRecord, tags: dict[str, str]) -> None:
-    if has_failed(record):
+def _add_the_rest(span: FinishedSpan, tags: dict[str, str]) -> None:
+    if has_failed(span):
         tags["otel.status_code"] = "ERROR"
-        if record.status_text or tags.get("error", "false") == "false":
-            tags["error"] = record.status_text or "true"
-    elif record.status:
+        if span.status_text or tags.get("error", "false") == "false":
+            tags["error"] = span.status_text or "true"
+    elif span.status:
         tags["otel.status_code"] = "OK"
-    if record.scope:
-        tags["otel.scope.name"] = record.scope
-    if record.tracestate:
-        tags["w3c.tracestate"] = record.tracestate
-    if record.links:
-        tags["otel.links"] = json_text([_link(link) for link in record.links])
+    if span.scope:
+        tags["otel.scope.name"] = span.scope
+    if span.tracestate:
+        tags["w3c.tracestate"] = span.tracestate
+    if span.links:
+        tags["otel.links"] = json_text([_link(link) for link in span.links])
+    if span.losses:
+        tags.update((name, str(count)) for name, count in span.losses.items())
 
 
 def _link(link: LinkRecord) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._text import clean
-from .records import SpanRecord, read
-from .zipkin_json import Endpoint, ZipkinEncoder
+from .records import SpanRecord
+from .zipkin_json import Endpoint, ZipkinEncoder, ZipkinSpan
 
 CONTENT_TYPE = "application/x-protobuf"
 
@@ -94,12 +94,11 @@ class ZipkinProtobufEncoder:
     def encode(self, records: Sequence[SpanRecord]) -> bytes:
         """The message with all records."""
         message = self._make()
-        for record in read(records):
-            self._add(message.spans, record)
+        for model in self._model.spans(records):
+            self._add(message.spans, model)
         return bytes(message.SerializeToString())
 
-    def _add(self, spans: Any, record: SpanRecord) -> None:
-        model = self._model.span(record)
+    def _add(self, spans: Any, model: ZipkinSpan) -> None:
         span = spans.add(
             trace_id=bytes.fromhex(model.trace_id),
             id=bytes.fromhex(model.id),

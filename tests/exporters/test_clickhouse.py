@@ -47,7 +47,7 @@ def test_rows_are_those_of_the_collector(records: list[Any]) -> None:
     decoded.tenant, decoded.received_ms = "acme", RECEIVED_MS
     theirs = columns.span_tables([packed.PackedSpans(decoded, packed.Words())], ())
     encoder = ZipkinEncoder()
-    ours = tables([encoder.span(r) for r in records], Batch("acme", RECEIVED_MS * 1000))
+    ours = tables(encoder.spans(records), Batch("acme", RECEIVED_MS * 1000))
     assert set(ours) == set(theirs)
     for table, mine in ours.items():
         assert set(mine) == set(theirs[table].column_names), table
