@@ -1,7 +1,7 @@
 """Spans a second the collector accepts, keeps and stores: Zipkin JSON, 100 spans a request.
 
 usage: scripts/bench ingest [--seconds 10] [--connections 8] [--rate 40000] [--rounds 3] [--zipkin]
-                            [--otlp]
+                            [--zipkin-heap 1g] [--otlp]
 
 Starts ``lookout serve`` as a process of its own, loads it over keep-alive connections from two
 others (their CPU time is not the collector's but shares the machine's cores), waits until every
@@ -279,7 +279,7 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
 
 
 @contextmanager
-def zipkin(heap: str = "4g", settings: Mapping[str, str] | None = None) -> Iterator[str]:
+def zipkin(heap: str, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """A real Zipkin server with its storage in memory: its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -306,7 +306,7 @@ def zipkin(heap: str = "4g", settings: Mapping[str, str] | None = None) -> Itera
 
 def theirs(options: argparse.Namespace) -> dict[str, float]:
     """One round of Zipkin: it answers 202 first, so what counts is what it did not drop."""
-    with zipkin() as url:
+    with zipkin(options.zipkin_heap) as url:
         sent, started = offer(url, options)
         elapsed = time.perf_counter() - started
         with urllib.request.urlopen(f"{url}/metrics") as answer:
@@ -329,6 +329,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0, help="spans a second; 0: all they can")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--zipkin", action="store_true", help="interleaved with a Zipkin server")
+    parser.add_argument("--zipkin-heap", default="1g", help="the default is more than ours takes")
     parser.add_argument("--otlp", action="store_true", help="OTLP protobuf instead of JSON")
     options = parser.parse_args()
     ratios = []

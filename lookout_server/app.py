@@ -31,14 +31,13 @@ MODULES = (
 def application(collector: Collector) -> Starlette:
     """Every route behind the middleware; starting and stopping is :mod:`.runner`'s part."""
     config = collector.config
-    routes: list[BaseRoute] = [
-        *health.routes(collector),
-        *self_metrics.routes(collector),
-        *reconcile.ledger_routes(collector.reconciliation),
-        *openapi.openapi_routes(),
-    ]
-    for module in _modules():
+    routes: list[BaseRoute] = []
+    for module in _modules():  # first, and ingest before all: routes are tried in order
         routes += module.routes(collector)
+    routes += health.routes(collector)
+    routes += self_metrics.routes(collector)
+    routes += reconcile.ledger_routes(collector.reconciliation)
+    routes += openapi.openapi_routes()
     middleware = [Middleware(collector.self_tracing.middleware)] if config.self_tracing_rate else []
     middleware += [
         Middleware(QueryCors, origins=config.cors_origins),

@@ -103,9 +103,7 @@ class JournalIntake:
             raise
 
     def _count(self, signal: str, fmt: str, body: bytes, rows: Rows) -> None:
-        self._metrics.bodies.labels(signal, fmt).inc()
-        self._metrics.bytes.labels(signal, fmt).inc(len(body))
-        self._metrics.rows.labels(signal, fmt).inc(len(rows))
+        self._metrics.count_body(signal, fmt, len(body), len(rows))
         if sampled_out(rows):
             self._metrics.dropped.labels(signal, SAMPLED_OUT).inc(sampled_out(rows))
 

@@ -36,6 +36,7 @@ class SelfMetrics:
         self.bodies = self._counter("bodies", "Bodies accepted.", "signal", "format")
         self.bytes = self._counter("bytes", "Bytes of bodies accepted.", "signal", "format")
         self.rows = self._counter("rows", "Spans or samples accepted.", "signal", "format")
+        self._of_bodies: dict[tuple[str, str], tuple[Counter, ...]] = {}
         self.stored = self._counter("stored_rows", "Spans or samples stored.", "signal")
         self.dropped = self._counter(
             "dropped_rows", "Rows accepted and then not stored, by reason.", "signal", "reason"
@@ -59,6 +60,15 @@ class SelfMetrics:
             _DELAY_SECONDS,
             "signal",
         )
+
+    def count_body(self, signal: str, fmt: str, size: int, rows: int) -> None:
+        """A body of ``size`` bytes was accepted."""
+        counters = self._of_bodies.get((signal, fmt))
+        if counters is None:  # looking children up by their labels is most of counting
+            counters = tuple(c.labels(signal, fmt) for c in (self.bodies, self.bytes, self.rows))
+            self._of_bodies[signal, fmt] = counters
+        for counter, amount in zip(counters, (1, size, rows), strict=True):
+            counter.inc(amount)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"lookout_collector_{name}", text, labels, registry=self.registry)
