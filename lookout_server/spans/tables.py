@@ -42,8 +42,8 @@ _LAST_DAY = 65_379  # 2149-01-01, the last first of January that a Date can hold
 _MANY_VALUES = 64
 _REPEATS = 4
 
-#: Distinct combinations are looked up in a table of at most so many places (32 MB), else sorted.
-_MOST_PLACES = 4_000_000
+#: Distinct combinations are looked up in a table of at most so many places (8 MB), else sorted.
+_MOST_PLACES = 1_000_000
 
 Bools = npt.NDArray[np.bool_]
 
