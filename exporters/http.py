@@ -112,7 +112,7 @@ class HttpClient:
     def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
         pool = self._pools.get(url)
         if pool is None:
-            options = self._tls_options() if url.startswith("https:") else {}
+            options = self._tls_options() if urlsplit(url).scheme == "https" else {}
             pool = self._pools[url] = urllib3.connection_from_url(url, maxsize=2, **options)
         return pool
 

@@ -575,3 +575,17 @@ def test_tls_with_certificates_on_both_sides(
         # Before the server ends: Python forgets to close a socket that is reset as TLS begins.
         unknown.flusher.shutdown(5)
     assert len(receiver.ids) == 3
+
+
+def test_the_scheme_of_an_address_is_the_same_in_capitals(
+    rig: Any, serve: Any, spans: Any, tmp_path: Path
+) -> None:
+    """``HTTPS://`` trusts whom it was told to trust, as ``https://`` does."""
+    server = certificate(tmp_path, "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*server)
+    receiver = serve(tls=context)
+    known = rig(receiver.url.replace("https:", "HTTPS:"), tls=Tls(server[0]))
+    known.offer(spans(3))
+    assert known.flusher.flush(10)
+    assert receiver.ids == [1, 2, 3]
