@@ -30,7 +30,7 @@ class Counter(BoundCounter):
     def inc(self, amount: float | None = None, /, **tags: object) -> None:
         """Add ``amount``, 1 unless given, to the series with ``tags``.
 
-        ``amount=`` as a keyword is the amount, not a tag.
+        ``amount=`` is the amount too, unless one is given by position: then it is a tag.
         """
         # By position only, because the interpreter compares each keyword with each parameter's
         # name; looked up and counted here, not in find() and BoundCounter.inc(): each of the
@@ -41,7 +41,7 @@ class Counter(BoundCounter):
                 pick, known = self._shapes[len(tags)]
                 meter = known[pick(tags)]
             except (KeyError, TypeError):
-                if "amount" in tags:
+                if amount is None and "amount" in tags:
                     amount = tags.pop("amount")  # type: ignore[assignment]
                 meter = self.find(tags) if tags else self
         if amount is None:

@@ -9,6 +9,9 @@ from typing import Any
 #: A set of tag keys, as what takes their values out of a call's tags; and the series by those.
 Shape = tuple[Callable[[Mapping[str, object]], object], dict[object, Any]]
 
+#: ``Counter.inc(amount=5)`` names the amount, and looks at the shapes before it looks for that.
+NOT_ALWAYS_A_TAG = "amount"
+
 
 class Spellings:
     """A bounded memory of look-ups, which meters read without a call.
@@ -18,7 +21,8 @@ class Spellings:
     C and in one order: measured, that takes two thirds of what a tuple of pairs takes. Other
     keys of the same number are remembered as pairs.
 
-    Only texts are remembered: 1, 1.0 and True are equal keys but different tag values.
+    Only texts are remembered: 1, 1.0 and True are equal keys but different tag values. A key that
+    a recording may mean otherwise (:data:`NOT_ALWAYS_A_TAG`) is in no shape.
     """
 
     __slots__ = ("_limit", "others", "shapes")
@@ -40,6 +44,9 @@ class Spellings:
     def remember(self, tags: Mapping[str, object], meter: Any) -> None:
         """Find ``meter`` by ``tags`` from now on, unless there is no more room."""
         if not tags or not all(type(part) is str for pair in tags.items() for part in pair):
+            return
+        if NOT_ALWAYS_A_TAG in tags:
+            self._keep(self.others, tuple(tags.items()), meter)
             return
         pick, known = self.shapes.setdefault(len(tags), (itemgetter(*tags), {}))
         try:

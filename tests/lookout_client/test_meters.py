@@ -89,6 +89,25 @@ def test_the_amount_may_be_named() -> None:
     assert (counter.value, counter.with_tags(k="v").value) == (10, 6)
 
 
+def test_a_named_amount_means_the_same_whatever_was_recorded_before() -> None:
+    """By name it is the amount, a text is none and is refused; beside an amount by position it is
+    a tag. A series with a tag of that name changes nothing."""
+    for tagged_before in (False, True):
+        registry = Registry()
+        counter = registry.counter("n")
+        if tagged_before:
+            counter.with_tags(amount="large")
+            counter.with_tags(amount="large", k="v")
+        for _ in range(2):
+            counter.inc(5, amount="large")
+            counter.inc(5, amount=7)
+            counter.inc(amount="large")
+            counter.inc(amount="large", k="v")
+        found = {str(meter.id): meter.value for meter in registry if meter.value}  # type: ignore[union-attr]
+        assert found == {"n[amount=large]": 10, "n[amount=7]": 10}
+        assert sum(registry.refused.values()) == 4
+
+
 def test_a_text_of_a_subclass_is_that_text() -> None:
     """A member of an enumeration of texts finds the series of its text, asked first or second."""
 
