@@ -240,17 +240,17 @@ class RecordedSpan(Span):
 
     def finish(self, end_ns: int | None = None) -> None:
         """End it, now or at ``end_ns`` (Unix, nanoseconds). Only the first call counts."""
-        # On CPython no other thread can run between this test and the assignment: no call and no
+        # On CPython no other thread can run between this test and the assignments: no call and no
         # backward jump lies between them, and only there does the interpreter switch threads.
         tags = self._tags
         if tags is _CLOSED:
             return
+        self._kept = tags  # first: who sees the tags closed reads these
         self._tags = _CLOSED
-        self._end(tags, end_ns)
+        self._end(end_ns)
 
-    def _end(self, tags: dict[str, TagValue], end_ns: int | None) -> None:
+    def _end(self, end_ns: int | None) -> None:
         """What only the caller who closed the tags does."""
-        self._kept = tags
         pipeline = self._tracer.pipeline
         # A local variable is called without a search for a method of that name; here and below.
         now, emit = pipeline.now, pipeline.emit
@@ -280,8 +280,8 @@ class RecordedSpan(Span):
             self._left_covered()
         tags = self._tags
         if tags is not _CLOSED:
-            self._tags = _CLOSED
             self._kept = tags
+            self._tags = _CLOSED
             pipeline = self._tracer.pipeline
             now, emit = pipeline.now, pipeline.emit
             self.duration_ns = now() - self._start
@@ -334,7 +334,7 @@ class RecordedSpan(Span):
             return None
         # Rendering is idempotent: two readers at once do the work twice and agree.
         rendered = [_rendered(event) for event in extra.events]
-        extra.events[:] = rendered
+        extra.events[: len(rendered)] = rendered  # others may have been added meanwhile
         return rendered
 
     @property
@@ -401,15 +401,21 @@ class RecordedSpan(Span):
         limits = self._tracer.pipeline.limits
         if tags and not fits(tags, limits):
             tags, dropped, cut = trimmed(tags, limits)
-            self._more().dropped_tags += dropped
-            self._more().cut_values += cut
+            extra = self._more()
+            extra.dropped_tags += dropped
+            extra.cut_values += cut
             self._kept = tags
         return tags
 
     def _more(self) -> _Extra:
+        """Its extra, the same for all threads that ask."""
         extra = self._extra
         if extra is None:
-            extra = self._extra = _Extra()
+            made = _Extra()  # outside of the lock, in which nothing is called
+            with _once:
+                extra = self._extra
+                if extra is None:
+                    extra = self._extra = made
         return extra
 
     def _count(self, counter: str) -> None:
@@ -420,17 +426,20 @@ class RecordedSpan(Span):
         return self._tracer.pipeline.now() + self._offset
 
 
-#: Taken by who finishes a span, on interpreters whose threads do not take turns.
-_closing = threading.Lock()
+#: Taken for what happens once to a span: it gets its extra; it is finished, on interpreters whose
+#: threads do not take turns. Re-entrant for handlers of signals.
+_once = threading.RLock()
 
 
 def _finish(self: RecordedSpan, end_ns: int | None = None) -> None:
     """:meth:`RecordedSpan.finish` without the interpreter lock."""
-    with _closing:
+    with _once:
         tags = self._tags
+        if tags is _CLOSED:
+            return
+        self._kept = tags
         self._tags = _CLOSED
-    if tags is not _CLOSED:
-        self._end(tags, end_ns)
+    self._end(end_ns)
 
 
 def _exit(
@@ -446,15 +455,16 @@ def _exit(
     self.finish()
 
 
-def _renew_closing() -> None:
-    global _closing
-    _closing = threading.Lock()
+def _renew_lock() -> None:
+    global _once
+    _once = threading.RLock()
 
+
+always_after_fork_in_child(_renew_lock)
 
 if not has_gil():
     RecordedSpan.finish = _finish  # type: ignore[method-assign]
     RecordedSpan.__exit__ = _exit  # type: ignore[method-assign]
-    always_after_fork_in_child(_renew_closing)
 
 
 #: Spans whose tags are looked at together: all of them are shorter than one value may be, mostly.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dis
 import gc
+import itertools
 import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -395,10 +398,10 @@ def test_a_start_in_the_future_gives_no_negative_duration(traces: Recorder) -> N
 _WITHOUT_THE_LOCK = """
 import sys, threading
 sys._is_gil_enabled = lambda: False
-from tracer.recorded import RecordedSpan, _closing
+from tracer.recorded import RecordedSpan
 from tracer.testing import recording
 from tracer import start_span
-assert "_closing" in RecordedSpan.finish.__code__.co_names
+assert "_once" in RecordedSpan.finish.__code__.co_names
 with recording() as traces:
     with start_span("block") as span:
         span.set_tag("a", 1)
@@ -439,6 +442,85 @@ def test_no_call_stands_between_the_look_at_a_span_and_its_end() -> None:
 
 def _loads_tags(step: dis.Instruction) -> bool:
     return step.opname == "LOAD_ATTR" and step.argval == "_tags"
+
+
+def _leave(span: RecordedSpan) -> None:
+    with span:
+        pass
+
+
+def _between_steps(call: Callable[[], object], meanwhile: Callable[[], object]) -> None:
+    """Call, and between any two steps of the interpreter do what another thread might do."""
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_code.co_filename == recorded.__file__:
+            meanwhile()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("end", [RecordedSpan.finish, _leave, recorded._finish])
+def test_the_tags_can_be_read_at_any_moment_of_the_end(
+    end: Callable[[RecordedSpan], None], traces: Recorder
+) -> None:
+    """Another thread that looks while a span is finished sees the tags."""
+    span = tracer.start_span("seen", tags={"a": 1})
+    assert isinstance(span, RecordedSpan)
+    seen: list[object] = []
+    _between_steps(lambda: end(span), lambda: seen.append(span.tags))
+    assert len(seen) > 10
+    assert all(tags == {"a": 1} for tags in seen)
+    assert not span.is_recording()
+
+
+def test_an_event_added_while_others_are_read_is_kept(traces: Recorder) -> None:
+    """Who reads the events of an open span takes away none that another thread adds."""
+
+    def add_at(moment: int) -> RecordedSpan:
+        span = tracer.start_span("read")
+        assert isinstance(span, RecordedSpan)
+        span.add_event("first")
+        moments = iter(range(moment + 1))
+        _between_steps(
+            lambda: span.events, lambda: next(moments, None) == moment and span.add_event("other")
+        )
+        return span
+
+    kept = [add_at(moment).events for moment in range(100)]
+    names = [[event.name for event in events or ()] for events in kept]
+    several = names.count(["first", "other"])
+    assert several > 10
+    # The reading was over before the later moments came.
+    assert names == [["first", "other"]] * several + [["first"]] * (100 - several)
+
+
+def test_two_threads_may_say_the_first_thing_of_a_span(
+    traces: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first event of one thread is not lost to that of another at the same moment."""
+    span = tracer.start_span("shared")
+
+    class Interrupted(recorded._Extra):
+        """Another thread comes first, while this one makes what it will keep its event in."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            monkeypatch.undo()
+            other = threading.Thread(target=span.add_event, args=("other",))
+            other.start()
+            other.join()
+
+    monkeypatch.setattr(recorded, "_Extra", Interrupted)
+    span.add_event("one")
+    span.finish()
+    assert [event.name for event in traces.one("shared").events] == ["other", "one"]
 
 
 def test_a_span_in_the_ring_is_one_object_for_the_collector() -> None:
