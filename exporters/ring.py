@@ -15,8 +15,8 @@ the counts are exact always.
 The producer compares the length with one number, the *mark*. Below it a record is appended and
 that is all. At or above it the slow path decides: ring the flusher's bell, or apply the policy
 because the ring is full. The flusher moves the mark: 0 when it sleeps (the next record wakes
-it), a batch while it naps (a full batch wakes it), the capacity while it works. So waking costs
-the usual record nothing.
+it), half of the capacity while it naps, the capacity while it works. So waking costs the usual
+record nothing.
 """
 
 from __future__ import annotations

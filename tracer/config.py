@@ -285,14 +285,15 @@ class Config:
     flush_batch: int = _setting(
         1_024,
         _number(1, 2**20),
-        "spans handed to the destinations at a time",
+        "an eighth of the spans handed to the destinations at once, at most",
         "LOOKOUT_FLUSH_BATCH",
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
     )
     flush_interval_s: float = _setting(
         0.2,
         _number(0.001, 3_600, float),
-        "longest time a span waits in the ring, in seconds",
+        "longest time until the flusher looks at the ring, in seconds; spans beyond what it may do"
+        " in a turn (5 ms) wait for the next",
         "LOOKOUT_FLUSH_INTERVAL",
         ("OTEL_BSP_SCHEDULE_DELAY", _number(1, 3_600_000, float, 0.001)),
     )

@@ -103,8 +103,8 @@ class Tracer:
             span.parent_id = above._sid or above.span_id
             span.flags = above.flags & INHERITED
             span._carried = above._carried
-            # No other thread runs between these two lines (see Span.finish), so no two children
-            # get one number.
+            # Where threads take turns no other runs between these two lines (see
+            # RecordedSpan.finish), and no two children get one number; elsewhere they may.
             above._kids = index = above._kids + 1
             span._index = index
             span._rpc = above.rpc_id if above._index else above._rpc

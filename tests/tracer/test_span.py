@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dis
 import gc
-import itertools
 import subprocess
 import sys
 import threading
