@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +94,12 @@ class Sdk:
         return self.flusher.flush(timeout)
 
     def shutdown(self, timeout: float | None = None) -> bool:
-        """Flush and stop. Spans started later record nothing. False when the time was too short."""
+        """Flush and stop. Spans started later record nothing. False when the time was too short.
+
+        Without ``timeout`` it may take what is left of the exit timeout.
+        """
         self.pipeline.disable()
-        return self.flusher.shutdown(self.config.exit_timeout_s if timeout is None else timeout)
+        return self.flusher.shutdown(self.flusher.exit_timeout_s if timeout is None else timeout)
 
     def _wire(self, ids: IdGenerator | None, clock: Clock | None) -> None:
         settings = self.config
@@ -334,16 +338,20 @@ def _flush_on_sigterm() -> None:
         _log.warning("lookout: flush_on_sigterm ignored: init was not called by the main thread")
         return
     before = signal.getsignal(signal.SIGTERM)
+    if before is None:  # it could be neither called nor put back
+        _log.warning("lookout: flush_on_sigterm ignored: SIGTERM has a handler not made in Python")
+        return
     if getattr(before, "_lookout", False):
         return
 
     def on_sigterm(number: int, frame: Any) -> None:
-        if callable(before) or before == signal.SIG_IGN:
-            # The process goes on, or ends in an orderly way: spans that are open now may finish
-            # yet, and the flush at exit takes them.
+        # Where the process goes on or ends in an orderly way, spans that are open now may finish
+        # yet, and the flush at exit takes them.
+        if callable(before):
+            _flush_before_exit()
+            before(number, frame)
+        elif before == signal.SIG_IGN:
             _aside(flush)
-            if callable(before):
-                before(number, frame)
         else:
             _aside(shutdown)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -357,16 +365,29 @@ def _flush_on_sigterm() -> None:
 _LAST_WORDS_S = 1.0
 
 
-def _aside(work: Callable[[float], object]) -> None:
+def _flush_before_exit() -> None:
+    """Flush for half of the exit timeout at most, and leave the rest of it to the flush at exit.
+
+    Whoever sent the signal waits for both of them together.
+    """
+    sdk = _process.sdk
+    if sdk is None:
+        return
+    flusher, began = sdk.flusher, time.monotonic()
+    _aside(flush, 0.5)
+    flusher.exit_timeout_s = max(flusher.exit_timeout_s - (time.monotonic() - began), 0.0)
+
+
+def _aside(work: Callable[[float], object], share: float = 1.0) -> None:
     """Flush or shut down for a signal handler, which may have interrupted a holder of the locks
-    needed.
+    needed; within a ``share`` of the exit timeout.
 
     On a thread, so that such a lock costs the deadline and not the end of the process.
     """
     sdk = _process.sdk
     if sdk is None:
         return
-    timeout = sdk.config.exit_timeout_s
+    timeout = sdk.flusher.exit_timeout_s * share
     thread = threading.Thread(target=work, args=(timeout,), name="lookout-sigterm", daemon=True)
     with contextlib.suppress(RuntimeError):  # the interpreter is ending: its exit handlers flush
         thread.start()

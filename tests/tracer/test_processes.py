@@ -281,6 +281,49 @@ def test_sigterm_flushes_when_asked_to(
     assert collector.names == sent
 
 
+SIGTERM_AND_EXIT = """
+    import signal, sys, time, tracer
+    from exporters.flusher import Flusher
+    shutdown = Flusher.shutdown
+    def told(flusher, timeout_s):
+        print(timeout_s)
+        return shutdown(flusher, timeout_s)
+    Flusher.shutdown = told
+    def end(*_):
+        if sys.argv[2] == "by hand":
+            tracer.shutdown()
+        sys.exit()
+    signal.signal(signal.SIGTERM, end)
+    tracer.init("svc", collector=sys.argv[1], flush_on_sigterm=True, exit_timeout_s=2)
+    tracer.start_span("before").finish()
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["at exit", "by hand"])
+def test_sigterm_and_the_exit_it_leads_to_have_one_deadline(end: str) -> None:
+    """With a collector that hangs the flush at SIGTERM takes half of the exit timeout, and what it
+    took is no longer there for the flush at exit."""
+    collector = Collector(hang=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SIGTERM_AND_EXIT), collector.url, end],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert 0 < float(output) <= 1
+    finally:
+        process.kill()
+        process.wait()
+        collector.close()
+
+
 SIGTERM_UNDER_A_LOCK = """
     import time, tracer
     from tracer import setup

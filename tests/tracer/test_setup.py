@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -309,3 +310,15 @@ def test_sofa_ids_by_configuration() -> None:
     with tracer.start_span("a") as span:
         assert len(span.sofa_trace_id) < 32
         assert span.sofa_trace_id[8:21].isdigit()
+
+
+def test_a_handler_that_python_cannot_call_keeps_sigterm(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that embeds Python may have a handler of its own: it is left in place, and said."""
+    installed: list[object] = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)  # what Python answers there
+    monkeypatch.setattr(signal, "signal", lambda number, handler: installed.append(handler))
+    tracer.init("svc", collector=None, flush_on_sigterm=True)
+    assert installed == []
+    assert "flush_on_sigterm ignored: SIGTERM has a handler not made in Python" in caplog.text
