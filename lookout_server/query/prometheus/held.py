@@ -28,6 +28,10 @@ Read: TypeAlias = Callable[[int, int], SeriesBlock]
 #: Read anew after so long: retention deletes without telling.
 _AGE_S = 600.0
 SAMPLE_BYTES = 16
+#: A series' place in the block; its labels belong to the series index.
+_SERIES_BYTES = 16
+#: The objects of what is held: key, block and arrays, however little is in them.
+_HOLDING_BYTES = 1_500
 
 
 @dataclass(slots=True)
@@ -41,13 +45,9 @@ class Holding:
     read_at: float  # monotonic, s
     span_ms: int  # the widest window asked for
 
-    @property
-    def bytes(self) -> int:
-        return SAMPLE_BYTES * len(self.block.timestamps)
-
 
 class HeldSamples:
-    """Thread-safe. ``capacity`` bytes of samples are held, of one set of series at most half."""
+    """Thread-safe. ``capacity`` bytes are held, of one set of series at most half."""
 
     def __init__(
         self,
@@ -60,6 +60,12 @@ class HeldSamples:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._held: OrderedDict[Key, Holding] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """How much is held."""
+        return self._bytes
 
     def has_room(self, samples: int) -> bool:
         """Whether so many samples of one set of series would be held."""
@@ -91,7 +97,7 @@ class HeldSamples:
             if known is None:
                 return None
             self._held.move_to_end(key)
-        if known.start_ms > start_ms or self._clock() - known.read_at > _AGE_S:
+        if known.start_ms > start_ms or self._of_age(known):
             return None
         changed = self._freshness.changed_from(key[0], known.number)
         if changed is None or changed > known.end_ms:
@@ -101,14 +107,32 @@ class HeldSamples:
         )
 
     def _hold(self, key: Key, holding: Holding) -> None:
+        size = _bytes(key, holding)
         with self._lock:
-            self._held.pop(key, None)
-            if holding.bytes > self._capacity // 2:
-                return
-            self._held[key] = holding
-            room = self._capacity - sum(one.bytes for one in self._held.values())
-            while room < 0:
-                room += self._held.popitem(last=False)[1].bytes
+            self._forget(key)
+            if size <= self._capacity // 2:
+                self._held[key] = holding
+                self._bytes += size
+            # What was not asked for since it came of age stands before all that was.
+            while self._held and (self._bytes > self._capacity or self._oldest_is_of_age()):
+                self._forget(next(iter(self._held)))
+
+    def _forget(self, key: Key) -> None:
+        holding = self._held.pop(key, None)
+        if holding is not None:
+            self._bytes -= _bytes(key, holding)
+
+    def _oldest_is_of_age(self) -> bool:
+        return self._of_age(next(iter(self._held.values())))
+
+    def _of_age(self, holding: Holding) -> bool:
+        return self._clock() - holding.read_at > _AGE_S
+
+
+def _bytes(key: Key, holding: Holding) -> int:
+    block = holding.block
+    arrays = SAMPLE_BYTES * len(block.timestamps) + _SERIES_BYTES * len(block)
+    return arrays + len(key[1]) + _HOLDING_BYTES
 
 
 def _kept(block: SeriesBlock, start_ms: int, end_ms: int) -> SeriesBlock:

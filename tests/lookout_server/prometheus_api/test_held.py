@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -117,20 +118,47 @@ def _block(series: int, samples: int) -> SeriesBlock:
 
 def test_memory_is_bounded() -> None:
     """What was not asked for the longest goes first; what is too large is not held at all."""
-    held = HeldSamples(Freshness(), 100 * 16)
+    held = HeldSamples(Freshness(), 10_000 * 16)
     for name in ("a", "b", "c"):
-        held.get((name, b""), 0, 100, lambda *_: _block(1, 40))
-    held.get(("b", b""), 0, 100, lambda *_: _NEVER_READ("b is held"))
-    held.get(("c", b""), 0, 100, lambda *_: _NEVER_READ("c is held"))
+        held.get((name, b""), 0, 10_000, lambda *_: _block(1, 4_000))
+    held.get(("b", b""), 0, 10_000, lambda *_: _NEVER_READ("b is held"))
+    held.get(("c", b""), 0, 10_000, lambda *_: _NEVER_READ("c is held"))
     read: list[tuple[int, int]] = []
 
     def large(start_ms: int, end_ms: int) -> SeriesBlock:
         read.append((start_ms, end_ms))
-        return _block(1, 60)
+        return _block(1, 6_000)
 
-    held.get(("a", b""), 0, 100, large)
-    held.get(("a", b""), 0, 100, large)
-    assert read == [(0, 100)] * 2
+    held.get(("a", b""), 0, 10_000, large)
+    held.get(("a", b""), 0, 10_000, large)
+    assert read == [(0, 10_000)] * 2
+
+
+@pytest.mark.parametrize("ids", [1, 10_000])
+def test_nothing_found_takes_room_too(ids: int) -> None:
+    """Sets of series without a sample are bounded by the memory they really take."""
+    held = HeldSamples(Freshness(), 1_000_000)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(2_000):
+        key = np.full(ids, number, dtype=np.uint64).tobytes()
+        held.get(("t", key), 0, 100, lambda *_: _block(0, 0))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 500_000 < held.bytes <= 1_000_000
+    assert after - before < 1_100_000
+
+
+def test_what_is_of_age_makes_room() -> None:
+    """What nobody may see any more does not stay in memory until others need the room."""
+    now = [0.0]
+    held = HeldSamples(Freshness(), 1_000_000, lambda: now[0])
+    for number in range(10):
+        held.get(("t", bytes([number])), 0, 100, lambda *_: _block(1, 100))
+    of_ten = held.bytes
+    now[0] = 601.0
+    held.get(("t", b"new"), 0, 100, lambda *_: _block(1, 100))
+    assert held.bytes < of_ten / 9
 
 
 def test_limits_hold_for_what_is_held(
