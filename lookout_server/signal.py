@@ -44,8 +44,8 @@ class Signal(Protocol, Generic[R]):
     ``decode`` must be deterministic: the journal keeps the body and replays it after a crash.
 
     A signal that remembers what it handed over may have two more methods, called by the writer's
-    thread: ``stored()`` when the last batch's tables can be read, and ``forget()`` when making
-    tables failed and what it believes to have handed over was not.
+    thread: ``stored()`` when the last batch's tables can be read, but for what was set aside; and
+    ``forget()``, before it where there is such, when what it believes to have handed over was not.
     """
 
     name: str  # "spans" or "metrics"

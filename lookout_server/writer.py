@@ -290,16 +290,20 @@ class Writer:
         outcome = self._placer.place(batch, pieces)
         for seq, reason in outcome.aside.items():
             log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)
-        # Its tables can be read now; of what was set aside nobody knows how far it came.
-        tell = getattr(self.signal, "forget" if outcome.aside else "stored", None)
-        if tell:
-            tell()
+        self._tell_signal(outcome)
         self._journal.forget(batch, self._stored(pieces), outcome.aside)
         with self._changed:
             self._written = batch.last
             self.waiting_rows = max(0, self.waiting_rows - sum(piece.count for piece in pieces))
         self._measure(pieces, outcome, time.perf_counter() - started)
         self.observers.tell([piece for piece in pieces if piece.seq not in outcome.aside])
+
+    def _tell_signal(self, outcome: Outcome) -> None:
+        """Its tables can be read now; of what was set aside nobody knows how far it came."""
+        for name in ("forget", "stored") if outcome.aside else ("stored",):
+            tell = getattr(self.signal, name, None)
+            if tell:
+                tell()
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
         """Repeat what fails for the moment, for as long as the writer lives."""

@@ -11,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from lookout_server.config import ServerConfig
 from lookout_server.journal import Entry, Journal, JournalError
+from lookout_server.metrics import MetricRows, MetricSignal, RowsBuilder
 from lookout_server.placing import Bounds, Piece
 from lookout_server.self_metrics import SelfMetrics
-from lookout_server.signal import Malformed, Receipt
+from lookout_server.signal import Malformed, Receipt, Rows, Signal
 from lookout_server.store.port import StoreError, StoreUnavailable
 from lookout_server.writer import Early, Load, Pace, Writer
 
@@ -72,7 +74,14 @@ class Shelf:
 class Bench:
     """Journal, writer and shelf, put together as the collector does."""
 
-    def __init__(self, path: Path, pace: Pace | None = None, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        pace: Pace | None = None,
+        bounds: Bounds | None = None,
+        signal: Signal[Any] | None = None,
+    ) -> None:
+        self.signal = signal or Numbers()
         self.shelf = Shelf()
         self.metrics = SelfMetrics()
         self.path = path
@@ -83,8 +92,8 @@ class Bench:
     def open(self) -> None:
         self.journal = Journal(self.path)
         self.writer = Writer(
-            Numbers(),
-            Numbers().decode,
+            self.signal,
+            self.signal.decode,
             self.journal,
             self.shelf,
             self.metrics,
@@ -102,9 +111,9 @@ class Bench:
         for body in bodies:
             receipt = Receipt("t", time.time_ns() // 1_000_000, {})
             entry = Entry("numbers", "csv", body.encode(), receipt)
-            rows = [1] if body == "poison" else Numbers().decode("csv", entry.body, entry.receipt)
+            rows = [1] if body == "poison" else self.signal.decode("csv", entry.body, receipt)
 
-            def kept(seq: int, error: JournalError | None, rows: list[int] = rows) -> None:
+            def kept(seq: int, error: JournalError | None, rows: Rows = rows) -> None:
                 assert error is None
                 if add:
                     self.writer.add(Piece(seq, rows, len(rows), time.time()))
@@ -234,6 +243,42 @@ def test_rows_that_make_no_table_are_set_aside(bench: Bench) -> None:
     bench.settled()
     assert bench.shelf.numbers() == [1, 2]
     until(lambda: bench.journal.count("set_aside") == 1)
+
+
+class NumberMetrics(MetricSignal):
+    """Each number is a metric of its own, with a sample at that second."""
+
+    name = "numbers"
+
+    def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
+        builder = RowsBuilder(receipt.tenant, receipt.received_ms)
+        for number in body.decode().split(","):
+            builder.sample(builder.series({"__name__": f"m{number}"}), int(number) * 1000, 1.0)
+        return builder.build()
+
+    def tables(self, rows: Sequence[MetricRows]) -> Mapping[str, pa.Table]:
+        made = super().tables(rows)
+        if 13_000 in [time for one in rows for time in one.timestamps.tolist()]:
+            raise ArithmeticError("13")
+        return made
+
+
+def test_what_is_stored_beside_what_is_set_aside_is_seen(path: Path) -> None:
+    """Readers who hold samples and series in memory learn of all that a batch did store."""
+    signal = NumberMetrics(ServerConfig())
+    bench = Bench(path, signal=signal)
+    bench.accept("7", "13", "8", add=False)
+    bench.start()
+    bench.settled()
+    until(lambda: bench.journal.count("set_aside") == 1)
+    changed = signal.freshness.changed_from("t", 0)
+    assert changed is not None and changed <= 7_000
+    assert signal.series_stored > 0
+    bench.accept("8")
+    bench.settled()
+    [*_, written] = [rows for (table, _), rows in bench.shelf.inserts.items() if table == "series"]
+    assert written.num_rows == 1  # once more: what became of its row was not certain
+    bench.close()
 
 
 def test_rows_the_store_finds_fault_with_are_set_aside(bench: Bench) -> None:
