@@ -26,16 +26,8 @@ from .bulk_linker import LINK_COLUMNS, Bools, LinkedTraces
 from .link_cache import LinkCache
 from .link_store import OF_HOUR, LinkStore, now_ms
 from .link_sums import LinkSums, total
+from .span_counts import BUCKET_MS, REACH, SpanCounts
 
-#: A trace is looked for this many buckets before and after its first (an hour).
-REACH = 12
-#: Links of a bucket are stored once it is this old: by then its traces have mostly ended, and
-#: spans of it that come later change its count, which has it linked again.
-_SETTLED_MS = 600_000
-#: While a bucket is young only its own spans and its neighbours' make its links untrue: others
-#: of the hour come all the time. An hour later it is linked once more, for good.
-_YOUNG_REACH = 1
-_BUCKET_MS = BUCKET_US // 1000
 #: Spans linked at once: bounds memory to some hundred MB.
 _SPANS_MOST = 400_000
 #: What a range needs linked that nobody asked for before may take this long (s).
@@ -67,8 +59,8 @@ class _Window:
 
     @property
     def buckets(self) -> range:
-        first = bucket_of((self.since + _BUCKET_MS - 1) // _BUCKET_MS * BUCKET_US)
-        return range(first, max(bucket_of((self.until + 1) // _BUCKET_MS * BUCKET_US), first))
+        first = bucket_of((self.since + BUCKET_MS - 1) // BUCKET_MS * BUCKET_US)
+        return range(first, max(bucket_of((self.until + 1) // BUCKET_MS * BUCKET_US), first))
 
     @property
     def touched(self) -> range:
@@ -92,7 +84,7 @@ class _Window:
 class _State:
     """What is known of a window's links."""
 
-    counts: Mapping[int, int]
+    counts: SpanCounts
     hours: dict[int, LinkSums]
     #: Buckets of other hours that are known.
     buckets: dict[int, LinkSums]
@@ -129,20 +121,22 @@ class Dependencies:
         """Link and store what has settled in the range and is not stored or not true."""
         window = _Window(max(since_ms, 0), until_ms)
         state = await self._state(window)
-        settled = [bucket for bucket in state.missing if _settled(bucket)]
+        settled = [bucket for bucket in state.missing if state.counts.settled(bucket)]
         await self._store_hours(window, state, await self._link_settled(settled, state.counts))
 
     async def _state(self, window: _Window) -> _State:
         touched = window.touched
         # Counts first: what is counted was written before, so links read later have it all.
-        counts = await self._store.counts(touched.start - REACH, touched.stop - 1 + REACH)
+        at_ms = now_ms()
+        spans = await self._store.counts(touched.start - REACH, touched.stop - 1 + REACH)
+        counts = SpanCounts(at_ms, spans)
         hours = await self._known_hours(window, counts)
-        rest = [b for b in window.buckets if b // OF_HOUR not in hours and b in counts]
+        rest = [b for b in window.buckets if b // OF_HOUR not in hours and b in spans]
         buckets = await self._known_buckets(rest, counts)
         return _State(counts, hours, buckets, [b for b in rest if b not in buckets])
 
-    async def _known_hours(self, window: _Window, counts: Mapping[int, int]) -> dict[int, LinkSums]:
-        marks = {hour: _count_of_hour(counts, hour) for hour in window.hours if _final(hour)}
+    async def _known_hours(self, window: _Window, counts: SpanCounts) -> dict[int, LinkSums]:
+        marks = {hour: counts.mark_of_hour(hour) for hour in window.hours if counts.final(hour)}
         known = {hour: self._cached("hour", hour, mark) for hour, mark in marks.items()}
         unknown = [hour for hour, sums in known.items() if sums is None and marks[hour]]
         for hour, (spans, sums) in (await self._store.hours(unknown)).items():
@@ -151,19 +145,19 @@ class Dependencies:
         return {hour: sums for hour, sums in known.items() if sums is not None}
 
     async def _known_buckets(
-        self, buckets: Iterable[int], counts: Mapping[int, int]
+        self, buckets: Iterable[int], counts: SpanCounts
     ) -> dict[int, LinkSums]:
-        marks = {bucket: _mark(counts, bucket) for bucket in buckets}
+        marks = {bucket: counts.mark(bucket) for bucket in buckets}
         known = {bucket: self._cached("bucket", bucket, mark) for bucket, mark in marks.items()}
-        unknown = [bucket for bucket, sums in known.items() if sums is None and _settled(bucket)]
+        unknown = [b for b, sums in known.items() if sums is None and counts.settled(b)]
         for bucket, (reach, spans, sums) in (await self._store.buckets(unknown)).items():
-            if reach >= _reach(bucket) and spans == _count(counts, bucket, reach):
+            if reach >= counts.reach(bucket) and spans == counts.around(bucket, reach):
                 known[bucket] = self._keep("bucket", bucket, marks[bucket], sums)
         return {bucket: sums for bucket, sums in known.items() if sums is not None}
 
     async def _complete(self, window: _Window, state: _State) -> list[LinkSums]:
         """The links of all whole buckets; what settled without being linked is stored."""
-        settled = [bucket for bucket in state.missing if _settled(bucket)]
+        settled = [bucket for bucket in state.missing if state.counts.settled(bucket)]
         linked = await self._link_settled(settled, state.counts)
         fresh = await asyncio.gather(
             *(
@@ -175,7 +169,7 @@ class Dependencies:
         await self._store_hours(window, state, linked)
         return [*state.hours.values(), *state.buckets.values(), *linked.values(), *fresh]
 
-    async def _edges(self, window: _Window, counts: Mapping[int, int]) -> list[LinkSums]:
+    async def _edges(self, window: _Window, counts: SpanCounts) -> list[LinkSums]:
         """The links of traces that began before the whole buckets, or in the last, partial one."""
         first = window.touched.start
         found = await asyncio.gather(
@@ -187,31 +181,31 @@ class Dependencies:
             for traces in linked
         ]
 
-    async def _sums_of(self, bucket: int, counts: Mapping[int, int]) -> LinkSums:
+    async def _sums_of(self, bucket: int, counts: SpanCounts) -> LinkSums:
         """The links of a bucket that has not settled."""
         sums = total(traces.sums(_all(traces)) for traces in await self._homed(bucket, counts))
-        self._keep("bucket", bucket, _mark(counts, bucket), sums)
+        self._keep("bucket", bucket, counts.mark(bucket), sums)
         return sums
 
-    async def _homed(self, bucket: int, counts: Mapping[int, int]) -> list[LinkedTraces]:
+    async def _homed(self, bucket: int, counts: SpanCounts) -> list[LinkedTraces]:
         """The traces that began in a bucket."""
-        mark = _mark(counts, bucket)
+        mark = counts.mark(bucket)
         kept: _Parts | None = self._cached("traces", bucket, mark)
         if kept is None:
-            spans = counts.get(bucket, 0)
+            spans = counts.spans.get(bucket, 0)
             bounds = {"before": bucket - REACH, "after": bucket + REACH, "b0": bucket, "b1": bucket}
             linked = [traces async for traces in self._link(_HOME, bounds, spans)] if spans else []
             chosen = [traces.select(traces.home == bucket) for traces in linked]
             kept = self._keep("traces", bucket, mark, _Parts(chosen))
         return kept.parts
 
-    async def _crossing(self, bucket: int, counts: Mapping[int, int]) -> list[LinkedTraces]:
+    async def _crossing(self, bucket: int, counts: SpanCounts) -> list[LinkedTraces]:
         """The traces that began before a bucket and go on in or after it."""
-        mark = _count(counts, bucket, REACH)
+        mark = counts.around(bucket, REACH)
         kept: _Parts | None = self._cached("crossing", bucket, mark)
         if kept is None:
-            before = sum(n for b, n in counts.items() if b < bucket)
-            after = sum(n for b, n in counts.items() if bucket <= b < bucket + REACH)
+            before = counts.between(bucket - REACH, bucket - 1)
+            after = counts.between(bucket, bucket - 1 + REACH)
             bounds = {"before": bucket - REACH, "after": bucket - 1 + REACH, "b0": bucket}
             spans = min(before, after)
             linked = [t async for t in self._link(_CROSSING, bounds, spans)] if spans else []
@@ -219,25 +213,25 @@ class Dependencies:
         return kept.parts
 
     async def _link_settled(
-        self, buckets: Iterable[int], counts: Mapping[int, int]
+        self, buckets: Iterable[int], counts: SpanCounts
     ) -> dict[int, LinkSums]:
         """Link buckets, neighbours together, and store their links."""
         linked: dict[int, LinkSums] = {}
-        for run in _runs(buckets, counts):
+        for run in _runs(buckets, counts.spans):
             sums = await self._link_run(run, counts)
             linked |= sums
             await self._store.put_buckets(
-                {bucket: (*_mark(counts, bucket), links) for bucket, links in sums.items()}
+                {bucket: (*counts.mark(bucket), links) for bucket, links in sums.items()}
             )
         for bucket, links in linked.items():
-            self._keep("bucket", bucket, _mark(counts, bucket), links)
+            self._keep("bucket", bucket, counts.mark(bucket), links)
         return linked
 
-    async def _link_run(self, run: list[int], counts: Mapping[int, int]) -> dict[int, LinkSums]:
+    async def _link_run(self, run: list[int], counts: SpanCounts) -> dict[int, LinkSums]:
         first, last = run[0], run[-1]
         bounds = {"before": first - REACH, "after": last + REACH, "b0": first, "b1": last}
         parts: dict[int, list[LinkSums]] = {bucket: [] for bucket in run}
-        spans = sum(counts[bucket] for bucket in run)
+        spans = counts.between(first, last)
         async for traces in self._link(_HOME, bounds, spans):
             for bucket in run:
                 parts[bucket].append(traces.sums(traces.home == bucket))
@@ -267,16 +261,16 @@ class Dependencies:
     async def _store_hours(
         self, window: _Window, state: _State, linked: Mapping[int, LinkSums]
     ) -> None:
-        """Sum the hours whose buckets are all final by now, and store them."""
+        """Sum the hours whose buckets are all final, and store them."""
         known = {**state.buckets, **linked}
         hours: dict[int, tuple[int, LinkSums]] = {}
         for hour in window.hours:
             buckets = range(hour * OF_HOUR, (hour + 1) * OF_HOUR)
-            if hour in state.hours or not _final(hour):
+            if hour in state.hours or not state.counts.final(hour):
                 continue
             links = total(known[bucket] for bucket in buckets if bucket in known)
             if len(links):
-                hours[hour] = _count_of_hour(state.counts, hour), links
+                hours[hour] = state.counts.mark_of_hour(hour), links
         await self._store.put_hours(hours)
         for hour, (spans, links) in hours.items():
             self._keep("hour", hour, spans, links)
@@ -307,46 +301,15 @@ def _ends(buckets: range) -> list[int]:
     return sorted({buckets[0], buckets[-1]}) if buckets else []
 
 
-def _count(counts: Mapping[int, int], bucket: int, reach: int) -> int:
-    """Spans of a bucket and of those around it, which may have spans of the same traces."""
-    return sum(counts.get(b, 0) for b in range(bucket - reach, bucket + reach + 1))
-
-
-def _mark(counts: Mapping[int, int], bucket: int) -> tuple[int, int]:
-    """What a bucket's links are true for: how far was looked and how many spans were there."""
-    reach = _reach(bucket)
-    return reach, _count(counts, bucket, reach)
-
-
-def _count_of_hour(counts: Mapping[int, int], hour: int) -> int:
-    first = hour * OF_HOUR
-    return sum(counts.get(b, 0) for b in range(first - REACH, first + OF_HOUR + REACH))
-
-
-def _reach(bucket: int) -> int:
-    """How far the spans reach that make a bucket's links true, by its age."""
-    done = (bucket + 1 + REACH) * _BUCKET_MS + _SETTLED_MS <= now_ms()
-    return REACH if done else _YOUNG_REACH
-
-
-def _final(hour: int) -> bool:
-    """Whether all buckets of an hour are of an age to be linked for good."""
-    return _reach((hour + 1) * OF_HOUR - 1) == REACH
-
-
-def _settled(bucket: int) -> bool:
-    return (bucket + 1) * _BUCKET_MS + _SETTLED_MS <= now_ms()
-
-
-def _runs(missing: Iterable[int], counts: Mapping[int, int]) -> Iterator[list[int]]:
+def _runs(missing: Iterable[int], spans_of: Mapping[int, int]) -> Iterator[list[int]]:
     """Neighbouring buckets, as many together as may be linked at once."""
     run: list[int] = []
     spans = 0
     for bucket in missing:
-        if run and (bucket != run[-1] + 1 or spans + counts[bucket] > _SPANS_MOST):
+        if run and (bucket != run[-1] + 1 or spans + spans_of[bucket] > _SPANS_MOST):
             yield run
             run, spans = [], 0
         run.append(bucket)
-        spans += counts[bucket]
+        spans += spans_of[bucket]
     if run:
         yield run

@@ -233,6 +233,34 @@ def _hours(store: EmbeddedStore, tenant: str) -> list[dict[str, Any]]:
     return rows
 
 
+async def test_an_hour_that_becomes_final_while_asked_is_not_stored_too_early(
+    client: httpx.AsyncClient, store: EmbeddedStore, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was linked while it was young is never kept for good, whenever an answer is made."""
+    begin_us = PAST_US // (12 * BUCKET_US) * 12 * BUCKET_US
+    end_ms = begin_us // 1000 + 3_600_000
+    clock = [end_ms + 660_000]  # settled, and young for another hour
+    monkeypatch.setattr(dependencies, "now_ms", lambda: clock[0])
+    real = bulk_linker.link_traces
+
+    def slow(table: pa.Table) -> LinkedTraces:
+        clock[0] = end_ms + 4_500_000
+        return real(table)
+
+    asked = end_ms + 3_600_000, 3 * 3_600_000
+    await client.post("/api/v2/spans", json=call(1, begin_us, "web", "db"))
+    assert await links(client, *asked) == {"web>db": 1}
+    late = call(1, begin_us + 5 * BUCKET_US, "db", "disk")
+    for span in late:
+        span |= {"id": span_id(2), "parentId": span_id(1)}
+    await client.post("/api/v2/spans", json=late)
+    monkeypatch.setattr(bulk_linker, "link_traces", slow)
+    await links(client, *asked)
+    assert clock == [end_ms + 4_500_000]
+    async with opened(store, tenant) as another:
+        assert await links(another, *asked) == {"web>db": 1, "db>disk": 1}
+
+
 @pytest.mark.parametrize("age", [0, 95], ids=["settled", "young"])
 async def test_late_beginning_moves_a_trace(client: httpx.AsyncClient, age: int) -> None:
     """A span that comes late and begins earlier, in other five minutes, counts nothing twice."""

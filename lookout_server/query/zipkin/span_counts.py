@@ -1,0 +1,64 @@
+"""How many spans the buckets of five minutes have: what their links are true for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...spans.tables import BUCKET_US
+from .link_store import OF_HOUR
+
+#: A trace is looked for this many buckets before and after its first (an hour).
+REACH = 12
+BUCKET_MS = BUCKET_US // 1000
+#: Links of a bucket are stored once it is this old: by then its traces have mostly ended, and
+#: spans of it that come later change its count, which has it linked again.
+_SETTLED_MS = 600_000
+#: While a bucket is young only its own spans and its neighbours' make its links untrue: others
+#: of the hour come all the time. An hour later it is linked once more, for good.
+_YOUNG_REACH = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SpanCounts:
+    """Spans by bucket, in order, and a moment (Unix ms) before they were counted.
+
+    All ages are of that moment. With a clock read again and again a bucket might be young when its
+    links are read and final when they are summed into an hour.
+    """
+
+    at_ms: int
+    spans: Mapping[int, int]
+
+    def around(self, bucket: int, reach: int) -> int:
+        """Spans of a bucket and of those around it, which may have spans of the same traces."""
+        return self.between(bucket - reach, bucket + reach)
+
+    def between(self, first: int, last: int) -> int:
+        """Spans of all buckets from the first to the last."""
+        return sum(self.spans.get(bucket, 0) for bucket in range(first, last + 1))
+
+    def mark(self, bucket: int) -> tuple[int, int]:
+        """What a bucket's links are true for: how far was looked, and how many spans were there."""
+        reach = self.reach(bucket)
+        return reach, self.around(bucket, reach)
+
+    def mark_of_hour(self, hour: int) -> int:
+        """What an hour's links are true for: its spans and those of the hours beside it."""
+        first = hour * OF_HOUR
+        return self.between(first - REACH, first + OF_HOUR - 1 + REACH)
+
+    def reach(self, bucket: int) -> int:
+        """How far the spans reach that make a bucket's links true, by its age."""
+        return REACH if self._old(bucket + REACH) else _YOUNG_REACH
+
+    def settled(self, bucket: int) -> bool:
+        """Whether a bucket is of an age to have its links stored."""
+        return self._old(bucket)
+
+    def final(self, hour: int) -> bool:
+        """Whether all buckets of an hour are of an age to be linked for good."""
+        return self.reach((hour + 1) * OF_HOUR - 1) == REACH
+
+    def _old(self, bucket: int) -> bool:
+        return (bucket + 1) * BUCKET_MS + _SETTLED_MS <= self.at_ms
