@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from exporters.destination import Destination
@@ -92,6 +92,21 @@ class Sdk:
             except Exception:
                 _log.debug("something to be flushed was not", exc_info=True)
         return self.flusher.flush(timeout)
+
+    @contextlib.contextmanager
+    def before_exit(self, share: float) -> Iterator[float]:
+        """The seconds that a flush may take which the one at exit will follow: a ``share`` of the
+        exit timeout.
+
+        What the block takes is taken off that, because whoever ends the process waits for both of
+        them together.
+        """
+        began = time.monotonic()
+        try:
+            yield self.flusher.exit_timeout_s * share
+        finally:
+            left = self.flusher.exit_timeout_s - (time.monotonic() - began)
+            self.flusher.exit_timeout_s = max(left, 0.0)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """Flush and stop. Spans started later record nothing. False when the time was too short.
@@ -345,15 +360,11 @@ def _flush_on_sigterm() -> None:
         return
 
     def on_sigterm(number: int, frame: Any) -> None:
-        # Where the process goes on or ends in an orderly way, spans that are open now may finish
-        # yet, and the flush at exit takes them.
+        if _process.sdk is not None:
+            _flush_at_sigterm(_process.sdk, before)
         if callable(before):
-            _flush_before_exit()
             before(number, frame)
-        elif before == signal.SIG_IGN:
-            _aside(flush)
-        else:
-            _aside(shutdown)
+        elif before != signal.SIG_IGN:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -361,33 +372,27 @@ def _flush_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, on_sigterm)
 
 
+def _flush_at_sigterm(sdk: Sdk, before: Any) -> None:
+    # Where the process goes on or ends in an orderly way, spans that are open now may finish
+    # yet, and the flush at exit takes them.
+    if callable(before):
+        with sdk.before_exit(share=0.5) as timeout:
+            _aside(sdk.flush, timeout)
+    else:
+        work = sdk.flush if before == signal.SIG_IGN else shutdown
+        _aside(work, sdk.flusher.exit_timeout_s)
+
+
 #: What a shutdown may take beyond its deadline, to put aside what it could not send.
 _LAST_WORDS_S = 1.0
 
 
-def _flush_before_exit() -> None:
-    """Flush for half of the exit timeout at most, and leave the rest of it to the flush at exit.
-
-    Whoever sent the signal waits for both of them together.
-    """
-    sdk = _process.sdk
-    if sdk is None:
-        return
-    flusher, began = sdk.flusher, time.monotonic()
-    _aside(flush, 0.5)
-    flusher.exit_timeout_s = max(flusher.exit_timeout_s - (time.monotonic() - began), 0.0)
-
-
-def _aside(work: Callable[[float], object], share: float = 1.0) -> None:
+def _aside(work: Callable[[float], object], timeout: float) -> None:
     """Flush or shut down for a signal handler, which may have interrupted a holder of the locks
-    needed; within a ``share`` of the exit timeout.
+    needed.
 
     On a thread, so that such a lock costs the deadline and not the end of the process.
     """
-    sdk = _process.sdk
-    if sdk is None:
-        return
-    timeout = sdk.flusher.exit_timeout_s * share
     thread = threading.Thread(target=work, args=(timeout,), name="lookout-sigterm", daemon=True)
     with contextlib.suppress(RuntimeError):  # the interpreter is ending: its exit handlers flush
         thread.start()

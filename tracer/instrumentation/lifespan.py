@@ -60,10 +60,11 @@ async def flush() -> None:
     sdk = setup.running()
     if sdk is None:
         return
-    timeout = sdk.config.exit_timeout_s
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:  # another kind of event loop, which has nothing left to do
-        sdk.flush(timeout)
-    else:
-        await asyncio.to_thread(sdk.flush, timeout)
+    # Most of the time is for this flush: uvicorn ends by the signal it got, without an exit.
+    with sdk.before_exit(share=0.9) as timeout:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # another kind of event loop, which has nothing left to do
+            sdk.flush(timeout)
+        else:
+            await asyncio.to_thread(sdk.flush, timeout)

@@ -12,7 +12,9 @@ import cramjam
 import httpx
 import pytest
 
+import tracer
 from examples.processes import Child
+from exporters.destination import Deadline, LocalDestination
 from tracer.instrumentation import lifespan
 from tracer.instrumentation.asgi import AsgiMiddleware
 
@@ -129,6 +131,36 @@ async def test_an_application_that_ignores_lifespan_is_answered_for(flushed: lis
 
     assert await _speak(app) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert flushed == ["flush"]
+
+
+class Stuck(LocalDestination):
+    """Sends nothing for as long as it is given."""
+
+    name = "stuck"
+    left_at_exit = -1.0
+
+    def flush(self, deadline: Deadline) -> bool:
+        threading.Event().wait(deadline.left())
+        return False
+
+    def shutdown(self, deadline: Deadline) -> bool:
+        self.left_at_exit = deadline.left()
+        return True
+
+
+async def test_the_shutdown_of_a_server_and_the_exit_have_one_deadline() -> None:
+    """What the flush at shutdown took is no longer there for the flush at exit."""
+    stuck = Stuck()
+    tracer.init("app", collector=None, destinations=[stuck], exit_timeout_s=1.0)
+    try:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            return None
+
+        await _speak(app)
+    finally:
+        tracer.shutdown()
+    assert 0 <= stuck.left_at_exit <= 0.1
 
 
 METRICS = """
