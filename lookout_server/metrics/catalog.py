@@ -19,7 +19,7 @@ from .index import Found, SeriesIndex
 from .series import Labels
 
 #: Rows become visible some time after their ``updated`` was taken; read this far back again. One
-#: process inserts one batch after the other; clocks of several differ.
+#: process inserts one batch after the other, by its own clock; clocks of several differ.
 _OVERLAP_MS, _OVERLAP_ALONE_MS = 60_000, 5_000
 _LIMITS = Limits(seconds=60, memory_bytes=1_000_000_000)
 
@@ -73,7 +73,7 @@ class Catalog:
     ) -> None:
         self._store = store
         self._stored = stored
-        certain = alone and stored is not None
+        certain = self._certain = alone and stored is not None
         self._patience_s = math.inf if certain else 1.0
         self._overlap_ms = _OVERLAP_ALONE_MS if certain else _OVERLAP_MS
         self._tenants_max, self._series_max = tenants, series
@@ -119,13 +119,23 @@ class Catalog:
         if not known.loaded:
             self._load(tenant, known)
         else:
-            self._catch_up(tenant, known)
+            self._catch_up(tenant, known, self._since(known, now))
         known.looked_at = now
 
     def _stale(self, known: _Tenant, now: float) -> bool:
         if now - known.looked_at > self._patience_s:
             return True
         return self._stored is None or known.looked_at <= self._stored()
+
+    def _since(self, known: _Tenant, now: float) -> int:
+        """From which ``updated`` on (ms) there may be rows that the last look did not see.
+
+        Where ClickHouse's clock is ours and was set back since, they are older than those seen.
+        """
+        newest = known.changed_ms
+        if self._certain:
+            newest = min(newest, int((time.time() - (now - known.looked_at)) * 1000))
+        return max(0, newest - self._overlap_ms)
 
     def _load(self, tenant: str, known: _Tenant) -> None:
         table = self._store.fetch(_FIRST, {"tenant": tenant}, _LIMITS)
@@ -135,8 +145,7 @@ class Catalog:
             known.changed_ms = max(known.changed_ms, row[5])
         known.loaded = True
 
-    def _catch_up(self, tenant: str, known: _Tenant) -> None:
-        since = max(0, known.changed_ms - self._overlap_ms)
+    def _catch_up(self, tenant: str, known: _Tenant, since: int) -> None:
         table = self._store.fetch(_CHANGES, {"tenant": tenant, "since": since}, _LIMITS)
         changes = {(row[0], row[1]): row[2:] for row in _rows(table)}
         fresh = [key for key in changes if not known.index.knows(*key)]
