@@ -65,12 +65,14 @@ class _AdminApi:
 
     def _delete(self, tenant: str, sets: Sequence[Sequence[Matcher]], start: int, end: int) -> None:
         service = self._service
-        for matchers in sets:
-            window = clipped(service.catalog, tenant, matchers, start, end)
-            if window is not None:
-                for statement in deletions(window, service.server.config.clickhouse_cluster):
-                    service.store.execute(statement)
-        service.forget(tenant)
+        try:
+            for matchers in sets:
+                window = clipped(service.catalog, tenant, matchers, start, end)
+                if window is not None:
+                    for statement in deletions(window, service.server.config.clickhouse_cluster):
+                        service.store.execute(statement)
+        finally:  # a part may be deleted although the whole failed
+            service.forget(tenant)
 
 
 def deletions(window: Window, cluster: str | None) -> list[str]:

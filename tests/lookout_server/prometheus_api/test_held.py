@@ -26,6 +26,7 @@ from lookout_server.query.prometheus.source import (
 )
 from lookout_server.query.prometheus.storage import ClickHouseSource
 from lookout_server.store.embedded import EmbeddedStore
+from lookout_server.store.port import StoreError
 
 from .collector import PlainCollector
 from .test_api import NOW, data, write
@@ -105,6 +106,27 @@ def test_deleted_series_are_gone(client: TestClient) -> None:
     answer = client.post("/api/v1/admin/tsdb/delete_series", params={"match[]": "m"})
     assert answer.status_code == 204
     assert data(client, "query", query="m", time=NOW / 1000)["result"] == []
+
+
+def test_what_a_failed_deletion_deleted_is_gone(
+    client: TestClient, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that fails half-way answers so, and what it did delete is answered no more."""
+    write(client, ({"__name__": "m"}, [(NOW, 1.0)]), ({"__name__": "n"}, [(NOW, 2.0)]))
+    for name in ("m", "n"):
+        assert data(client, "query", query=name, time=NOW / 1000)["result"]
+    execute = store.execute
+
+    def until_series(statement: str) -> None:
+        if statement.startswith("ALTER TABLE series"):
+            raise StoreError("no space left", 243)
+        execute(statement)
+
+    monkeypatch.setattr(store, "execute", until_series)
+    answer = client.post("/api/v1/admin/tsdb/delete_series", params={"match[]": ["m", "n"]})
+    assert answer.status_code == 500
+    assert data(client, "query", query="m", time=NOW / 1000)["result"] == []
+    assert data(client, "query", query="n", time=NOW / 1000)["result"]
 
 
 def _block(series: int, samples: int) -> SeriesBlock:
