@@ -21,7 +21,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,7 +28,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._bell import Bell
-from ._process import after_fork_in_child, at_exit, at_exit_of_child, may_start_threads
+from ._process import (
+    after_fork_in_child,
+    at_exit,
+    at_exit_of_child,
+    may_start_threads,
+    notice_fork,
+)
 from .destination import Deadline, Destination
 from .ledger import DESTINATION_FAILED, Ledger
 from .records import SAMPLED
@@ -150,8 +155,7 @@ class Flusher:
 
     def wake(self) -> None:
         """Have the thread look at the ring now; starts it when there is none. Never blocks."""
-        if self._pid != os.getpid():  # forked without Python's hooks, as some servers do
-            self._after_fork()
+        notice_fork()  # some servers fork without Python's hooks
         if self._thread is None:
             self._start()
         self._bell.ring()
@@ -329,8 +333,7 @@ class Flusher:
     # Fork and exit.
 
     def _renew(self) -> None:
-        """What belongs to one process: its id, its thread, its locks."""
-        self._pid = os.getpid()
+        """What belongs to one process: its thread, its locks."""
         self._thread = None
         self._moved = []
         self._bell = Bell()

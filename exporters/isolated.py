@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ._bell import Bell
+from ._process import may_start_threads
 from .destination import Deadline, Destination
 from .ledger import DESTINATION_FAILED, QUEUE_FULL, Account, Ledger
 from .records import SpanRecord
@@ -88,7 +89,7 @@ class Isolated:
         self._bell.ring()
 
     def _start(self) -> None:
-        if self._thread is not None or self._stopped:
+        if self._thread is not None or self._stopped or not may_start_threads():
             return
         thread = threading.Thread(target=self._run, name=f"lookout-{self.name}", daemon=True)
         with contextlib.suppress(RuntimeError):  # at exit: flush does the work

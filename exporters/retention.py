@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from . import _filelock
+from ._process import always_after_fork_in_child, may_start_threads
 from .compression import zstd_available
 from .rhythm import reserve_seconds
 
@@ -25,7 +26,15 @@ _CHUNK = 1 << 20
 _COMPRESSED = (".gz", ".zst")
 _UNFINISHED = ".unfinished"
 
-_tidying = threading.Lock()
+_tidying = threading.Lock()  # one at a time
+
+
+def _renew_tidying() -> None:
+    global _tidying
+    _tidying = threading.Lock()
+
+
+always_after_fork_in_child(_renew_tidying)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,12 @@ class Retention:
     clock: Callable[[], float] = time.time
 
     def rolled(self, path: Path, others: re.Pattern[str] | None = None) -> None:
-        """Put things in order after ``path`` was rolled, without making anyone wait."""
+        """Put things in order after ``path`` was rolled, without making anyone wait.
+
+        Where no thread may be started, the next process that rolls it does so.
+        """
+        if not may_start_threads():
+            return
         worker = threading.Thread(
             target=self.tidy, args=(path, others), name="lookout-housekeeping", daemon=True
         )
@@ -58,16 +72,12 @@ class Retention:
         Where each process has a file of its own, ``others`` matches the names of all of them, so
         that those of ended processes go too.
         """
-        # One at a time. Not for ever: after a fork the holder may be the parent's thread.
-        alone = _tidying.acquire(timeout=60)
-        try:
-            self._compress_all(path)
-            self._delete_superfluous(path, others)
-        except OSError as error:
-            _log.warning("lookout: cannot tidy up after %s: %s", path, error)
-        finally:
-            if alone:
-                _tidying.release()
+        with _tidying:
+            try:
+                self._compress_all(path)
+                self._delete_superfluous(path, others)
+            except OSError as error:
+                _log.warning("lookout: cannot tidy up after %s: %s", path, error)
 
     def _compress_all(self, path: Path) -> None:
         kind = self.compress

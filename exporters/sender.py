@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ._bell import Bell
+from ._process import may_start_threads
 from .backlog import Backlog
 from .backoff import Backoff
 from .destination import Deadline
@@ -172,7 +173,7 @@ class Sender:
         thread = threading.Thread(target=self._run, name=f"lookout-{self.name}", daemon=True)
         with self._queue_lock, contextlib.suppress(RuntimeError):
             # RuntimeError: the interpreter is going down; flush does the work.
-            if self._thread is None:
+            if self._thread is None and may_start_threads():
                 thread.start()
                 self._thread = thread
 

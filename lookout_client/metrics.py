@@ -74,8 +74,6 @@ class Metrics:
         if config.workers_dir:
             self._share(config.workers_dir)
         self._serve()
-        # uWSGI forks without Python's hooks, of which the registry has its own.
-        after_fork_in_child(registry._after_fork)
         after_fork_in_child(self._after_fork)
 
     def push(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
+
+from exporters._process import always_after_fork_in_child
 
 from .bound import Meter
 from .errors import MeterClash, MeterError
@@ -526,5 +527,4 @@ def _after_fork() -> None:
         registry._after_fork()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+always_after_fork_in_child(_after_fork)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from exporters._process import may_start_threads, notice_fork
 from exporters.ledger import Count, new_count
 from exporters.records import SAMPLED, Resource
 
@@ -157,7 +159,8 @@ class Pipeline:
     def set_ids(self, ids: IdGenerator) -> None:
         """Take ids from ``ids``, an :class:`IdGenerator`; one with ``bits(width)`` is called so."""
         self.ids = ids
-        self.bits = getattr(ids, "bits", None) or _bits_of(ids)
+        bits = getattr(ids, "bits", None) or _bits_of(ids)
+        self.bits = bits if may_start_threads() else _noticing_forks(self, bits)
         self.spell = getattr(ids, "spell", format_trace_id)
         self.root_flags = SAMPLED | (RANDOM if getattr(ids, "random", False) else 0)
 
@@ -195,6 +198,23 @@ class Observed:
             except Exception:
                 _log.debug("an observer of spans failed", exc_info=True)
         self.unobserved(span)
+
+
+def _noticing_forks(pipeline: Pipeline, bits: Callable[[int], int]) -> Callable[[int], int]:
+    """``bits`` in uWSGI's master, whose workers are not told where the application took our hook.
+
+    With its first id a worker finds out that it was forked; from there on it costs nothing.
+    """
+    master = os.getpid()
+
+    def noticing(width: int) -> int:
+        if os.getpid() != master:
+            notice_fork()
+            if pipeline.bits is noticing:
+                pipeline.bits = bits
+        return bits(width)
+
+    return noticing
 
 
 def _bits_of(ids: IdGenerator) -> Callable[[int], int]:

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -324,6 +326,46 @@ def test_compresses_rolled_files(tmp_path: Path, kind: Any) -> None:
     for path in rolled_files(log.path):
         assert path.suffix in {".gz", ".zst"}
         assert path.stat().st_mtime_ns == ages[path.stem]
+
+
+def test_no_thread_tidies_up_in_the_master_of_uwsgi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file rolled there waits for the next process that rolls one."""
+    begun: list[str] = []
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: begun.append(thread.name))
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(masterpid=os.getpid))
+    log = RollingLog(tmp_path / "biz.log", max_bytes=10)
+    assert log.write(b"line one\n") and log.write(b"line two\n")
+    assert (begun, len(rolled_files(log.path))) == ([], 1)
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(masterpid=os.getppid))
+    assert log.write(b"line three\n")
+    assert begun == ["lookout-housekeeping"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_does_not_wait_for_the_tidying_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forked while a thread of the parent tidies up, it can do so at once."""
+    parent, busy, released = os.getpid(), threading.Event(), threading.Event()
+
+    def compress(retention: Retention, path: Path) -> None:
+        if os.getpid() == parent:
+            busy.set()
+            released.wait(60)
+
+    monkeypatch.setattr(Retention, "_compress_all", compress)
+    Retention().rolled(tmp_path / "biz.log")
+    assert busy.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # which ends it
+        Retention().tidy(tmp_path / "biz.log")
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    released.set()
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.parametrize(

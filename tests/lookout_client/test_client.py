@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import pytest
 import lookout_client as lookout
 from exporters.compression import decompress
 from lookout_client import default
+from lookout_client.registry import Registry
 
 
 class Received(NamedTuple):
@@ -213,21 +215,44 @@ def test_the_table_of_contents_is_complete() -> None:
 
 
 def test_no_thread_starts_in_the_master_of_uwsgi(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    collector: Collector,
+    started: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its workers are forked without regard to threads: no flusher and no server there, with a
-    word why; spans and meters are taken all the same."""
+    """Its workers are forked without regard to threads: none starts there, not even by a flush,
+    which sends all the same; that nothing is served is told."""
     master = SimpleNamespace(masterpid=os.getpid, worker_id=lambda: 0)
     monkeypatch.setitem(sys.modules, "uwsgi", master)
-    threads = set(threading.enumerate())
-    sdk = lookout.init(service_name="demo", collector=None, importers="none", metrics_port=0)
-    try:
-        with lookout.start_span("preload"):
-            lookout.counter("loaded").inc()
-        assert set(threading.enumerate()) <= threads
-        assert "metrics_port and pull_port ignored" in caplog.text
-        assert sdk.ledger.created == 1
-    finally:
-        monkeypatch.delitem(sys.modules, "uwsgi")
-        lookout.shutdown(1)
-        lookout.REGISTRY.families.clear()
+    begun: list[str] = []
+    start = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: (begun.append(thread.name), start(thread))
+    )
+    started(importers="none", metrics_port=0, log_dir=str(tmp_path))
+    with lookout.start_span("preload"):
+        lookout.counter("loaded").inc()
+    assert lookout.flush(5)
+    assert [name for name in begun if name.startswith("lookout")] == []
+    assert "metrics_port and pull_port ignored" in caplog.text
+    assert "loaded" in collector.metrics()
+    assert lookout.ledger()["destinations"]["collector"]["acknowledged"] == 1
+    assert "preload" in (tmp_path / "biz-digest.log").read_text()
+
+
+def test_a_fork_resets_a_registry_once(
+    started: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a child counts early in its life is not forgotten by a second reset."""
+    resets: list[Registry] = []
+
+    def reset(registry: Registry) -> None:
+        resets.append(registry)
+
+    monkeypatch.setattr(Registry, "_after_fork", reset)
+    started()
+    child = os.fork()
+    if child == 0:
+        os._exit(resets.count(lookout.REGISTRY))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -367,9 +367,18 @@ def application(environ, start_response):
 """
 
 
-def served(folder: Path, collector: Collector, command: list[str]) -> tuple[Counter[str], str]:
-    """Which worker answered how often, of a server with the application above, and its output."""
-    (folder / "shopapp.py").write_text(APPLICATION)
+def served(
+    folder: Path,
+    collector: Collector,
+    command: list[str],
+    application: str = APPLICATION,
+    ready: Callable[[], object] = lambda: True,
+) -> tuple[Counter[str], str]:
+    """Which worker answered how often, of a server with this application, and its output.
+
+    The server runs until it is ``ready``, at least.
+    """
+    (folder / "shopapp.py").write_text(application)
     port = free_port()
     environment = {
         **os.environ,
@@ -391,6 +400,7 @@ def served(folder: Path, collector: Collector, command: list[str]) -> tuple[Coun
         try:
             answers: list[str | None] = []
             wait_until(lambda: ask(port, answers) is not None, 20, "the server")
+            wait_until(ready, 20, "what the server was to do")
             deadline = time.monotonic() + 20
             with ThreadPoolExecutor(8) as clients:
                 while len({*filter(None, answers)}) < 4 and time.monotonic() < deadline:
@@ -433,6 +443,15 @@ def test_gunicorn_workers_forked_after_init(collector: Collector, tmp_path: Path
     assert max(collector.ids.values()) == 1
 
 
+def uwsgi() -> list[str]:
+    """The command for four workers of the application."""
+    found = shutil.which("uwsgi", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if found is None:
+        pytest.skip("uwsgi is not installed (pip install pyuwsgi)")
+    command = [found, "--http-socket", "ADDRESS", "--master", "--processes", "4", "--die-on-term"]
+    return [*command, "--disable-logging", "--need-app", "--module", "shopapp"]
+
+
 @pytest.mark.parametrize(
     ("options", "preloads"),
     [
@@ -449,16 +468,69 @@ def test_uwsgi_workers_forked_after_init(
 ) -> None:
     """uWSGI forks without Python's hooks: its workers start all the same, repeat no id of each
     other, and send each request once. What its master makes stays there."""
-    uwsgi = shutil.which("uwsgi", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if uwsgi is None:
-        pytest.skip("uwsgi is not installed (pip install pyuwsgi)")
-    command = [uwsgi, "--http-socket", "ADDRESS", "--master", "--processes", "4", "--die-on-term"]
-    workers, output = served(
-        tmp_path,
-        collector,
-        [*command, "--disable-logging", "--need-app", "--module", "shopapp", *options],
-    )
+    workers, output = served(tmp_path, collector, [*uwsgi(), *options])
     assert len(workers) == 4, output
     assert collector.names["preload"] == preloads
     assert collector.names["request"] == workers.total(), output
     assert max(collector.ids.values()) == 1
+
+
+WITH_HOOKS = """
+import os, sys, uwsgi
+forked, spooler, message = [], lambda task: uwsgi.SPOOL_OK, lambda message: None
+def post_fork_hook():
+    forked.append(os.getpid())
+BEFORE
+import tracer
+from lookout_client.registry import Registry
+tracer.init("server", collector=os.environ["COLLECTOR"])
+loaded = Registry().counter("loaded")
+loaded.inc()
+AFTER
+
+def application(environ, start_response):
+    with tracer.start_span("first"):
+        pass
+    kept = (uwsgi.spooler, uwsgi.mule_msg_hook) == (spooler, message)
+    with tracer.start_span(f"{forked == [os.getpid()]} {kept} {loaded.value}"):
+        body = str(os.getpid()).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+SETS = "uwsgi.post_fork_hook, uwsgi.spooler, uwsgi.mule_msg_hook = post_fork_hook, spooler, message"
+
+
+@pytest.mark.parametrize("imported", ["", "import uwsgidecorators\n"], ids=["", "uwsgidecorators"])
+@pytest.mark.parametrize("when", ["BEFORE", "AFTER"])
+def test_the_hooks_of_an_application_in_uwsgi(
+    collector: Collector, tmp_path: Path, when: str, imported: str
+) -> None:
+    """What an application sets in uWSGI is kept and called, and its workers repeat no id of each
+    other and count from zero, whether it does so before the library is set up or afterwards."""
+    code = WITH_HOOKS.replace(when, imported + SETS).replace("BEFORE", "").replace("AFTER", "")
+    workers, output = served(tmp_path, collector, [*uwsgi(), "--enable-threads"], code)
+    assert len(workers) == 4, output
+    told = workers.total()
+    assert collector.names == {"first": told, "True True 0": told}, output
+    assert max(collector.ids.values()) == 1
+
+
+MULE = """
+import os, time, uwsgi
+import tracer
+tracer.init("server", collector=os.environ["COLLECTOR"], flush_interval_s=0.05)
+with tracer.start_span("mule"):
+    pass
+while True:
+    time.sleep(60)
+"""
+
+
+def test_a_mule_of_uwsgi_sends_by_itself(collector: Collector, tmp_path: Path) -> None:
+    """A process of uWSGI that is no worker, and imports the library itself, has its threads."""
+    (tmp_path / "mule.py").write_text(MULE)
+    application = APPLICATION.replace('with tracer.start_span("request"):', "if True:")
+    command = [*uwsgi(), "--enable-threads", "--lazy-apps", f"--mule={tmp_path / 'mule.py'}"]
+    served(tmp_path, collector, command, application, lambda: collector.names["mule"])
+    assert collector.names["mule"] == 1
