@@ -22,7 +22,7 @@ from ..intake import receipt
 from ..metrics.rows import MetricRows
 from ..server import Server
 from ..signal import Malformed
-from .push_groups import Labels, ending, kept_by
+from .push_groups import GroupLocks, Labels, ending, kept_by
 
 Tags: TypeAlias = dict[str, str]
 
@@ -82,6 +82,7 @@ class _Gateway:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._refusing = False
+        self._locks = GroupLocks()
 
     def answered(
         self, handler: Callable[[Request], Awaitable[Response]]
@@ -156,16 +157,19 @@ class _Gateway:
         PUT replaces the group, POST the metrics of the pushed names.
         """
         group = group_labels(f"job{request.path_params['path']}")
-        rows = await self._take(request, "pushgateway", group)
-        pushed = [dict(series.labels) for series in rows.series]
-        is_kept = kept_by(pushed, whole_group=request.method == "PUT")
-        await self._end(request, group, is_kept)
+        body = await self._body(request)  # before the lock: a client may be slow
+        async with self._locks.of(self._server.tenant(request), group):
+            rows = await self._accept(request, body, "pushgateway", group)
+            pushed = [dict(series.labels) for series in rows.series]
+            is_kept = kept_by(pushed, whole_group=request.method == "PUT")
+            await self._end(request, group, is_kept)
         return PlainTextResponse("")
 
     async def end_group(self, request: Request) -> Response:
         """Pushgateway's deletion of a group: its series end now."""
         group = group_labels(f"job{request.path_params['path']}")
-        await self._end(request, group, lambda labels: False)
+        async with self._locks.of(self._server.tenant(request), group):
+            await self._end(request, group, lambda labels: False)
         return PlainTextResponse("", 202)
 
     async def _end(self, request: Request, group: Tags, is_kept: Callable[[Labels], bool]) -> None:
@@ -187,12 +191,19 @@ class _Gateway:
     async def _take(
         self, request: Request, fmt: str, tags: Tags, step: int | None = None
     ) -> MetricRows:
+        return await self._accept(request, await self._body(request), fmt, tags, step)
+
+    async def _body(self, request: Request) -> bytes:
         if self._refusing:
             raise GatewayRefusal("lookout gateway is in refuse requests mode")
+        return await read_body(request, self._server)
+
+    async def _accept(
+        self, request: Request, body: bytes, fmt: str, tags: Tags, step: int | None = None
+    ) -> MetricRows:
         hints: dict[str, Any] = {"tags": tags, "ip": client_address(request)}
         if step is not None:
             hints["step"] = step
-        body = await read_body(request, self._server)
         accepted = receipt(self._server.tenant(request), hints)
         rows = await self._server.intake.accept("metrics", fmt, body, accepted)
         assert isinstance(rows, MetricRows)

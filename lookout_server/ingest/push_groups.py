@@ -4,11 +4,16 @@
 what has the name of a pushed metric. Lookout keeps what was pushed as samples; what is forgotten
 ends with staleness markers, so that queries no longer see it from now on, and what it was before
 stays.
+
+Requests of one group come one after the other: of two at once each would see what the other has
+brought as something that it ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from weakref import WeakValueDictionary
 
 import cramjam
 
@@ -34,6 +39,24 @@ GROUP BY mid, id
 _PUSHED = "push_time_seconds"
 
 Labels = Mapping[str, str]
+
+
+class GroupLocks:
+    """A lock for each group that requests of this process work on (event loop only).
+
+    Whoever uses a lock holds it; it goes with the last request that does.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, frozenset[tuple[str, str]]], asyncio.Lock]
+        self._locks = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    def of(self, tenant: str, group: Labels) -> asyncio.Lock:
+        """The lock of a tenant's group, the same for all requests at a time."""
+        return self._locks.setdefault((tenant, frozenset(group.items())), asyncio.Lock())
 
 
 async def ending(

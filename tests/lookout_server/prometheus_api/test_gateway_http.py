@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 
 import cramjam
+import httpx
 import orjson
 from starlette.testclient import TestClient
 
+from lookout_server.config import ServerConfig
+from lookout_server.ingest.push_groups import GroupLocks
+from lookout_server.signal import Receipt, Rows
+from lookout_server.store.port import Store
+
+from .collector import PlainCollector
 from .test_api import data
 
 
@@ -89,6 +98,55 @@ def test_put_replaces_and_post_adds(client: TestClient) -> None:
     assert visible(client) == {("done", "", "x")} | of_other
     assert client.put(group, content=b"").status_code == 200
     assert visible(client) == of_other
+
+
+class Meeting(PlainCollector):
+    """What a group has is looked for when two pushes are in, unless the second is made to wait."""
+
+    def __init__(self, store: Store, config: ServerConfig) -> None:
+        super().__init__(store, config)
+        self._pushes = 0
+        self._both = asyncio.Event()
+
+    async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
+        rows = await super().accept(signal, fmt, body, receipt)
+        self._pushes += fmt == "pushgateway"
+        if self._pushes == 2:
+            self._both.set()
+        return rows
+
+    async def settle(self, signal: str) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._both.wait(), 0.2)
+
+
+async def test_of_simultaneous_puts_one_stays(client: TestClient, tenant: str,
+                                              collector: PlainCollector) -> None:  # fmt: skip
+    """Two PUTs to one group at once: one replaces the other, they do not end each other."""
+    app = Meeting(collector.store, collector.config).app()
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://collector/metrics/job/batch",
+        headers={"X-Scope-OrgID": tenant},
+    ) as pusher:
+        bodies = [f'done{{kind="{kind}"}} 1\nfailed{{kind="{kind}"}} 2\n' for kind in "xy"]
+        answers = await asyncio.gather(*(pusher.put("", content=body) for body in bodies))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    left = await asyncio.to_thread(visible, client)
+    assert sorted(name for name, _, _ in left) == ["done", "failed"]
+    assert len({kind for _, _, kind in left}) == 1
+
+
+async def test_locks_of_groups_are_forgotten() -> None:
+    """Requests of one group share a lock, others have their own; unused ones take no memory."""
+    locks = GroupLocks()
+    one = locks.of("t", {"job": "a", "instance": "b"})
+    assert locks.of("t", {"instance": "b", "job": "a"}) is one
+    others = [locks.of("u", {"job": "a", "instance": "b"}), locks.of("t", {"job": "a"})]
+    assert one not in others
+    assert len(locks) == 3
+    del one, others
+    assert len(locks) == 0
 
 
 def test_a_push_that_is_refused_ends_nothing(client: TestClient) -> None:
