@@ -71,7 +71,8 @@ class JournalIntake:
         """Keep what a queue gave, once, however often it gives it; the journal's number of it.
 
         0 where there is nothing to store. Raises as :meth:`accept`. The place is remembered
-        in the transaction that keeps the body, until :meth:`acknowledged`.
+        in the transaction that keeps the body, until :meth:`acknowledged`; that of a body of which
+        nothing is kept in memory only, so that after a crash what it left out may count again.
         """
         known = self._taken.setdefault(origin.source, {})
         if (seq := known.get(origin)) is not None:
@@ -81,7 +82,7 @@ class JournalIntake:
         seq = 0
         if len(rows):
             seq = await self._keep(replace(entry, origin=origin), rows)
-            known[origin] = seq
+        known[origin] = seq
         self._credit(entry, rows)
         self._count(entry.signal, entry.format, entry.body, rows)
         return seq

@@ -15,8 +15,13 @@ from lookout_server.config import ServerConfig
 from lookout_server.ingest import kafka_client
 from lookout_server.ingest.kafka_formats import metric_format, parse_topic, span_format
 from lookout_server.ingest.kafka_progress import Progress, waiting
+from lookout_server.intake import JournalIntake
 from lookout_server.journal import Entry, Journal, Origin
+from lookout_server.placing import SAMPLED_OUT
+from lookout_server.reconcile import Reconciliation
+from lookout_server.self_metrics import SelfMetrics
 from lookout_server.signal import Malformed, Receipt
+from lookout_server.spans.signal import SpanSignal
 
 
 @pytest.mark.parametrize(
@@ -131,3 +136,22 @@ def test_places_are_remembered(tmp_path: Path) -> None:
     last = Journal(tmp_path / "journal.sqlite")
     assert set(last.taken()) == {Origin("a/0", 2, 9)}
     last.close()
+
+
+async def test_what_is_left_out_is_counted_once(tmp_path: Path) -> None:
+    """A message the sample rate leaves nothing of is counted when it comes, not when again."""
+    config, journal = ServerConfig(collector_sample_rate=0), Journal(tmp_path / "journal.sqlite")
+    metrics, accounts = SelfMetrics(), Reconciliation()
+    decoders = {"spans": SpanSignal(config).decode}
+    intake = JournalIntake(config, journal, {}, decoders, metrics, accounts)
+    process = accounts.report("t", '{"process": "p", "service": "shop", "created": 1, "sent": 1}')
+    body = b'[{"traceId":"1","id":"1"}]'
+    entry = Entry("spans", "zipkin.v2.json", body, Receipt("t", 1, {}), process)
+    for _ in range(2):
+        assert await intake.take(Origin("a/0", 7, 9), entry) == 0
+    assert accounts.accounts("t")["p"].missing == 0
+    assert metrics.dropped.labels("spans", SAMPLED_OUT)._value.get() == 1
+    intake.acknowledged("a/0", 8)
+    assert await intake.take(Origin("a/0", 7, 9), entry) == 0  # no longer remembered
+    assert accounts.accounts("t")["p"].dropped_here == {SAMPLED_OUT: 2}
+    journal.close()
