@@ -47,7 +47,7 @@ def success(
 ) -> Response:
     """``{"status":"success","data":...}`` around rendered data.
 
-    Of data in pieces only the first are taken here: a wide answer is streamed, so that it is
+    Of data in pieces only the first are taken here: a wide answer is streamed, so that its JSON is
     never in memory as a whole.
     """
     pieces = chain(
