@@ -20,7 +20,7 @@ _MAX_SERIES = 200_000
 
 
 class Beginnings:
-    """Remembers which beginnings were written. For the writer's thread alone."""
+    """Remembers which beginnings were written. For one thread at a time."""
 
     def __init__(self, max_series: int = _MAX_SERIES) -> None:
         self._max = max_series

@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 class KnownSeries:
-    """Series rows already handed to the store (writer thread only).
+    """Series rows already handed to the store (one thread at a time).
 
     Forgetting is harmless, a row is then written again, so memory is bounded by forgetting
     everything at ``capacity`` entries.

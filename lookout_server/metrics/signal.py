@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,8 @@ class MetricSignal:
         limits = LabelLimits(
             config.label_names_max, config.label_name_bytes_max, config.label_value_bytes_max
         )
+        #: Around what is remembered: the writer hands over, readers who delete have it forgotten.
+        self._lock = threading.Lock()
         self._known = KnownSeries()
         self._beginnings = Beginnings()
         #: When series rows last became readable (monotonic seconds).
@@ -63,9 +66,10 @@ class MetricSignal:
         """All rows of one batch as Arrow tables. To be called once a batch in one process:
         a series whose row is in one batch's tables is left out of the next ones'.
         """
-        every = [*rows, *self._beginnings.zeros(rows)]
-        self.freshness.begin(every)
-        made = tables.tables(every, self._known)
+        with self._lock:
+            every = [*rows, *self._beginnings.zeros(rows)]
+            self.freshness.begin(every)
+            made = tables.tables(every, self._known)
         self._series_underway |= "series" in made
         return made
 
@@ -77,9 +81,10 @@ class MetricSignal:
             self.series_stored = time.monotonic()
 
     def forget(self) -> None:
-        """Tables that were made have not been stored: leave no series out any more."""
-        self._known.forget()
-        self._beginnings.forget()
+        """Tables that were made are not in the store: leave no series out any more. Thread-safe."""
+        with self._lock:
+            self._known.forget()
+            self._beginnings.forget()
 
 
 def _decoders(limits: LabelLimits) -> Mapping[str, Decoder]:

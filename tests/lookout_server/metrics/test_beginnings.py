@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import orjson
+import pytest
 
 from lookout_server.config import ServerConfig
-from lookout_server.metrics import MetricSignal
+from lookout_server.metrics import MetricSignal, tables
 from lookout_server.signal import Receipt
 
 START, NOW = 1_700_000_000_000, 1_700_000_030_000  # ms
@@ -66,4 +69,28 @@ def test_a_batch_that_was_not_stored_gives_its_beginnings_again() -> None:
     signal = new_signal()
     samples(signal, body("sum", 7))
     signal.forget()
+    assert samples(signal, body("sum", 9)) == [(START, 0.0), (NOW, 9.0)]
+
+
+def test_forgetting_waits_for_the_tables_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who deletes series while a batch is made neither spoils it nor is overtaken by it."""
+    signal = new_signal()
+    forgotten = threading.Event()
+
+    def forget() -> None:
+        signal.forget()
+        forgotten.set()
+
+    deleting = threading.Thread(target=forget)
+    make: Callable[..., Any] = tables.tables
+
+    def meanwhile(*arguments: Any) -> Any:
+        deleting.start()
+        assert not forgotten.wait(0.1)
+        return make(*arguments)
+
+    monkeypatch.setattr(tables, "tables", meanwhile)
+    assert samples(signal, body("sum", 7)) == [(START, 0.0), (NOW, 7.0)]
+    deleting.join(10)
+    monkeypatch.undo()
     assert samples(signal, body("sum", 9)) == [(START, 0.0), (NOW, 9.0)]
