@@ -56,6 +56,7 @@ class RangeVector:
     after_ms: int = 0
     _bounds: tuple[Int64Array, Int64Array] | None = field(default=None, init=False, repr=False)
     _grid: Grid | None = field(default=None, init=False, repr=False)
+    _grid_sought: bool = field(default=False, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,14 +78,15 @@ class RangeVector:
 
     def grid(self) -> Grid | None:
         """The samples as a matrix, where all series have the same times."""
-        if self._grid is None:
+        if not self._grid_sought:
             clock = common_clock(self.timestamps, self.offsets)
-            if clock is None:
-                return None
-            low, high = self._windows(clock, np.array([0, len(clock)]))
-            values = self.values.reshape(len(self), len(clock))
-            self._grid = Grid(values, clock, low[0], high[0])
+            self._grid = None if clock is None else self._grid_of(clock)
+            self._grid_sought = True
         return self._grid
+
+    def _grid_of(self, clock: Int64Array) -> Grid:
+        low, high = self._windows(clock, np.array([0, len(clock)]))
+        return Grid(self.values.reshape(len(self), len(clock)), clock, low[0], high[0])
 
     def _windows(
         self, timestamps: Int64Array, offsets: Int64Array

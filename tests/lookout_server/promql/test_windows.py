@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookout_server.query.prometheus.windows import gathered, upper_bounds, window_bounds
+from lookout_server.query.prometheus import ranges
+from lookout_server.query.prometheus.source import MemorySeries, block_of
+from lookout_server.query.prometheus.windows import (
+    common_clock,
+    gathered,
+    upper_bounds,
+    window_bounds,
+)
 
 _SERIES = st.lists(
     st.lists(st.integers(-500, 500), max_size=30, unique=True).map(sorted), max_size=6
@@ -65,3 +73,29 @@ def test_every_window_is_gathered_once(windows: list[tuple[int, int]]) -> None:
         if length
     }
     assert seen == expected
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_times_are_compared_once(monkeypatch: pytest.MonkeyPatch, apart: int) -> None:
+    """Whether series have a common clock or none is found out once for all who ask."""
+    compared: list[int] = []
+
+    def counted(timestamps: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
+        compared.append(len(offsets) - 1)
+        return common_clock(timestamps, offsets)
+
+    monkeypatch.setattr(ranges, "common_clock", counted)
+    times, ends = np.arange(0, 100, 10), np.array([50, 99])
+    series = [
+        MemorySeries((("i", str(row)),), times + row * apart, np.zeros(len(times)))
+        for row in range(2)
+    ]
+    vector = ranges.from_block(block_of(series), ends, ends, 50, starts=False)
+    assert (vector.grid() is None) == bool(apart)
+    assert vector.seen() == sum(
+        int(((one.timestamps > end - 50) & (one.timestamps <= end)).sum())
+        for one in series
+        for end in ends
+    )
+    assert vector.bounds()[0].shape == (2, 2)
+    assert compared == [2]
