@@ -49,10 +49,13 @@ class Page:
     def parse(cls, cursor: str) -> Page:
         """The page of a cursor. Raises BadQuery."""
         try:
-            value, _, trace_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
-            return cls(int(value), trace_id)
+            text, _, trace_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
+            value = int(text)
         except ValueError:
-            raise BadQuery(f"cursor {cursor!r} is none that this API gave out") from None
+            value, trace_id = -1, ""
+        if not 0 <= value <= _LONG_MAX:
+            raise BadQuery(f"cursor {cursor!r} is none that this API gave out")
+        return cls(value, trace_id)
 
     def cursor(self) -> str:
         """The page as the API gives it out."""

@@ -14,6 +14,7 @@ import pytest
 from lookout_server.config import load
 from lookout_server.ingest.zipkin_json import read_spans
 from lookout_server.query.zipkin.request import TRACES_MAX, parse_request, trace_timestamp
+from lookout_server.query.zipkin.search import Page
 from lookout_server.spans.model import Span
 from lookout_server.store.embedded import EmbeddedStore
 
@@ -22,6 +23,8 @@ from .collector import PlainCollector
 START_US = 1_700_006_400_000_000
 END_MS = START_US // 1000 + 7_200_000
 TRACES = 250
+MANY_DIGITS = "9" * 5_000
+NUMBERS = ("endTs", "lookback", "limit", "minDuration", "maxDuration")
 
 
 def shop(chance: random.Random) -> list[dict[str, Any]]:
@@ -208,12 +211,49 @@ async def test_explain_names_the_stages(client: httpx.AsyncClient) -> None:
         ("limit=99999999999", 'For input string: "99999999999"'),
         ("sort=name", "sort is 'name', expected timestamp or duration"),
         ("cursor=!", "cursor '!' is none that this API gave out"),
+        *(
+            pytest.param(
+                f"{name}={MANY_DIGITS}", f'For input string: "{MANY_DIGITS}"', id=f"endless {name}"
+            )
+            for name in NUMBERS
+        ),
     ],
 )
 async def test_refuses_bad_parameters(client: httpx.AsyncClient, query: str, text: str) -> None:
     """Each rule of the parameters is answered in Zipkin's words; ours name what was expected."""
     answer = await client.get(f"/api/v2/traces?{query}")
     assert (answer.status_code, answer.text) == (400, text)
+
+
+@pytest.mark.parametrize("sort", ["timestamp", "duration"])
+@pytest.mark.parametrize(
+    "value", [2**63, -1, -(2**64), 10**4000], ids=["over", "negative", "under", "long"]
+)
+async def test_refuses_forged_cursors(client: httpx.AsyncClient, sort: str, value: int) -> None:
+    """A cursor whose value no trace can have is refused as one that is no cursor at all."""
+    cursor = Page(value, f"{1:016x}").cursor()
+    answer = await client.get("/api/v2/traces", params={"sort": sort, "cursor": cursor})
+    text = f"cursor {cursor!r} is none that this API gave out"
+    assert (answer.status_code, answer.text) == (400, text)
+
+
+@pytest.mark.parametrize("sort", ["timestamp", "duration"])
+@pytest.mark.parametrize("value", [0, 2**63 - 1])
+async def test_takes_cursors_at_the_ends(client: httpx.AsyncClient, sort: str, value: int) -> None:
+    """The least and the greatest value that a trace can have are answered."""
+    cursor = Page(value, f"{1:016x}").cursor()
+    answer = await client.get("/api/v2/traces", params={"sort": sort, "cursor": cursor})
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
+@pytest.mark.parametrize("name", ["endTs", "lookback"])
+async def test_refuses_dependencies_of_endless_numbers(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    """A number of more digits than Python reads is malformed, not an error of ours."""
+    parameters = {"endTs": str(END_MS), name: MANY_DIGITS}
+    answer = await client.get("/api/v2/dependencies", params=parameters)
+    assert (answer.status_code, answer.text) == (400, f'For input string: "{MANY_DIGITS}"')
 
 
 def test_one_answer_is_bounded() -> None:
