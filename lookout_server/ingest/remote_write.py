@@ -34,6 +34,7 @@ from ..query.prometheus.histogram.ingest import Side
 from ..query.prometheus.source import STALE, STALE_BITS
 from ..signal import Malformed, Receipt
 from .remote_write_messages import METRIC_TYPES, RawLabel, RawRequest, RawSeries, Sample
+from .wire import varint
 
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -323,16 +324,7 @@ def _six_byte_varints(table: UInt8Array) -> Int64Array:
 
 
 def _label_field(label: bytes) -> bytes:
-    return b"\x0a" + _varint(len(label)) + label
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return b"\x0a" + varint(len(label)) + label
 
 
 def _checked_text(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Reading protobuf's wire format where the texts of its errors matter.
+"""Protobuf's wire format: reading it where the texts of its errors matter, and its numbers.
 
 The texts are those of Zipkin's reader, which senders of broken bodies have seen for years.
 """
@@ -12,6 +12,16 @@ VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 
 class WireError(Exception):
     """Bytes that are no protobuf message; the text says where."""
+
+
+def varint(number: int) -> bytes:
+    """A number from 0 on as protobuf writes it."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 class WireReader:

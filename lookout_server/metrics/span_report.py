@@ -12,6 +12,7 @@ from typing import Any
 import cramjam
 
 from ..ingest.remote_write_messages import METRIC_TYPES, TimeSeries, WriteRequest
+from ..ingest.wire import varint
 from ..query.prometheus.numbers import format_float
 from .service_graph import Edge, EdgeCounts
 from .span_histograms import BOUNDS, SCHEMA, ZERO_THRESHOLD, DurationHistogram
@@ -146,16 +147,6 @@ def _label(name: str, value: str) -> bytes:
 @lru_cache(maxsize=64)
 def _name(metric: str) -> bytes:
     return _label("__name__", metric)
-
-
-def varint(number: int) -> bytes:
-    """A number from 0 on as protobuf writes it."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def _delimited(tag: int, content: bytes) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...ingest.remote_write_messages import MetricFamily
+from ...ingest.wire import varint
 from .histogram import Histogram, ResetHint, spans_of
 from .source import METRIC_NAME, Labels
 
@@ -21,15 +22,7 @@ _UNTYPED, _HISTOGRAM, _GAUGE_HISTOGRAM = 3, 4, 5
 def encoded(newest: Mapping[Labels, tuple[int, float | Histogram]]) -> bytes:
     """Time (ms) and value of each series, as length-delimited families ordered by name."""
     messages = [family.SerializeToString() for family in _families(newest)]
-    return b"".join(_varint(len(message)) + message for message in messages)
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
+    return b"".join(varint(len(message)) + message for message in messages)
 
 
 def _families(newest: Mapping[Labels, tuple[int, float | Histogram]]) -> Iterator[Any]:
