@@ -131,14 +131,14 @@ class Dependencies:
         spans = await self._store.counts(touched.start - REACH, touched.stop - 1 + REACH)
         counts = SpanCounts(at_ms, spans)
         hours = await self._known_hours(window, counts)
-        rest = [b for b in window.buckets if b // OF_HOUR not in hours and b in spans]
+        rest = [b for b in spans if b in window.buckets and b // OF_HOUR not in hours]
         buckets = await self._known_buckets(rest, counts)
         return _State(counts, hours, buckets, [b for b in rest if b not in buckets])
 
     async def _known_hours(self, window: _Window, counts: SpanCounts) -> dict[int, LinkSums]:
-        marks = {hour: counts.mark_of_hour(hour) for hour in window.hours if counts.final(hour)}
+        marks = {hour: counts.mark_of_hour(hour) for hour in counts.final_hours(window.hours)}
         known = {hour: self._cached("hour", hour, mark) for hour, mark in marks.items()}
-        unknown = [hour for hour, sums in known.items() if sums is None and marks[hour]]
+        unknown = [hour for hour, sums in known.items() if sums is None]
         for hour, (spans, sums) in (await self._store.hours(unknown)).items():
             if spans == marks[hour]:
                 known[hour] = self._keep("hour", hour, spans, sums)
@@ -264,9 +264,9 @@ class Dependencies:
         """Sum the hours whose buckets are all final, and store them."""
         known = {**state.buckets, **linked}
         hours: dict[int, tuple[int, LinkSums]] = {}
-        for hour in window.hours:
+        for hour in state.counts.final_hours(window.hours):
             buckets = range(hour * OF_HOUR, (hour + 1) * OF_HOUR)
-            if hour in state.hours or not state.counts.final(hour):
+            if hour in state.hours:
                 continue
             links = total(known[bucket] for bucket in buckets if bucket in known)
             if len(links):

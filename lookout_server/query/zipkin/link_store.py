@@ -17,6 +17,7 @@ from ..explain import Explanation
 from .link_sums import LinkSums
 
 OF_HOUR = 12  # buckets
+_LAST_BUCKET = 2**32 - 1  # that a column can have
 
 _LINKS = "spans, parents, children, calls, errors"
 _BUCKETS = f"""
@@ -56,7 +57,8 @@ class LinkStore:
 
     async def counts(self, first: int, last: int) -> dict[int, int]:
         """How many spans the buckets have, in order; those without are left out."""
-        table = await self.fetch("count spans", _COUNTS, {"b0": max(first, 0), "b1": last})
+        ends = {"b0": min(max(first, 0), _LAST_BUCKET), "b1": min(last, _LAST_BUCKET)}
+        table = await self.fetch("count spans", _COUNTS, ends)
         columns = table.to_pydict()
         return dict(sorted(zip(columns["bucket"], columns["spans"], strict=True)))
 

@@ -158,8 +158,8 @@ def whole_number(
 
 def _long(text: str, bits: int) -> int:
     limit = 2 ** (bits - 1)
-    # As in Java the digits of any script count, and nothing around them. Python refuses to read more
-    # than 4,300 of them.
+    # As in Java the digits of any script count, and nothing around them; more than 4,300 of them
+    # Python refuses to read.
     if not re.fullmatch(r"[+-]?\d{1,4000}", text) or not -limit <= int(text) < limit:
         raise BadQuery(f'For input string: "{text}"')
     return int(text)

@@ -56,8 +56,15 @@ class SpanCounts:
         """Whether a bucket is of an age to have its links stored."""
         return self._old(bucket)
 
-    def final(self, hour: int) -> bool:
-        """Whether all buckets of an hour are of an age to be linked for good."""
+    def final_hours(self, hours: range) -> list[int]:
+        """Those of the hours that have spans and whose buckets all are linked for good by age.
+
+        However long the range is, only what has spans is looked at.
+        """
+        found = dict.fromkeys(bucket // OF_HOUR for bucket in self.spans)
+        return [hour for hour in found if hour in hours and self._final(hour)]
+
+    def _final(self, hour: int) -> bool:
         return self.reach((hour + 1) * OF_HOUR - 1) == REACH
 
     def _old(self, bucket: int) -> bool:

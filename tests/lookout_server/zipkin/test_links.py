@@ -301,6 +301,14 @@ async def test_linking_without_end_is_refused(
         await links(client, PAST_US // 1000 + 600_000, 900_000)
 
 
+@pytest.mark.parametrize("end_ms", [PAST_US // 1000 + 600_000, 2**63 - 1])
+async def test_a_range_without_end_is_answered(client: httpx.AsyncClient, end_ms: int) -> None:
+    """The longest range there is costs what is in it: nothing is gone through that has no spans."""
+    await client.post("/api/v2/spans", json=call(1, PAST_US + 5, "web", "db"))
+    assert await links(client, end_ms, 2**63 - 1) == {"web>db": 1}
+    assert await links(client, 2**63 - 1, 1) == {}
+
+
 @pytest.mark.parametrize("offset", [0, 1, 150_000_000, BUCKET_US - 1])
 async def test_window_is_exact_at_its_edges(client: httpx.AsyncClient, offset: int) -> None:
     """A trace counts if any of its spans lies in the range, to the millisecond, and only once."""
