@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from ...spans.columns import ERROR, KIND_MASK, SHARED, unpack_endpoint
 from ...spans.model import KIND_CODES, KINDS, Endpoint, Span
-from .link_sums import LinkSums, summed
+from .link_sums import LinkSums, bytes_of_names, of_used, summed
 from .linker import Linker
 
 #: What :func:`link_traces` reads, from the table ``spans``.
@@ -65,9 +65,11 @@ class LinkedTraces:
     child: Ints
     error: Bools
 
-    def __len__(self) -> int:
-        """Entries, which say how much memory it takes."""
-        return len(self.home) + len(self.span_ms) + len(self.trace)
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, about."""
+        columns = 2 * self.span_ms.nbytes + 3 * self.trace.nbytes + self.error.nbytes
+        return self.home.nbytes + columns + bytes_of_names(self.names)
 
     def between(self, since_ms: int, until_ms: int) -> Bools:
         """Which traces have a span in the range, both ends in it."""
@@ -78,14 +80,15 @@ class LinkedTraces:
         """The chosen traces alone."""
         number = np.cumsum(traces) - 1
         spans, calls = traces[self.span_trace], traces[self.trace]
+        names, parent, child = of_used(self.names, self.parent[calls], self.child[calls])
         return LinkedTraces(
-            self.names,
+            names,
             self.home[traces],
             number[self.span_trace[spans]],
             self.span_ms[spans],
             number[self.trace[calls]],
-            self.parent[calls],
-            self.child[calls],
+            parent,
+            child,
             self.error[calls],
         )
 
@@ -234,13 +237,16 @@ class _Links:
 
     def of_traces(self, spans: _Spans) -> LinkedTraces:
         """What was found, with the times of the traces."""
+        names, parent, child = of_used(
+            spans.names, np.concatenate(self._parents), np.concatenate(self._children)
+        )
         return LinkedTraces(
-            spans.names,
+            names,
             spans.home,
             *spans.times(),
             np.concatenate(self._traces),
-            np.concatenate(self._parents),
-            np.concatenate(self._children),
+            parent,
+            child,
             np.concatenate(self._errors),
         )
 

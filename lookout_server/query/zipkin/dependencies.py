@@ -289,8 +289,9 @@ class _Parts:
 
     parts: list[LinkedTraces]
 
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
+    @property
+    def nbytes(self) -> int:
+        return sum(part.nbytes for part in self.parts)
 
 
 def _all(traces: LinkedTraces) -> Bools:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sized
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, Protocol
 
-#: Entries of all that is kept; some 25 bytes each.
-_ENTRIES_MOST = 2_000_000
+#: Bytes of all that is kept.
+_BYTES_MOST = 50_000_000
 #: What a place costs however little is in it.
-_PLACE_ENTRIES = 50
+_PLACE_BYTES = 1250
+
+
+class Kept(Protocol):
+    """What knows how much memory it takes."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 class LinkCache:
     """Least recently used values by place, each with the mark it is true for. Thread-safe."""
 
-    def __init__(self, most: int = _ENTRIES_MOST) -> None:
+    def __init__(self, most: int = _BYTES_MOST) -> None:
         self._most = most
-        self._kept: OrderedDict[Hashable, tuple[Hashable, Sized]] = OrderedDict()
-        self._entries = 0
+        self._kept: OrderedDict[Hashable, tuple[Hashable, Kept]] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def get(self, place: Hashable, mark: Hashable) -> Any:
@@ -31,16 +38,16 @@ class LinkCache:
             self._kept.move_to_end(place)
             return kept[1]
 
-    def put(self, place: Hashable, mark: Hashable, value: Sized) -> None:
+    def put(self, place: Hashable, mark: Hashable, value: Kept) -> None:
         """Keep a value, instead of what was kept at its place; the oldest make room."""
         with self._lock:
             self._forget(place)
             self._kept[place] = (mark, value)
-            self._entries += len(value) + _PLACE_ENTRIES
-            while self._entries > self._most:
+            self._bytes += value.nbytes + _PLACE_BYTES
+            while self._bytes > self._most:
                 self._forget(next(iter(self._kept)))
 
     def _forget(self, place: Hashable) -> None:
         kept = self._kept.pop(place, None)
         if kept is not None:
-            self._entries -= len(kept[1]) + _PLACE_ENTRIES
+            self._bytes -= kept[1].nbytes + _PLACE_BYTES

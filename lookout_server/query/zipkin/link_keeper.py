@@ -20,7 +20,7 @@ _EVERY_S = 60.0
 #: become final 70 minutes after they ended.
 _LOOKBACK_MS = 14_400_000
 #: Kept from round to round, so that links stored already need not be read again.
-_ENTRIES_MOST = 500_000
+_BYTES_MOST = 12_500_000
 _TENANTS = """
 SELECT DISTINCT tenant FROM span_counts
 WHERE bucket >= {since:UInt32}
@@ -32,7 +32,7 @@ class LinkKeeper:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._links = LinkCache(_ENTRIES_MOST)
+        self._links = LinkCache(_BYTES_MOST)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

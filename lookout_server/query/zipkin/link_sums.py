@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ import pyarrow as pa
 
 #: Up to so many possible pairs of services each has a place of its own to be counted in.
 _PAIRS_DENSE = 4_000_000
+
+#: What a name takes beside its column, about (bytes).
+_NAME_BYTES = 80
 
 Ints = npt.NDArray[np.int64]
 
@@ -28,6 +31,11 @@ class LinkSums:
 
     def __len__(self) -> int:
         return len(self.parents)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, about."""
+        return 4 * self.parents.nbytes + bytes_of_names(self.names)
 
     @classmethod
     def of_columns(
@@ -70,6 +78,23 @@ class LinkSums:
         ]
 
 
+def bytes_of_names(names: Sequence[str]) -> int:
+    """Memory that names take, about."""
+    return sum(map(len, names)) + _NAME_BYTES * len(names)
+
+
+def of_used(names: Sequence[str], parents: Ints, children: Ints) -> tuple[list[str], Ints, Ints]:
+    """The names that are anybody's, and the two columns in their codes.
+
+    Links are chosen from tables of whole hours: kept with all names of these, a link would keep
+    thousands.
+    """
+    used = np.zeros(len(names), bool)
+    used[parents] = used[children] = True
+    codes = np.cumsum(used) - 1
+    return [names[code] for code in np.flatnonzero(used).tolist()], codes[parents], codes[children]
+
+
 def summed(
     names: list[str], parents: Ints, children: Ints, calls: Ints | None, errors: Ints
 ) -> LinkSums:
@@ -85,9 +110,9 @@ def summed(
         pairs, inverse = np.unique(keys, return_inverse=True)
         counts = np.bincount(inverse, weights=calls, minlength=len(pairs))
         failed = np.bincount(inverse, weights=errors, minlength=len(pairs))
-    return LinkSums(
-        names, pairs // width, pairs % width, counts.astype(np.int64), failed.astype(np.int64)
-    )
+    divisor = max(width, 1)  # without names there are no pairs
+    who = of_used(names, pairs // divisor, pairs % divisor)
+    return LinkSums(*who, counts.astype(np.int64), failed.astype(np.int64))
 
 
 def total(parts: Iterable[LinkSums]) -> LinkSums:

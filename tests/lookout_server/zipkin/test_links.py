@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lookout_server.config import load
 from lookout_server.query.zipkin import bulk_linker, dependencies
 from lookout_server.query.zipkin.bulk_linker import LinkedTraces
-from lookout_server.query.zipkin.link_sums import LinkSums
+from lookout_server.query.zipkin.link_cache import LinkCache
+from lookout_server.query.zipkin.link_sums import LinkSums, total
 from lookout_server.query.zipkin.linker import Linker, link_traces
 from lookout_server.spans.columns import ERROR, SHARED, pack_address
 from lookout_server.spans.model import KIND_CODES, NOWHERE, Endpoint, Span, make_span
@@ -130,6 +131,39 @@ def test_bulk_linker_is_exact_for_trees(data: st.DataObject) -> None:
     """Whole traces, with shared spans, local spans and errors, are linked as Zipkin links them."""
     spans = tree_spans(data.draw)
     assert in_bulk(spans) == counted(exactly(spans))
+
+
+def test_chosen_links_keep_their_own_names_alone() -> None:
+    """What is kept of a few traces is as large as these, not as all that were read with them."""
+    spans = [
+        make_span(
+            span_id(n), span_id(1), kind="CLIENT", timestamp=PAST_US + n,
+            local=Endpoint(f"caller-{n}"), remote=Endpoint(f"callee-{n}"),
+        )
+        for n in range(1, 1001)
+    ]  # fmt: skip
+    traces = bulk_linker.link_traces(as_table(spans))
+    one = np.arange(len(traces.home)) == 7
+    chosen = traces.select(one)
+    assert sorted(chosen.names) == ["callee-8", "caller-8"]
+    assert chosen.nbytes < traces.nbytes / 500
+    for sums in (traces.sums(one), chosen.sums(np.ones(1, bool)), total([traces.sums(one)] * 3)):
+        assert sorted(sums.names) == ["callee-8", "caller-8"]
+        assert sums.nbytes < traces.nbytes / 500
+        assert list(summed(sums)) == [("caller-8", "callee-8")]
+    nobody = traces.select(np.zeros(len(traces.home), bool))
+    assert nobody.names == [] and nobody.sums(np.zeros(0, bool)).json() == []
+
+
+def test_kept_links_are_bounded_with_their_names() -> None:
+    """Long names count: the least recently used make room for what is new."""
+    kept = LinkCache(200_000)
+    one = np.zeros(1, np.int64)
+    sums = LinkSums(["x" * 50_000], one, one, one, one)
+    for place in range(9):
+        kept.put(place, "mark", sums)
+    held = [place for place in range(9) if kept.get(place, "mark") is not None]
+    assert held == [6, 7, 8]
 
 
 def call(
