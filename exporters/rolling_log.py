@@ -175,9 +175,12 @@ class RollingLog:
                 descriptor = os.open(self.path, _FLAGS, self._mode)
             self._descriptor = descriptor
             status = os.fstat(descriptor)
-            self._identity = (status.st_ino, status.st_dev)
-            self._latest = status.st_mtime if status.st_size else self._clock()
-            self._period = self._rhythm.suffix(self._latest)
+            known, self._identity = self._identity, (status.st_ino, status.st_dev)
+            # What could not be rolled was written on since: its time says nothing of its period.
+            if not (self._roll_after and self._identity == known):
+                self._roll_after = 0.0
+                self._latest = status.st_mtime if status.st_size else self._clock()
+                self._period = self._rhythm.suffix(self._latest)
             self._end = -1  # unknown: look at the last byte
         return self._descriptor
 

@@ -117,6 +117,33 @@ print(len(list(directory.iterdir())))
     assert sorted(lines_in(tmp_path)) == [f"line number {number:02d}" for number in range(7)]
 
 
+def test_a_period_ends_with_the_first_chance_to_roll(tmp_path: Path) -> None:
+    """However often it was refused, and though what came since was written to the same file."""
+    output = on_windows(
+        """
+import os, time
+from exporters.rolling_log import RollingLog
+now = time.mktime((2025, 6, 15, 23, 59, 50, 0, 0, -1))
+log = RollingLog(directory / "biz.log", clock=lambda: now)
+assert log.write(b"line number 00\\n")
+os.utime(log.path, (now, now))
+with open(log.path, "rb"):
+    for number in range(1, 6):
+        now += 20
+        assert log.write(b"line number %02d\\n" % number)
+        os.utime(log.path, (now, now))
+now += 20
+assert log.write(b"line number 06\\n")
+print(log.path.read_bytes(), [path.name for path in directory.glob("*.2025-*")])
+""",
+        tmp_path,
+    )
+    written, rolled = output.rstrip("\n").split("\\n' ")
+    assert written == "b'line number 06"
+    assert rolled.endswith(".log.2025-06-15']")
+    assert sorted(lines_in(tmp_path)) == [f"line number {number:02d}" for number in range(7)]
+
+
 def test_what_waits_on_disk_outlives_the_process_and_leaves_nothing(tmp_path: Path) -> None:
     """Spilled spans are taken over by the next process, and the directory is empty then."""
     spill = """
