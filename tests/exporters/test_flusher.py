@@ -78,16 +78,23 @@ def test_an_idle_flusher_wakes_for_the_next_record(
 
 
 def test_a_nap_ends_when_the_ring_is_half_full(
-    rig: Any, span: Any, wait_until: Callable[..., None]
+    rig: Any, span: Any, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long records may wait, the ring is not left to overflow."""
+    monkeypatch.setattr("exporters.flusher._LONGEST_SLEEP_S", 3600.0)
     lookout = rig(interval_s=3600, capacity=64)
     lookout.flusher._period_s = 3600.0  # as after many turns that had little to do
+    marks: list[int] = []
+    set_mark = lookout.ring.set_mark
+    monkeypatch.setattr(lookout.ring, "set_mark", lambda mark: (set_mark(mark), marks.append(mark)))
     lookout.ring.offer(span())
-    wait_until(lambda: lookout.memory.spans or lookout.flusher._thread is not None)
-    for _ in range(40):
-        lookout.ring.offer(span())
-    wait_until(lambda: len(lookout.memory.spans) >= 33)
+    wait_until(lambda: lookout.memory.spans and marks[-2:] == [0, 0])  # it sleeps
+    lookout.ring.offer(span())
+    for turns in (1, 2):  # the nap after a sleep, and the one after a turn
+        wait_until(lambda: marks[-1] == 32)
+        for _ in range(40):
+            lookout.ring.offer(span())
+        wait_until(lambda turns=turns: len(lookout.memory.spans) > 33 * turns)
     assert lookout.ring.dropped == 0
 
 
