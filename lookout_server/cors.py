@@ -18,6 +18,7 @@ _ZIPKIN_QUERIES = re.compile(
     r"/(zipkin/)?api/v2/(services|spans|remoteServices|traces|trace/[^/]*|traceMany|dependencies"
     r"|autocompleteKeys|autocompleteValues)"
 )
+_PROMETHEUS = re.compile(r"/(prometheus/)?api/v1/.*")
 _METHODS = "GET,POST"
 #: Without origins named, a page of anywhere may ask, but send neither a token nor a tenant.
 _PLAIN_HEADERS = "content-type"
@@ -41,13 +42,13 @@ class QueryCors:
         self._origins = frozenset(origins or ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        granted = self._granted(scope) if scope["type"] == "http" else None
-        if granted is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif _is_preflight(scope):
-            await Response(status_code=204, headers=granted)(scope, receive, send)
-        else:
-            await self._app(scope, receive, _with_headers(send, granted))
+            return
+        granted = self._granted(scope)
+        preflight = granted is not None and _is_preflight(scope)
+        app = _NO_CONTENT if preflight or _asks_prometheus(scope) else self._app
+        await app(scope, receive, send if granted is None else _with_headers(send, granted))
 
     def _granted(self, scope: Scope) -> dict[str, str] | None:
         """The headers to answer with; None where the page's origin is not allowed."""
@@ -73,6 +74,7 @@ class QueryCors:
 
 
 _SAFE = ("GET", "HEAD")
+_NO_CONTENT = Response(status_code=204)
 
 
 def _method(scope: Scope) -> str:
@@ -85,6 +87,14 @@ def _method(scope: Scope) -> str:
 def _is_preflight(scope: Scope) -> bool:
     asked = "access-control-request-method" in Headers(scope=scope)
     return scope["method"] == "OPTIONS" and asked
+
+
+def _asks_prometheus(scope: Scope) -> bool:
+    """Whether it is OPTIONS on Prometheus' API, which has 204 for it whoever asks.
+
+    Without the headers a page may do no more for it, but a proxy in front can add them.
+    """
+    return scope["method"] == "OPTIONS" and _PROMETHEUS.fullmatch(scope["path"]) is not None
 
 
 def _with_headers(send: Send, granted: dict[str, str]) -> Send:

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
@@ -325,6 +326,33 @@ async def _cross_origin(
     scope = {"type": "http", "path": path, "method": method, "headers": headers}
     await QueryCors(PlainTextResponse("plain"), origins)(scope, receive, send)
     return [name for name in answered if name.startswith("access-control-")]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/query", 204),
+        ("/prometheus/api/v1/label/job/values", 204),
+        ("/api/v2/services", 405),
+        ("/v1/traces", 405),
+    ],
+)
+async def test_options_of_prometheus(path: str, status: int) -> None:
+    """Prometheus' paths answer OPTIONS as Prometheus does, and grant only what is set."""
+    page = "http://foo.example.com"
+    for origins in (None, [], [page]):
+        app = QueryCors(PlainTextResponse("no such method", 405), origins)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
+            answer = await client.options(path)
+            assert (answer.status_code, "access-control-allow-origin" in answer.headers) == (
+                status,
+                False,
+            )
+            if status == 204:
+                answer = await client.options(path, headers={"Origin": page})
+                allowed = answer.headers.get("access-control-allow-origin")
+                assert (answer.status_code, allowed) == (204, page if origins else None)
 
 
 def test_a_head_has_an_end(serve: Serve) -> None:
