@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from .port import Store, StoreError
 from .template import Dialect
+
+log = logging.getLogger("lookout.schema")
 
 UNKNOWN_TABLE = 60
 
@@ -40,22 +43,24 @@ def known() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.version)
 
 
-def applied(store: Store) -> set[int]:
-    """Versions the database has. Empty for a new one."""
+def applied(store: Store) -> dict[int, str]:
+    """Versions the database has, and the checksums of their files. Empty for a new one."""
     try:
-        rows = store.fetch("SELECT DISTINCT version FROM lookout_schema")
+        rows = store.fetch(
+            "SELECT version, argMax(checksum, applied) AS sum FROM lookout_schema GROUP BY version"
+        )
     except StoreError as error:
         if error.code == UNKNOWN_TABLE:
-            return set()
+            return {}
         raise
-    return set(rows.column("version").to_pylist())
+    return dict(zip(*(rows.column(name).to_pylist() for name in ("version", "sum")), strict=True))
 
 
 def pending(store: Store, migrations: Sequence[Migration] | None = None) -> list[Migration]:
     """What :func:`migrate` would apply. Raises SchemaNewer."""
     migrations = known() if migrations is None else migrations
     done = applied(store)
-    newer = done - {migration.version for migration in migrations}
+    newer = done.keys() - {migration.version for migration in migrations}
     if newer:
         raise SchemaNewer(
             f"the database has schema {max(newer):03d}, which this version of Lookout does not "
@@ -69,11 +74,25 @@ def migrate(
 ) -> list[Migration]:
     """Apply what is pending and return it. A run that was cut short is simply repeated."""
     todo = pending(store, migrations)
+    for migration in changed(store, migrations):
+        log.warning(
+            "this database was made with another text of schema file %03d %s, which is not "
+            "applied again: its tables may differ from a new database's",
+            migration.version,
+            migration.name,
+        )
     for migration in todo:
         for statement in dialect.render(migration.text):
             store.execute(statement)
         store.execute(_record(migration))
     return todo
+
+
+def changed(store: Store, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+    """Files that have another text now than when the database was told of them."""
+    migrations = known() if migrations is None else migrations
+    done = applied(store)
+    return [m for m in migrations if done.get(m.version, m.checksum) != m.checksum]
 
 
 def plan(

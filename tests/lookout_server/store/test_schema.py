@@ -84,6 +84,39 @@ def test_a_run_cut_short_is_repeated(any_store: Store) -> None:
     any_store.execute(f"DROP TABLE {name}")
 
 
+def test_a_changed_file_is_named(any_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that was edited after it was applied is not applied again, and one line says so."""
+    first = Migration(800 + next(_NAMES), "first", "SELECT 1")
+    migrate(any_store, Dialect(), [*_all(any_store), first])
+    caplog.clear()
+    edited = Migration(first.version, "first", "SELECT 2")
+    assert migrate(any_store, Dialect(), [*known(), edited, *_others(any_store, edited)]) == []
+    (line,) = [m for m in caplog.messages if f"{first.version:03d} first" in m]
+    assert line.startswith("this database was made with another text of schema file")
+    assert not [m for m in caplog.messages if "100 spans" in m]
+    _unrecord(any_store, first)
+
+
+def test_older_databases_get_the_wide_filters(any_store: Store) -> None:
+    """A table made before there were wide filters has the same filters, in the same order."""
+    name = f"spans_old_{next(_NAMES)}"
+    texts = {migration.version: migration.text for migration in known()}
+    create = next(iter(Dialect().render(texts[100])))
+    lines = [line for line in create.splitlines() if "_wide" not in line]
+    any_store.execute("\n".join(lines).replace("EXISTS spans", f"EXISTS {name}"))
+    assert len(_filters(any_store, name)) == 2
+    for _ in range(2):
+        for statement in Dialect().render(texts[104]):
+            any_store.execute(statement.replace("TABLE spans", f"TABLE {name}"))
+        assert _filters(any_store, name) == _filters(any_store, "spans")
+    any_store.execute(f"DROP TABLE {name}")
+
+
+def _filters(store: Store, table: str) -> list[str]:
+    (create,) = store.fetch(f"SHOW CREATE TABLE {table}").column(0).to_pylist()
+    return [line.strip(" ,") for line in create.splitlines() if line.strip().startswith("INDEX")]
+
+
 def test_a_newer_schema_is_refused(any_store: Store) -> None:
     """An older Lookout does not touch what a later one wrote."""
     newer = Migration(900 + next(_NAMES), "newer", "SELECT 1")
@@ -95,7 +128,12 @@ def test_a_newer_schema_is_refused(any_store: Store) -> None:
 
 def _all(store: Store) -> list[Migration]:
     """Known files and whatever else this shared database was told of."""
-    return [*known(), *(Migration(v, "x", "") for v in migrations.applied(store) if v >= 800)]
+    return [*known(), *_others(store)]
+
+
+def _others(store: Store, *but: Migration) -> list[Migration]:
+    versions = migrations.applied(store).keys() - {migration.version for migration in but}
+    return [Migration(version, "x", "") for version in versions if version >= 800]
 
 
 def _unrecord(store: Store, migration: Migration) -> None:
