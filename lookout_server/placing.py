@@ -49,6 +49,8 @@ class Piece:
     dropped: dict[str, int] = field(default_factory=dict)
     #: Rows that its body had beyond these, left out by the collector's sample rate.
     sampled_out: int = 0
+    #: An earlier run accepted it and did not get it written.
+    inherited: bool = False
 
     @classmethod
     def of(cls, seq: int, entry: Entry, rows: Rows) -> Piece:

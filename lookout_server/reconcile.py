@@ -67,8 +67,16 @@ class Account:
         """Spans that were created and neither dropped nor stored (yet)."""
         return self.created - self.sampled_out - sum(self.all_dropped.values()) - self.stored
 
+    @property
+    def written(self) -> int:
+        """Accepted rows the journal holds no more: stored, or dropped when they were written."""
+        dropped = sum(self.dropped_here.values()) - self.dropped_here.get(SAMPLED_OUT, 0)
+        return self.stored + dropped
+
     def credit(self, piece: Piece) -> None:
         """Rows of a batch that was written: stored, or left out for a reason."""
+        if piece.inherited:
+            self.accepted += piece.count
         self.stored += piece.stored
         for reason, count in piece.dropped.items():
             self.drop(reason, count)
@@ -143,11 +151,16 @@ class Reconciliation:
             return {key: msgspec.json.encode(self._account(key)).decode() for key in changed}
 
     def restore(self, accounts: Mapping[str, str]) -> list[str]:
-        """Take up what an earlier run had counted; the processes there is no room for."""
+        """Take up what an earlier run had counted; the processes there is no room for.
+
+        What it accepted after its last batch it had not noted, but the journal has it: rows that
+        wait there are counted as accepted again when they are written.
+        """
         with self._lock:
             for key, text in accounts.items():
                 self._account(key)
-                self._accounts[key] = msgspec.json.decode(text, type=Account)
+                account = self._accounts[key] = msgspec.json.decode(text, type=Account)
+                account.accepted = account.written
             return [key for key in accounts if key not in self._accounts]
 
     def accounts(self, tenant: str) -> dict[str, Account]:

@@ -272,7 +272,9 @@ class Writer:
         except Exception as error:  # whatever a decoder raises, the others must go on
             self._set_aside(seq, f"{type(error).__name__}: {error}")
             return None
-        return Piece.of(seq, entry, rows)
+        piece = Piece.of(seq, entry, rows)
+        piece.inherited = seq <= self._inherited
+        return piece
 
     def _set_aside(self, seq: int, reason: str) -> None:
         log.error("%s: entry %d cannot be stored: %s", self.signal.name, seq, reason)

@@ -87,6 +87,19 @@ def test_accounts_survive_a_restart() -> None:
     assert after.accounts("t")["p"].stored == 10
 
 
+def test_accepted_is_right_after_a_crash() -> None:
+    """What waits in the journal at a crash was accepted once, noted by then or not."""
+    before, after = Reconciliation(), Reconciliation()
+    key = before.report("t", header(created=30, sent=30))
+    before.accepted(key, 12)  # of these 5 are written, after them 18 more come, then the crash
+    kept = before.stored([Piece(1, None, 5, 0.0, key, dropped={"set_aside": 1}, sampled_out=3)])
+    after.restore(kept)
+    after.accepted(key, 2)
+    after.stored([Piece(2, None, 25, 0.0, key, inherited=True), Piece(3, None, 2, 0.0, key)])
+    account = after.accounts("t")["p"]
+    assert (account.accepted, account.stored) == (5 + 25 + 2, 4 + 25 + 2)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"process": ""}', '{"process": 1}', "x" * 9999])
 def test_unreadable_headers_are_ignored(text: str) -> None:
     """A bad ledger costs the body nothing."""

@@ -173,6 +173,20 @@ def test_what_a_crash_left_is_written(bench: Bench) -> None:
     assert bench.shelf.numbers() == [1, 2, 3, 4]
 
 
+def test_what_an_earlier_run_accepted_is_known(bench: Bench) -> None:
+    """Whoever counts what is accepted can tell what was before the start from what came after."""
+    seen: dict[int, bool] = {}
+    bench.writer.observers.add(lambda pieces: seen.update({p.seq: p.inherited for p in pieces}))
+    bench.accept("1", add=False)
+    bench.journal.plan("numbers", 1, 1)
+    bench.accept("2", add=False)
+    bench.start()
+    bench.accept("3")
+    bench.settled()
+    bench.writer.stop(5)
+    assert seen == {1: True, 2: True, 3: False}
+
+
 def test_a_planned_batch_is_repeated_as_it_was(bench: Bench) -> None:
     """A crash after the insert and before forgetting: same rows, same tokens, nothing twice."""
     bench.accept("1", "2", add=False)
