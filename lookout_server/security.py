@@ -39,6 +39,9 @@ _READING_POST = re.compile(
     r"/(prometheus/)?api/v1/(query|query_range|query_exemplars|labels|series|format_query|parse_query|read)"
 )
 
+#: Stands in examples everywhere.
+_HASH_OF_TEST = hashlib.sha256(b"test").hexdigest()
+
 
 class TokensInvalid(Exception):
     """The tokens file is not what it should be; the text says where."""
@@ -93,6 +96,8 @@ def _digest(where: str, table: Mapping[str, Any]) -> bytes:
             return hashlib.sha256(secret.encode()).digest()
         case {"token": _}:
             raise TokensInvalid(f"{where}: a token needs at least 16 characters")
+        case {"sha256": str(digest)} if digest == _HASH_OF_TEST:
+            raise TokensInvalid(f"{where}: its sha256 is that of the word test, which all know")
         case {"sha256": str(digest)} if re.fullmatch(r"[0-9a-f]{64}", digest):
             return bytes.fromhex(digest)
     raise TokensInvalid(f"{where}: either token or sha256 (64 lower-case hex digits) is needed")

@@ -111,6 +111,11 @@ def test_tokens_file(tmp_path: Path) -> None:
         ("[[token]]\ntoken='short'\nrights=['read']", "at least 16 characters"),
         ("[[token]]\nrights=['read']", "either token or sha256"),
         ("[[token]]\nsha256='AB'\nrights=['read']", "either token or sha256"),
+        ("[[token]]\nsha256='64 hex digits'\nrights=['read']", "either token or sha256"),
+        (
+            f"[[token]]\nsha256='{hashlib.sha256(b'test').hexdigest()}'\nrights=['read']",
+            "that of the word test",
+        ),
         ("[[token]]\ntoken='0123456789abcdef'\ntenants='a'\nrights=['read']", "tenants must be"),
     ],
 )
