@@ -1,7 +1,8 @@
 // Who calls whom: services in columns by their distance from the entry, calls as curves.
 
 import * as api from "./api.js";
-import { colour, h, loading, message, svg } from "./dom.js";
+import { assign, colour } from "./colours.js";
+import { h, loading, message, svg } from "./dom.js";
 import { count } from "./format.js";
 
 const HOURS = { 1: "1 hour", 6: "6 hours", 24: "1 day", 168: "7 days" };
@@ -16,6 +17,7 @@ export async function dependenciesView({ element }, parameters) {
   element.append(waiting);
   const links = await api.dependencies(Date.now(), hours * 3_600_000).finally(() => waiting.remove());
   if (!links.length) return element.append(message("No calls between services in this time", "Look further back."));
+  await assign(links.flatMap((link) => [link.parent, link.child]));
   element.append(h("div", { class: "graph" }, graph(links)), callTable(links));
 }
 

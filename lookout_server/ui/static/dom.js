@@ -1,5 +1,7 @@
 // Small helpers around the DOM. Text always goes in as text nodes, never as HTML.
 
+import { colour } from "./colours.js";
+
 /** An element: h("a", {href: "#/", class: "x"}, "text", child). Functions under on* are listeners. */
 export function h(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
@@ -19,16 +21,6 @@ function fill(element, attributes, children) {
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return element;
-}
-
-/** A colour that stays with a name: services keep theirs from page to page. For bars and dots, or for text. */
-export function colour(name, use = "bar") {
-  let hash = 2166136261;
-  for (const char of name) hash = Math.imul(hash ^ char.codePointAt(0), 16777619);
-  hash = Math.imul(hash ^ (hash >>> 15), 2246822507);
-  hash = (hash ^ (hash >>> 13)) >>> 0;
-  // 24 hues that can be told apart, in two strengths.
-  return `hsl(${(hash % 24) * 15} ${hash & 32 ? 70 : 42}% var(--${use === "text" ? "ink" : "bar"}))`;
 }
 
 /** A service's dot and name. */

@@ -1,7 +1,8 @@
 // A PromQL expression over the last hour, drawn as lines.
 
 import * as api from "./api.js";
-import { colour, h, svg } from "./dom.js";
+import { lineColour } from "./colours.js";
+import { h, svg } from "./dom.js";
 import { count } from "./format.js";
 
 const SIZE = { width: 960, height: 320, left: 70, bottom: 24 };
@@ -50,14 +51,14 @@ function chart(lines, start, end) {
   });
   const times = [start, (start + end) / 2, end].map((t) =>
     svg("text", { x: x(t), y: SIZE.height - 6, "text-anchor": t === end ? "end" : "middle" }, new Date(t * 1000).toLocaleTimeString()));
-  const paths = lines.map((line) => svg("polyline", {
-    class: "series", stroke: colour(label(line.metric)), points: line.values
+  const paths = lines.map((line, index) => svg("polyline", {
+    class: "series", stroke: lineColour(index), points: line.values
       .filter(([, v]) => Number.isFinite(Number(v))).map(([t, v]) => `${x(t).toFixed(1)},${y(Number(v)).toFixed(1)}`).join(" "),
   }, svg("title", {}, label(line.metric))));
   return svg("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, class: "chart", role: "img", "aria-label": "Values over time" }, grid, times, paths);
 }
 
 function legend(lines) {
-  return h("ul", { class: "legend" }, lines.map((line) =>
-    h("li", { style: { borderColor: colour(label(line.metric)) } }, `${label(line.metric)} ${line.values.at(-1)[1]}`)));
+  return h("ul", { class: "legend" }, lines.map((line, index) =>
+    h("li", { style: { borderColor: lineColour(index) } }, `${label(line.metric)} ${line.values.at(-1)[1]}`)));
 }

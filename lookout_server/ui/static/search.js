@@ -1,7 +1,8 @@
 // Search: all the fields of the trace API, and the traces found, newest or longest first.
 
 import * as api from "./api.js";
-import { chip, colour, h, loading, message } from "./dom.js";
+import { assign, colour } from "./colours.js";
+import { chip, h, loading, message } from "./dom.js";
 import { count, duration, parseDuration, time } from "./format.js";
 import { summarise } from "./tree.js";
 
@@ -24,19 +25,20 @@ export async function searchView({ element, signal, say, guard }, parameters) {
   async function run() {
     const asked = request(parameters);
     const { found, next } = await api.traces(asked, signal);
-    const summaries = found.map(summarise);
     say("");
-    if (summaries.length) return showResults(results, summaries, next, asked);
+    if (found.length) return showResults(results, found.map(summarise), next, asked);
     results.replaceChildren(message("No traces match", "New ones appear here by themselves. Look further back, or ask for less."));
     later(() => guard(run), signal);
   }
   async function showMore(shown, next, asked) {
     const page = await api.traces({ ...asked, cursor: next }, signal);
-    showResults(results, [...shown, ...page.found.map(summarise)], page.next, asked);
+    await showResults(results, [...shown, ...page.found.map(summarise)], page.next, asked);
     results.querySelectorAll(".trace")[shown.length]?.focus();
   }
 
-  function showResults(list, summaries, next, asked) {
+  async function showResults(list, summaries, next, asked) {
+    await assign(summaries.flatMap((summary) => summary.services.map(([name]) => name)));
+    signal.throwIfAborted();
     const longest = Math.max(1, ...summaries.map((summary) => summary.duration));
     const more = (event) => { event.target.disabled = true; guard(() => showMore(summaries, next, asked)); };
     list.replaceChildren(
@@ -127,7 +129,7 @@ function resultRow(summary, longest, index) {
   },
     h("span", { class: "bar", style: { width } }),
     h("span", { class: "name" },
-      h("b", { style: { color: colour(summary.service, "text") } }, summary.service), " ", summary.name,
+      h("b", { style: { color: colour(summary.service, "ink") } }, summary.service), " ", summary.name,
       summary.errors ? h("span", { class: "badge" }, count(summary.errors, "error")) : null),
     h("span", { class: "services" }, summary.services.map(([name, spans]) => chip(name, `${name} ${spans}`))),
     h("span", { class: "spans" }, count(summary.spans, "span")),

@@ -2,9 +2,10 @@
 // 10,000 spans opens as fast as one of ten.
 
 import * as api from "./api.js";
-import { colour, h, loading } from "./dom.js";
+import { assign, colour } from "./colours.js";
+import { h, loading } from "./dom.js";
 import { count, duration, time } from "./format.js";
-import { failed, traceTree } from "./tree.js";
+import { failed, serviceOf, traceTree } from "./tree.js";
 
 const ROW = 26; // px, as in style.css
 const SPARE = 12; // rows kept ready above and below the window
@@ -13,6 +14,8 @@ export async function traceView({ element, signal }, id, parameters) {
   const waiting = loading("Reading the trace …");
   element.append(waiting);
   const spans = await api.trace(id, signal).finally(() => waiting.remove());
+  await assign(spans.map(serviceOf));
+  signal.throwIfAborted();
   const rows = traceTree(spans);
   const timed = rows.filter((row) => row.start);
   const start = timed.reduce((least, row) => Math.min(least, row.start), Infinity);
@@ -34,10 +37,10 @@ export async function traceView({ element, signal }, id, parameters) {
 function heading(spans, rows, scale) {
   const root = rows[0].span;
   const errors = spans.filter(failed).length;
-  const services = new Set(spans.map((span) => span.localEndpoint?.serviceName ?? "unknown"));
-  const service = root.localEndpoint?.serviceName ?? "unknown";
+  const services = new Set(spans.map(serviceOf));
+  const service = serviceOf(root);
   return [
-    h("h1", {}, h("span", { style: { color: colour(service, "text") } }, service), ` ${root.name ?? ""}`),
+    h("h1", {}, h("span", { style: { color: colour(service, "ink") } }, service), ` ${root.name ?? ""}`),
     h("div", { class: "facts" },
       h("b", {}, duration(scale.length)), h("span", {}, count(spans.length, "span")), h("span", {}, count(services.size, "service")),
       errors ? h("span", { class: "failed" }, count(errors, "error")) : null,
@@ -87,7 +90,7 @@ class Waterfall {
   row(index) {
     const row = this.rows[index];
     const { span } = row;
-    const service = span.localEndpoint?.serviceName ?? "unknown";
+    const service = serviceOf(span);
     const left = (100 * Math.max(0, row.start - this.scale.start)) / this.scale.length;
     const width = (100 * row.length) / this.scale.length;
     const open = row.children.length ? String(!this.folded.has(row)) : undefined;
@@ -99,7 +102,7 @@ class Waterfall {
       style: { top: `${index * ROW}px` }, onclick: () => this.select(index),
     },
       h("span", { class: "label", style: { paddingLeft: `${Math.min(row.depth, 14) * 12}px` } },
-        arrow, h("b", { style: { color: colour(service, "text") } }, service), span.name ?? ""),
+        arrow, h("b", { style: { color: colour(service, "ink") } }, service), span.name ?? ""),
       h("span", { class: "lane" },
         h("span", { class: "span", style: { left: `${Math.min(99.8, left)}%`, width: `${Math.max(0.2, width)}%`, background: colour(service) } }),
         h("span", { class: "length", style: left > 70 ? { right: `${100 - left}%` } : { left: `${Math.min(99, left + width)}%` } },
@@ -151,7 +154,7 @@ class Waterfall {
 function describe(row, scale) {
   const { span } = row;
   const facts = {
-    Service: span.localEndpoint?.serviceName ?? "unknown",
+    Service: serviceOf(span),
     Span: span.name ?? "unknown",
     Kind: span.kind ?? "INTERNAL",
     Start: `${time(span.timestamp)} (+${duration(row.start - scale.start)})`,

@@ -2,7 +2,8 @@
 // The rules are those people know from the Zipkin UI: a server span that shares its client's id
 // stands beneath it, and a server whose clock disagrees with its caller's is moved inside the call.
 
-const serviceOf = (span) => span.localEndpoint?.serviceName ?? "unknown";
+/** The service of a span, "unknown" where it names none. */
+export const serviceOf = (span) => span.localEndpoint?.serviceName ?? "unknown";
 
 /** Is this span marked failed (tag "error" of any value)? */
 export const failed = (span) => span.tags !== undefined && "error" in span.tags;

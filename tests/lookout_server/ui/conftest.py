@@ -97,3 +97,15 @@ def checkout_trace(number: int, *, error: bool = False, milliseconds: int = 40) 
              timestamp=start + 3_600_001_000, duration=1000,
              annotations=[{"timestamp": start + 3_600_001_500, "value": "cache miss"}]),
     ]  # fmt: skip
+
+
+def many_services(number: int, services: int) -> list[dict[str, Any]]:
+    """A trace that goes through so many services, one span each."""
+    start = int(time.time() * 1e6) - 7_200_000_000
+    return [
+        {"traceId": trace_id(number), "id": f"{at + 1:016x}", "name": "step",
+         "timestamp": start + at, "duration": 1000 - at,
+         "localEndpoint": {"serviceName": f"service-{at}"},
+         **({"parentId": f"{at:016x}"} if at else {})}
+        for at in range(services)
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from examples.processes import Child
 
-from .conftest import checkout_trace, post, trace_id
+from .conftest import checkout_trace, many_services, post, trace_id
 
 
 class Page:
@@ -221,3 +222,25 @@ def test_a_trace_of_ten_thousand_spans_keeps_the_page_small(page: Page, filled: 
     assert len(page.all(".row")) < 120
     page.one(".waterfall").send_keys(Keys.END)
     page.until(lambda: "step 9998" in page.one("[aria-selected=true]").text)
+
+
+def test_services_have_colours_of_their_own_and_none_is_red(page: Page, filled: Child) -> None:
+    """Eighteen services in a trace are told apart by colour; red is left to errors."""
+    post(filled, many_services(100, 18))
+    page.open(f"#/trace/{trace_id(100)}")
+    bars = page.until(lambda: len(page.all(".row .span")) == 18 and page.all(".row .span"))
+    colours = [bar.value_of_css_property("background-color") for bar in bars]
+    assert len(set(colours)) == 18
+    hues = [float(re.findall(r"[\d.]+", colour)[2]) for colour in colours]
+    assert all(50 < hue < 340 for hue in hues)
+
+
+def test_a_service_keeps_its_colour_from_page_to_page(page: Page) -> None:
+    """The dot in the list and the bar in the trace, opened anew, have the same colour."""
+    page.open("#/")
+    row = page.until(lambda: page.one(f'a.trace[data-trace="{trace_id(4)}"]'))
+    dots = row.find_elements(By.CSS_SELECTOR, ".dot")
+    listed = {dot.value_of_css_property("background-color") for dot in dots}
+    page.open(f"#/trace/{trace_id(4)}")
+    bars = page.until(lambda: len(page.all(".row .span")) == 4 and page.all(".row .span"))
+    assert {bar.value_of_css_property("background-color") for bar in bars} == listed
