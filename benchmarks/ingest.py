@@ -127,6 +127,7 @@ def client(
     plan: Plan,
     seed: int,
     go: Event,
+    stop: Event,
     out: multiprocessing.Queue[Sent],
 ) -> None:
     """Send prepared requests over several connections, as plainly as can be."""
@@ -142,7 +143,9 @@ def client(
     ]
     results: list[Sent] = []
     threads = [
-        threading.Thread(target=_connection, args=(host, port, plan, requests, n, go, results))
+        threading.Thread(
+            target=_connection, args=(host, port, plan, requests, n, go, stop, results)
+        )
         for n in range(plan.connections)
     ]
     for thread in threads:
@@ -165,6 +168,7 @@ def _connection(
     requests: list[bytes],
     offset: int,
     go: Event,
+    stop: Event,
     results: list[Sent],
 ) -> None:
     accepted = refused = sent = 0
@@ -173,7 +177,7 @@ def _connection(
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         go.wait()
         start = time.perf_counter()
-        while (now := time.perf_counter()) < start + plan.seconds:
+        while (now := time.perf_counter()) < start + plan.seconds and not stop.is_set():
             due = sent * SPANS / plan.rate if plan.rate else 0.0
             if due > now - start:
                 time.sleep(due - (now - start))
@@ -231,15 +235,21 @@ def _delay_quantile(values: dict[str, float], quantile: float) -> float:
     return next(bound for bound, count in buckets if count >= quantile * total)
 
 
-def offer(url: str, options: argparse.Namespace) -> tuple[list[Sent], float]:
-    """Load a server; what the clients saw, and when they began (perf_counter)."""
+def offer(
+    url: str, options: argparse.Namespace, stop: Event | None = None
+) -> tuple[list[Sent], float]:
+    """Load a server, at most until told to stop; what the clients saw, and when they began.
+
+    The latter by perf_counter.
+    """
     host, port = url.removeprefix("http://").split(":")
     rate = options.rate / options.clients / options.connections
     plan = Plan(options.seconds, options.connections, rate, options.otlp)
     context = multiprocessing.get_context("spawn")
     go, out = context.Event(), context.Queue()
+    stop = stop or context.Event()
     workers = [
-        context.Process(target=client, args=(host, int(port), plan, n, go, out))
+        context.Process(target=client, args=(host, int(port), plan, n, go, stop, out))
         for n in range(options.clients)
     ]
     for worker in workers:

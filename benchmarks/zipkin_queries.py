@@ -15,15 +15,16 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import multiprocessing
 import os
 import random
 import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from .span_mix import BACKENDS, NAMES, REGIONS, SERVICES, as_json, span_batches
 
 HOURS = 24.0
 DAY_MS = 86_400_000
+LOAD_MOST_S = 3600.0  # of ingest beside; it is stopped when the rows are done
 _MERGING = "SELECT count() AS n FROM system.merges"
 
 
@@ -124,13 +126,24 @@ def serving(data: Path) -> Iterator[Server]:
 
 @contextmanager
 def load(url: str, rate: float) -> Iterator[None]:
-    """Ingest beside, until the block ends."""
-    seconds = 300.0
-    options = argparse.Namespace(rate=rate, seconds=seconds, clients=1, connections=8, otlp=False)
-    thread = threading.Thread(target=ingest.offer, args=(url, options), daemon=True)
-    thread.start()
-    time.sleep(8)  # until the load is there
-    yield
+    """Ingest beside, until the block ends. SystemExit if it was not there all the time."""
+    options = argparse.Namespace(
+        rate=rate, seconds=LOAD_MOST_S, clients=1, connections=8, otlp=False
+    )
+    stop = multiprocessing.get_context("spawn").Event()
+    with ThreadPoolExecutor(1) as pool:
+        offered = pool.submit(ingest.offer, url, options, stop)
+        try:
+            time.sleep(8)  # until the load is there
+            yield
+            ended_early = offered.done()
+        finally:
+            stop.set()
+    sent, began = offered.result()
+    taken = sum(client.accepted for client in sent) / (time.perf_counter() - began)
+    print(f"taken beside: {taken:.0f} spans/s")
+    if ended_early or any(client.refused for client in sent):
+        raise SystemExit("the ingest beside ended early or was refused: this run does not count")
 
 
 def beside_zipkin(data: Path, options: argparse.Namespace) -> None:
