@@ -129,6 +129,10 @@ class HttpClient:
         return options
 
 
+#: Statuses beginning with 4 of a server that only wants to be asked later (RFC 9110, 8470, 6585).
+_BUSY = {408, 425, 429}
+
+
 def _check(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -142,7 +146,10 @@ def _failure(url: str, answer: urllib3.BaseHTTPResponse) -> Refused | Unavailabl
     if reason is not None:
         return Refused(message, reason, answer.status)
     return Unavailable(
-        message, retry_after(answer.headers.get("Retry-After")), answered=answer.status == 500
+        message,
+        retry_after(answer.headers.get("Retry-After")),
+        answered=answer.status == 500,
+        turns_away=400 <= answer.status < 500 and answer.status not in _BUSY,
     )
 
 

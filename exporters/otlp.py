@@ -186,6 +186,8 @@ _INHERITED: list[Any] = []
 #: What says that the parcel is bad. Other codes pass, or are put right by people.
 _PARCEL_IS_BAD = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION"}
 
+_TURNS_AWAY = {"UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"}
+
 
 def _outcome(target: str, error: Any, codes: Any) -> Refused | Unavailable:
     code = error.code()
@@ -194,7 +196,9 @@ def _outcome(target: str, error: Any, codes: Any) -> Refused | Unavailable:
         return Refused(message, REFUSED)
     if code is codes.RESOURCE_EXHAUSTED and "larger than max" in str(error.details()):
         return Refused(message, TOO_LARGE)
-    return Unavailable(message, answered=code is codes.INTERNAL)
+    return Unavailable(
+        message, answered=code is codes.INTERNAL, turns_away=code.name in _TURNS_AWAY
+    )
 
 
 class OtlpGrpcDestination(Sender):

@@ -57,15 +57,22 @@ class Unavailable(Exception):
     """The destination cannot take anything now.
 
     ``retry_after_s`` is its own wish, if it has one. ``answered`` tells that it did receive the
-    parcel: one that fails again and again may be what is wrong.
+    parcel: one that fails again and again may be what is wrong. ``turns_away`` tells that it is
+    up and takes nothing from us, for want of a token, a right or a tenant: people put that right.
     """
 
     def __init__(
-        self, message: str, retry_after_s: float | None = None, *, answered: bool = False
+        self,
+        message: str,
+        retry_after_s: float | None = None,
+        *,
+        answered: bool = False,
+        turns_away: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.answered = answered
+        self.turns_away = turns_away
 
 
 class Transport(Protocol):

@@ -93,6 +93,7 @@ class Sender:
         self._rest_until = 0.0
         self._on_the_wire = 0
         self._down = ""
+        self._told: set[str] = set()  # what the log was told of this outage
 
     # The destination's side, called by the flusher.
 
@@ -355,6 +356,7 @@ class Sender:
                 "lookout: %s is back; %d batches waited for it", self.name, len(self._backlog) + 1
             )
             self._down = ""
+            self._told.clear()
 
     def _postpone(self, parcel: Parcel, trouble: Unavailable) -> bool:
         parcel.failures += trouble.answered
@@ -365,10 +367,11 @@ class Sender:
         if trouble.retry_after_s is not None:
             wait = min(max(wait, trouble.retry_after_s), self.limits.longest_wait_s)
         self._not_before = time.monotonic() + wait
-        if not self._down:
-            _log.warning(
-                "lookout: %s is down (%s); spans wait %s", self.name, trouble, self._backlog.where
-            )
+        state = "refuses us" if trouble.turns_away else "is down"
+        if state not in self._told:
+            self._told.add(state)
+            where = self._backlog.where
+            _log.warning("lookout: %s %s (%s); spans wait %s", self.name, state, trouble, where)
         self._down = str(trouble)
         return False
 

@@ -233,6 +233,25 @@ def test_one_line_per_change_of_state(
     assert "collector is back" in lines[1]
 
 
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [(401, "refuses us"), (403, "refuses us"), (404, "refuses us"), (429, "is down")],
+)
+def test_a_refusal_is_no_outage(
+    rig: Any, receiver: Any, spans: Any, status: int, line: str, caplog: Any, wait_until: Any
+) -> None:
+    """Who is told 401 looks at the token, not at the collector; also where it was down before."""
+    caplog.set_level(logging.INFO, "lookout")
+    receiver.answers = [503, status, 503, status]
+    lookout = rig(receiver.url)
+    lookout.offer(spans(2))
+    wait_until(lambda: receiver.ids == [1, 2])
+    wait_until(lambda: not lookout.destination.down)
+    lines = [record.getMessage().partition(" (")[0] for record in caplog.records]
+    states = ["is down", line] if line != "is down" else ["is down"]
+    assert lines[:-1] == [f"lookout: collector {state}" for state in states]
+
+
 def test_memory_is_bounded_while_down(rig: Any, spans: Any, closed_port: int) -> None:
     """Without a spill directory the oldest spans give way, counted."""
     limits = Limits(batch_records=10, memory_bytes=2_000, linger_s=0.01)
