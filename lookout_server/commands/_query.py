@@ -42,7 +42,7 @@ class Collector:
                 "start one with `lookout serve`, or name it with --url"
             ) from None
         if answer.status != 200:
-            raise click.ClickException(answer.data.decode("utf-8", "replace").strip())
+            raise click.ClickException(_refusal(answer))
         try:
             return json.loads(answer.data)
         except ValueError:
@@ -55,11 +55,17 @@ def collector_options(command: _Command) -> _Command:
     """Options --url, --tenant, --token and --json."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="The API's answer as it is."),
-        click.option("--token", envvar="LOOKOUT_TOKEN", help="Bearer token."),
-        click.option("--tenant", envvar="LOOKOUT_TENANT", help="Tenant (X-Scope-OrgID)."),
+        click.option("--token", envvar="LOOKOUT_TOKEN", show_envvar=True, help="Bearer token."),
+        click.option(
+            "--tenant",
+            envvar="LOOKOUT_TENANT",
+            show_envvar=True,
+            help="Tenant (X-Scope-OrgID).",
+        ),
         click.option(
             "--url",
             envvar="LOOKOUT_COLLECTOR",
+            show_envvar=True,
             default="http://127.0.0.1:9411",
             show_default=True,
             help="The collector.",
@@ -67,6 +73,14 @@ def collector_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def _refusal(answer: urllib3.BaseHTTPResponse) -> str:
+    """The collector's words and, where it misses a header, the option that sets it."""
+    said = answer.data.decode("utf-8", "replace").strip()
+    if answer.status != 401:
+        return said
+    return f"{said} (here: {'--tenant' if 'X-Scope-OrgID' in said else '--token'})"
 
 
 def _reason(error: Exception) -> str:

@@ -23,13 +23,21 @@ from exporters.zipkin import ZipkinTransport
     "--to",
     "target",
     envvar="LOOKOUT_COLLECTOR",
+    show_envvar=True,
     default="http://127.0.0.1:9411",
     show_default=True,
     help="http(s)://collector:9411 (several, by commas, are tried in turn) or "
     "kafka://broker:9092[,broker...]/topic.",
 )
-@click.option("--token", envvar="LOOKOUT_TOKEN", help="Bearer token for the collector.")
-@click.option("--tenant", help="Tenant the spans belong to (X-Scope-OrgID).")
+@click.option(
+    "--token", envvar="LOOKOUT_TOKEN", show_envvar=True, help="Bearer token for the collector."
+)
+@click.option(
+    "--tenant",
+    envvar="LOOKOUT_TENANT",
+    show_envvar=True,
+    help="Tenant the spans belong to (X-Scope-OrgID).",
+)
 @click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -80,6 +88,11 @@ def command(
     if once:
         shipper.run_once()
     else:
+        click.echo(
+            f"following {directory}, sending to {target}; "
+            "Ctrl-C ends, --once sends what is there and stops",
+            err=True,
+        )
         shipper.run(poll_s)
     transport.close()
     _report(shipper, as_json)

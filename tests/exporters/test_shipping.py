@@ -278,13 +278,14 @@ def test_ship_command_names_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_ship_ends_on_sigterm(tmp_path: Path, receiver: Any, spans: Any, wait_until: Any) -> None:
-    """The running command follows the files and ends cleanly when told to."""
+    """The running command says that it follows the files, does, and ends cleanly when told to."""
     write(tmp_path, spans(5))
     code = "import sys; from lookout_server.commands.ship import command; command()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path), "--to", receiver.url, "--poll", "0.05"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         wait_until(lambda: len(receiver.ids) == 5, 20)
@@ -292,9 +293,13 @@ def test_ship_ends_on_sigterm(tmp_path: Path, receiver: Any, spans: Any, wait_un
         wait_until(lambda: len(receiver.ids) == 7, 20)
     finally:
         os.kill(process.pid, signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, said = process.communicate(timeout=20)
     assert process.returncode == 0
     assert b"shipped 7 spans" in output
+    assert said.decode() == (
+        f"following {tmp_path}, sending to {receiver.url}; "
+        "Ctrl-C ends, --once sends what is there and stops\n"
+    )
 
 
 @pytest.fixture

@@ -106,3 +106,14 @@ def test_errors_are_one_line(url: str) -> None:
     failed = run("foo", "traces")
     assert failed.exit_code == 2
     assert failed.output == "lookout: --url 'foo' is no address; expected http://host:port\n"
+
+
+def test_a_missing_tenant_is_asked_for_by_the_option(url: str) -> None:
+    """Who forgot the tenant is told of --tenant, whose help names the variable."""
+    failed = CliRunner().invoke(cli, ["services", "--url", url], env={"LOOKOUT_TENANT": ""})
+    assert failed.exit_code == 1
+    assert failed.output.endswith("in the header X-Scope-OrgID (here: --tenant)\n")
+    for command in ("services", "ship"):
+        text = CliRunner().invoke(cli, [command, "--help"]).output
+        assert "LOOKOUT_TENANT" in text
+        assert "LOOKOUT_TOKEN" in text
