@@ -9,7 +9,8 @@
     def price(item: str) -> int: ...
 
 Names of the tracing half are looked up when first used: an application whose own ``tracer.py``
-hides our package can still import this one, and is told so where it uses them.
+or ``exporters`` hides our package can still import this one and count. Where it uses such a name it
+gets an ImportError that names the file.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from .meters import (
 )
 from .mixin import Mixin
 from .registry import Registry
+from .shadowing import intruder
 from .steps import Priority
 from .topn import TopN
 
@@ -172,11 +174,19 @@ def __getattr__(name: str) -> Any:
     if name in _KINDS:
         value = __getattr__("SpanKind")[name]
     elif name in _LATE:
-        value = getattr(importlib.import_module(_LATE[name], __name__), name)
+        value = getattr(_late(_LATE[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _late(module: str) -> Any:
+    """Imported now; ImportError with the file's name where the application's own hides ours."""
+    needs = ("exporters",) if module == ".scrape" else ("tracer", "exporters")
+    if hidden := intruder(needs):
+        raise ImportError(hidden)
+    return importlib.import_module(module, __name__)
 
 
 def __dir__() -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
-
-from exporters._process import always_after_fork_in_child
 
 from .bound import Meter
 from .errors import MeterClash, MeterError
@@ -28,6 +27,7 @@ from .meters import (
     UpDownCounter,
 )
 from .metric import OVERFLOW_TAGS, MetricId, Tags, checked_name, tag_set, text
+from .shadowing import intruder
 from .snapshot import Point, Snapshot
 from .steps import Priority
 from .units import check_mtype, check_unit
@@ -527,4 +527,13 @@ def _after_fork() -> None:
         registry._after_fork()
 
 
-always_after_fork_in_child(_after_fork)
+def _watch_forks() -> None:
+    if not intruder(("exporters",)):
+        from exporters._process import always_after_fork_in_child
+
+        always_after_fork_in_child(_after_fork)
+    elif hasattr(os, "register_at_fork"):  # all but uWSGI's forks, and nothing is pushed anyway
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+_watch_forks()

@@ -23,6 +23,7 @@ Level = Literal["ok", "note", "problem"]
 
 PACKAGES = ("tracer", "lookout_client", "lookout_server", "exporters")
 DISTRIBUTION = "lookout-telemetry"
+_HOME = Path(__file__).resolve().parent.parent  # where our packages lie side by side
 _FEW_BYTES = 2 * 10**9
 _MANY_PARTS = 300  # of one table; ClickHouse slows inserts down at 1,000 in a partition
 _OLD_SECONDS = 30
@@ -123,21 +124,10 @@ def check_parts(config: ServerConfig) -> Iterator[Finding]:
 
 
 def check_shadowing(config: ServerConfig) -> Iterator[Finding]:
-    """A ``tracer.py`` in the working directory hides the library's package."""
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(package)
-        origin = Path(spec.origin) if spec and spec.origin else None
-        if origin is None:
-            yield Finding("problem", "packages", f"{package} cannot be imported")
-        elif origin.parent.name != package:
-            text = f"{package} is {origin}, not the library's: rename it or run python -P"
-            yield Finding("problem", "packages", text)
-    for package, owners in _owners().items():
-        others = sorted(set(owners) - {DISTRIBUTION})
-        if others:
-            text = f"{', '.join(others)} installs a package {package} too"
-            yield Finding("problem", "packages", text)
-    if not any(Path.cwd().joinpath(f"{name}.py").exists() for name in PACKAGES):
+    """A ``tracer.py`` or ``exporters/`` in the working directory hides the library's package."""
+    found = [*_unimportable(), *map(_hiding, _intruders(Path.cwd())), *_doubles()]
+    yield from found
+    if not found:
         yield Finding("ok", "packages", "nothing in this directory hides the library's packages")
 
 
@@ -157,6 +147,42 @@ CHECKS: tuple[Check, ...] = (
     check_parts,
     check_shadowing,
 )
+
+
+def _unimportable() -> Iterator[Finding]:
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            yield Finding("problem", "packages", f"{package} cannot be imported")
+
+
+def _intruders(place: Path) -> list[Path]:
+    """What a script started in ``place`` would get instead of ours, or we ourselves got.
+
+    A folder hides a package only if it is one: without ``__init__.py`` Python goes on looking.
+    Python looks for the console script's modules beside it and not in ``place``, so we do.
+    """
+    found: dict[Path, None] = {}  # a set that keeps the order
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        paths = [place / package / "__init__.py", place / f"{package}.py"]
+        if spec is not None and spec.origin is not None:
+            paths.append(Path(spec.origin))
+        ours = _HOME / package / "__init__.py"
+        found.update((p, None) for p in paths if p.is_file() and p.resolve() != ours)
+    return list(found)
+
+
+def _hiding(path: Path) -> Finding:
+    text = f"{path} hides the library's package of this name: rename it, or start Python with -P"
+    return Finding("problem", "packages", text)
+
+
+def _doubles() -> Iterator[Finding]:
+    for package, owners in _owners().items():
+        others = sorted(set(owners) - {DISTRIBUTION})
+        if others:
+            text = f"{', '.join(others)} installs a package {package} too"
+            yield Finding("problem", "packages", text)
 
 
 def _owners() -> dict[str, list[str]]:

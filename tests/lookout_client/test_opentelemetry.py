@@ -215,6 +215,8 @@ def run(tmp_path: Path) -> Callable[[str], str]:
 
 
 APP = """
+import logging
+logging.basicConfig()  # we print nothing where the application has not set up logging
 from opentelemetry import metrics
 metrics.get_meter("m").create_counter("c").add(3)
 from lookout_client import REGISTRY

@@ -56,14 +56,48 @@ def test_migrate(tmp_path: Path) -> None:
     assert run("migrate", "--plan", *place).stdout == "-- the schema is up to date\n"
 
 
-def test_doctor_sees_a_shadowed_package(tmp_path: Path) -> None:
-    """A tracer.py of the user's is named with its path, and what to do."""
-    (tmp_path / "tracer.py").write_text("")
-    result = run("doctor", "--json", "--listen", "127.0.0.1:0", cwd=tmp_path)
-    problems = [f for f in json.loads(result.stdout) if f["level"] == "problem"]
-    assert result.returncode == 1
-    assert [p["subject"] for p in problems] == ["packages"]
-    assert str(tmp_path / "tracer.py") in problems[0]["text"]
+def packages_by_doctor(place: Path, *command: str) -> tuple[int, list[tuple[str, str]]]:
+    """The exit code of ``lookout doctor`` run in a place, and its findings about packages."""
+    result = subprocess.run(
+        [*command, "doctor", "--json", "--listen", "127.0.0.1:0"],
+        capture_output=True, text=True, timeout=60, check=False, cwd=place,
+    )  # fmt: skip
+    findings = [f for f in json.loads(result.stdout) if f["subject"] == "packages"]
+    return result.returncode, [(f["level"], f["text"]) for f in findings]
+
+
+SCRIPT = str(Path(sys.executable).with_name("lookout"))
+MODULE = (sys.executable, "-m", "lookout_server")
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (MODULE, ["tracer.py"]),
+        ((SCRIPT,), ["tracer.py"]),
+        ((SCRIPT,), ["exporters/__init__.py"]),
+        ((SCRIPT,), ["tracer/__init__.py", "exporters.py"]),
+    ],
+)
+def test_doctor_sees_a_shadowed_package(
+    tmp_path: Path, command: tuple[str, ...], names: list[str]
+) -> None:
+    """A module or package of the user's is named with its path, and what to do."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    code, findings = packages_by_doctor(tmp_path, *command)
+    assert code == 1
+    assert [level for level, _ in findings] == ["problem"] * len(names)
+    for name, (_, text) in zip(names, findings, strict=True):
+        assert text.startswith(f"{tmp_path / name} hides") and "-P" in text
+
+
+def test_doctor_always_tells_of_packages(tmp_path: Path) -> None:
+    """Nothing hides ours, nor does a folder of the name that is no package: one line says so."""
+    (tmp_path / "exporters").mkdir()
+    _, findings = packages_by_doctor(tmp_path, SCRIPT)
+    assert [level for level, _ in findings] == ["ok"]
 
 
 def test_doctor_of_a_running_collector(serve: Serve) -> None:
