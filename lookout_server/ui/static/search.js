@@ -26,24 +26,25 @@ export async function searchView({ element, signal, say, guard }, parameters) {
     const asked = request(parameters);
     const { found, next } = await api.traces(asked, signal);
     say("");
-    if (found.length) return showResults(results, found.map(summarise), next, asked);
+    if (found.length) return showResults(results, summaries(found, asked), next, asked);
     results.replaceChildren(message("No traces match", "New ones appear here by themselves. Look further back, or ask for less."));
     later(() => guard(run), signal);
   }
   async function showMore(shown, next, asked) {
     const page = await api.traces({ ...asked, cursor: next }, signal);
-    await showResults(results, [...shown, ...page.found.map(summarise)], page.next, asked);
+    await showResults(results, [...shown, ...summaries(page.found, asked)], page.next, asked);
     results.querySelectorAll(".trace")[shown.length]?.focus();
   }
 
-  async function showResults(list, summaries, next, asked) {
-    await assign(summaries.flatMap((summary) => summary.services.map(([name]) => name)));
+  async function showResults(list, shown, next, asked) {
+    await assign(shown.flatMap((summary) => summary.services.map(([name]) => name)));
     signal.throwIfAborted();
-    const longest = Math.max(1, ...summaries.map((summary) => summary.duration));
-    const more = (event) => { event.target.disabled = true; guard(() => showMore(summaries, next, asked)); };
+    const measure = asked.sort ? "longest" : "duration"; // the bars follow the order
+    const most = Math.max(1, ...shown.map((summary) => summary[measure]));
+    const more = (event) => { event.target.disabled = true; guard(() => showMore(shown, next, asked)); };
     list.replaceChildren(
-      h("p", { class: "tally" }, `${count(summaries.length, "trace")}, ${asked.sort ? "longest" : "newest"} first`),
-      ...summaries.map((summary, index) => resultRow(summary, longest, index)),
+      h("p", { class: "tally" }, `${count(shown.length, "trace")}, ${orderOf(asked)} first`),
+      ...shown.map((summary, index) => resultRow(summary, measure, most, index)),
       ...(next ? [h("button", { class: "quiet more", type: "button", onclick: more }, "Show more")] : []));
   }
 
@@ -55,6 +56,10 @@ export async function searchView({ element, signal, say, guard }, parameters) {
     throw error;
   }
 }
+
+const summaries = (found, asked) => found.map((spans) => summarise(spans, asked.serviceName));
+
+const orderOf = ({ sort, serviceName }) => (sort ? `longest span${serviceName ? ` of ${serviceName}` : ""}` : "newest");
 
 function later(work, signal) {
   const timer = setTimeout(work, REFRESH_MS);
@@ -86,7 +91,7 @@ function searchForm(parameters, submit) {
   const lookback = h("select", { name: "lookback" }, Object.entries(LOOKBACKS).map(([key, label]) =>
     h("option", { value: key, selected: key === (value("lookback") || "1h") }, label)));
   const sort = h("select", { name: "sort" },
-    h("option", { value: "" }, "newest"), h("option", { value: "longest", selected: value("sort") === "longest" }, "longest"));
+    h("option", { value: "" }, "newest"), h("option", { value: "longest", selected: value("sort") === "longest" }, "longest span"));
   const form = h("form", { class: "filters", "aria-label": "Search traces" },
     field("Service", "service", { list: "services", "data-first": true, wide: true, placeholder: "any" }),
     field("Span", "span", { list: "spans", wide: true, placeholder: "any" }),
@@ -121,8 +126,8 @@ async function offerNames(form, parameters) {
   if (parameters.get("service")) await ofService();
 }
 
-function resultRow(summary, longest, index) {
-  const width = `${Math.max(0.5, (100 * summary.duration) / longest)}%`;
+function resultRow(summary, measure, most, index) {
+  const width = `${Math.max(0.5, (100 * summary[measure]) / most)}%`;
   return h("a", {
     class: summary.errors ? "trace failed" : "trace", href: `#/trace/${summary.id}`, role: "option",
     tabindex: index ? -1 : 0, "data-trace": summary.id,
@@ -134,7 +139,8 @@ function resultRow(summary, longest, index) {
     h("span", { class: "services" }, summary.services.map(([name, spans]) => chip(name, `${name} ${spans}`))),
     h("span", { class: "spans" }, count(summary.spans, "span")),
     h("span", { class: "when" }, time(summary.timestamp)),
-    h("span", { class: "took" }, duration(summary.duration)));
+    h("span", { class: "took", title: "From the first start to the last end" }, duration(summary.duration)),
+    measure === "longest" ? h("span", { class: "longest" }, `longest span ${duration(summary.longest)}`) : null);
 }
 
 function move(event, list) {

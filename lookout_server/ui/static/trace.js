@@ -5,7 +5,7 @@ import * as api from "./api.js";
 import { assign, colour } from "./colours.js";
 import { h, loading } from "./dom.js";
 import { count, duration, time } from "./format.js";
-import { failed, serviceOf, traceTree } from "./tree.js";
+import { extent, failed, serviceOf, traceTree } from "./tree.js";
 
 const ROW = 26; // px, as in style.css
 const SPARE = 12; // rows kept ready above and below the window
@@ -17,11 +17,9 @@ export async function traceView({ element, signal }, id, parameters) {
   await assign(spans.map(serviceOf));
   signal.throwIfAborted();
   const rows = traceTree(spans);
-  const timed = rows.filter((row) => row.start);
-  const start = timed.reduce((least, row) => Math.min(least, row.start), Infinity);
-  const end = timed.reduce((most, row) => Math.max(most, row.start + row.length), 0);
-  const scale = { start: Number.isFinite(start) ? start : 0, length: Math.max(1, end - start) };
-  element.append(...heading(spans, rows, scale));
+  const whole = extent(rows);
+  const scale = { start: whole.start, length: Math.max(1, whole.length) };
+  element.append(...heading(spans, rows, whole));
   const details = h("aside", { class: "details", "aria-live": "polite", "aria-label": "Span" });
   const waterfall = new Waterfall(rows, scale, details, id);
   element.append(h("div", { class: "split" }, h("div", {}, ruler(scale), waterfall.element), details));
@@ -34,7 +32,7 @@ export async function traceView({ element, signal }, id, parameters) {
   });
 }
 
-function heading(spans, rows, scale) {
+function heading(spans, rows, whole) {
   const root = rows[0].span;
   const errors = spans.filter(failed).length;
   const services = new Set(spans.map(serviceOf));
@@ -42,9 +40,9 @@ function heading(spans, rows, scale) {
   return [
     h("h1", {}, h("span", { style: { color: colour(service, "ink") } }, service), ` ${root.name ?? ""}`),
     h("div", { class: "facts" },
-      h("b", {}, duration(scale.length)), h("span", {}, count(spans.length, "span")), h("span", {}, count(services.size, "service")),
+      h("b", {}, duration(whole.length)), h("span", {}, count(spans.length, "span")), h("span", {}, count(services.size, "service")),
       errors ? h("span", { class: "failed" }, count(errors, "error")) : null,
-      h("span", {}, time(scale.start)), h("span", { class: "mono" }, root.traceId),
+      h("span", {}, time(whole.start)), h("span", { class: "mono" }, root.traceId),
       h("a", { href: `/api/v2/trace/${root.traceId}` }, "JSON")),
   ];
 }

@@ -8,23 +8,34 @@ export const serviceOf = (span) => span.localEndpoint?.serviceName ?? "unknown";
 /** Is this span marked failed (tag "error" of any value)? */
 export const failed = (span) => span.tags !== undefined && "error" in span.tags;
 
-/** The facts of one search result row. */
-export function summarise(spans) {
-  const ids = new Set(spans.map((span) => span.id));
-  const timed = spans.filter((span) => span.timestamp);
-  const root = spans.find((span) => !span.parentId && !span.shared)
-    ?? spans.find((span) => !ids.has(span.parentId)) ?? spans[0];
-  const start = timed.reduce((least, span) => Math.min(least, span.timestamp), Infinity);
-  const end = timed.reduce((most, span) => Math.max(most, span.timestamp + (span.duration ?? 0)), 0);
+/** The facts of one search result row; `longest` is its longest span of the service asked for, or of all. */
+export function summarise(spans, asked) {
+  const rows = traceTree(spans);
+  const root = rows[0].span;
+  const { start, length } = extent(rows);
   const services = new Map();
   for (const span of spans) services.set(serviceOf(span), (services.get(serviceOf(span)) ?? 0) + 1);
   return {
     id: spans[0].traceId, service: serviceOf(root), name: root.name ?? "unknown", spans: spans.length,
-    timestamp: timed.length ? root.timestamp ?? start : 0,
-    duration: root.duration ?? (timed.length ? end - start : 0),
+    timestamp: start, duration: length, longest: longestSpan(spans, asked),
     errors: spans.filter(failed).length,
     services: [...services].sort((a, b) => b[1] - a[1]),
   };
+}
+
+// What the collector orders by.
+function longestSpan(spans, asked) {
+  const of = asked?.toLowerCase();
+  return spans.reduce((most, span) => (of && serviceOf(span) !== of ? most : Math.max(most, span.duration ?? 0)), 0);
+}
+
+/** First start and, from there to the last end, length of a trace's rows, in microseconds. */
+export function extent(rows) {
+  const timed = rows.filter((row) => row.start);
+  if (!timed.length) return { start: 0, length: rows.reduce((most, row) => Math.max(most, row.length), 0) };
+  const start = timed.reduce((least, row) => Math.min(least, row.start), Infinity);
+  const end = timed.reduce((most, row) => Math.max(most, row.start + row.length), 0);
+  return { start, length: end - start };
 }
 
 /** Rows in drawing order: {span, depth, children, start, end} with times in microseconds. */

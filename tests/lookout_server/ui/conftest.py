@@ -109,3 +109,14 @@ def many_services(number: int, services: int) -> list[dict[str, Any]]:
          **({"parentId": f"{at:016x}"} if at else {})}
         for at in range(services)
     ]  # fmt: skip
+
+
+def trace_with_afterwork(number: int) -> list[dict[str, Any]]:
+    """A request of 118 ms whose background task ends 20 ms after the response."""
+    start = int(time.time() * 1e6) - 10_800_000_000
+    both = {"traceId": trace_id(number), "localEndpoint": {"serviceName": "late"}}
+    root, task = f"{1:016x}", f"{2:016x}"
+    return [
+        {**both, "id": root, "timestamp": start, "duration": 118_000},
+        {**both, "id": task, "parentId": root, "timestamp": start + 100_000, "duration": 38_000},
+    ]

@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from examples.processes import Child
 
-from .conftest import checkout_trace, many_services, post, trace_id
+from .conftest import checkout_trace, many_services, post, trace_id, trace_with_afterwork
 
 
 class Page:
@@ -244,3 +244,16 @@ def test_a_service_keeps_its_colour_from_page_to_page(page: Page) -> None:
     page.open(f"#/trace/{trace_id(4)}")
     bars = page.until(lambda: len(page.all(".row .span")) == 4 and page.all(".row .span"))
     assert {bar.value_of_css_property("background-color") for bar in bars} == listed
+
+
+def test_list_and_trace_show_the_same_duration(page: Page, filled: Child) -> None:
+    """From the first start to the last end; the order by longest span also says that span's."""
+    post(filled, trace_with_afterwork(101))
+    page.open("#/?service=late&lookback=6h")
+    assert page.one("a.trace .took").text == "138 ms"
+    page.open("#/?service=late&lookback=6h&sort=longest")
+    assert page.one("a.trace .took").text == "138 ms"
+    assert page.one("a.trace .longest").text == "longest span 118 ms"
+    assert "longest span of late first" in page.one(".tally").text
+    page.open(f"#/trace/{trace_id(101)}")
+    assert page.one(".facts b").text == "138 ms"
