@@ -31,7 +31,13 @@ export function time(us) {
   return `${day} ${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 }
 
-/** "3 spans", "1 span". */
-export function count(n, noun) {
-  return `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+/** Hour and minute of the local 24-hour clock; from seconds since 1970. */
+export function clock(seconds) {
+  const date = new Date(seconds * 1000);
+  return [date.getHours(), date.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":");
+}
+
+/** "3 spans", "1 span"; with the plural where it is not an s more. */
+export function count(n, noun, plural = `${noun}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? noun : plural}`;
 }

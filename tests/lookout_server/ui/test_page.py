@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
@@ -257,3 +258,35 @@ def test_list_and_trace_show_the_same_duration(page: Page, filled: Child) -> Non
     assert "longest span of late first" in page.one(".tally").text
     page.open(f"#/trace/{trace_id(101)}")
     assert page.one(".facts b").text == "138 ms"
+
+
+def test_metrics_have_round_marks_and_a_24_hour_clock(page: Page) -> None:
+    """Values are marked at round numbers, times at round local times; the hint's label exists."""
+    page.open("#/query?q=vector(137)&minutes=60")
+    page.one(".chart")
+    assert [mark.text for mark in page.all(".chart .value")] == ["0", "50", "100", "150"]
+    times = [mark.text for mark in page.all(".chart .time")]
+    assert times
+    assert all(re.fullmatch(r"([01]\d|2[0-3]):[0-5]0", time) for time in times)
+    assert "by (job)" in str(page.one("[name=q]").get_attribute("placeholder"))
+
+
+def test_many_series_are_cut_with_a_sentence(page: Page) -> None:
+    """More lines than can be told apart are not drawn, and the page says how many there are."""
+    series = " or ".join(f'label_replace(vector({n}), "n", "{n}", "", "")' for n in range(60))
+    page.open(f"#/query?q={quote(series)}")
+    page.until(lambda: page.one("#notice").text == "Drawing the first 50 of 60 series.")
+    assert len(page.all(".chart .series")) == 50
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "expected"),
+    [(0, 1, [0, 0.5, 1]), (0, 0.3, [0, 0.1, 0.2, 0.3]), (-7, 3, [-10, -5, 0, 5]), (0, 0, [0, 1])],
+)
+def test_axis_marks_are_round_numbers(
+    page: Page, least: float, most: float, expected: list[float]
+) -> None:
+    """The marks are multiples of 1, 2 or 5 times a power of ten that enclose the values."""
+    page.open("#/query")
+    script = "import('/ui/ticks.js').then((m) => arguments[2](m.roundTicks(arguments[0], arguments[1])))"
+    assert page.browser.execute_async_script(script, least, most) == expected
