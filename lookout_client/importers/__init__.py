@@ -83,7 +83,14 @@ def _start(name: str, context: Context, failures: Counter) -> None:
         failures.inc(importer=name)
         # A library that is not installed is no fault; whoever named the importer may look here.
         level = logging.INFO if isinstance(error, ImportError) else logging.WARNING
-        _log.log(level, "lookout: importer %s is left out: %s", name, error)
+        _log.log(level, "lookout: importer %s is left out: %s%s", name, error, _remedy(error))
+
+
+def _remedy(error: Exception) -> str:
+    """How to install what is missing, where an extra of ours has it."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "psutil":
+        return "; pip install 'lookout-telemetry[metrics]'"
+    return ""
 
 
 def find(name: str) -> Importer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,18 @@ def test_an_importer_that_fails_is_counted_and_left_out(
     assert found["lookout.importer.failures"]["importer=nonsense"] == 1
     assert "cpython.gc.collections" in found
     assert "importer nonsense is left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["process", "system"])
+def test_a_missing_psutil_is_named_with_its_extra(
+    name: str, registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for the process's figures finds what to install."""
+    caplog.set_level("INFO", "lookout")
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    start_importers(registry, [name])
+    assert f"importer {name} is left out" in caplog.text
+    assert caplog.text.rstrip().endswith("pip install 'lookout-telemetry[metrics]'")
 
 
 def test_importers_of_others_are_found_by_their_entry_point(
