@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,23 @@ def traces_stored(collector_url: str) -> bool:
     return "gateway" in get(f"{collector_url}/api/v2/services")
 
 
+def wait_ready(server: Child) -> None:
+    """Raises DidNotStart; where the port is taken, with what to do about it."""
+    try:
+        server.wait_ready()
+    except DidNotStart as problem:
+        if "cannot listen on" not in str(problem):
+            raise
+        raise DidNotStart(f"{problem}; choose another: --listen 127.0.0.1:0 is any") from None
+
+
 @contextlib.contextmanager
 def running(chosen: Options) -> Iterator[tuple[Child, dict[str, Child]]]:
     """Collector and shop; whatever happens, no process is left behind."""
     children: dict[str, Child] = {}
     server = collector(chosen)
     try:
-        server.wait_ready()
+        wait_ready(server)
         children = start_services(server.url, chosen.folder)
         yield server, children
     finally:
@@ -151,18 +161,29 @@ def balanced(rows: list[dict[str, Any]]) -> bool:
     )
 
 
-def settle_accounts(server: Child, sent: Sent) -> bool:
-    """Print what was created, sent and stored; True when every created span was stored."""
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def settle_accounts(collector_url: str, processes: Collection[str], sent: Sent) -> bool:
+    """Print what ``processes`` created, sent and stored; True when every created span was stored.
+
+    Others may send to the collector too, under the same names: theirs are not ours to settle.
+    """
+
+    def accounts() -> list[dict[str, Any]]:
+        return [row for row in ledger(collector_url) if row["process"] in processes]
+
     with contextlib.suppress(TimeoutError):  # what was accepted is written within a second
-        wait_until(lambda: balanced(ledger(server.url)), 10, "the accounts to balance")
-    rows = ledger(server.url)
-    print(f"\n{sent.total} requests answered", dict(sorted(sent.statuses.items())))
+        wait_until(lambda: balanced(accounts()), 10, "the accounts to balance")
+    rows = accounts()
+    settled = balanced(rows)
+    print(f"\n{counted(sent.total, 'request')} answered", dict(sorted(sent.statuses.items())))
     columns = ("created", "sampled_out", "dropped", "sent", "stored")
     print(f"{'service':<10}" + "".join(f"{name.replace('_', ' '):>13}" for name in columns))
     for row in rows:
         row["dropped"] = sum(row["dropped"].values())
         print(f"{row['service']:<10}" + "".join(f"{row[name]:>13}" for name in columns))
-    settled = balanced(ledger(server.url))
     print("Every span created was stored." if settled else "The accounts do not balance.")
     return settled
 
@@ -170,7 +191,7 @@ def settle_accounts(server: Child, sent: Sent) -> bool:
 def all_as_expected(sent: Sent) -> bool:
     """Print requests that were answered otherwise than the shop should; True when none was."""
     if sent.unexpected:
-        print(f"{len(sent.unexpected)} requests were not answered as they should have been:")
+        print(f"{counted(len(sent.unexpected), 'request')} not answered as should have been:")
     for problem in sent.unexpected[:5]:
         print(f"  {problem}")
     return not sent.unexpected
@@ -190,7 +211,8 @@ def demonstrate(chosen: Options, stop: threading.Event) -> bool:
         stop.wait(chosen.seconds)
         sent = load.stop()
         statuses = [services[name].stop() for name in reversed(SERVICES)]
-        settled = settle_accounts(server, sent)
+        uids = [child.uid for child in services.values()]
+        settled = settle_accounts(server.url, uids, sent)
         return all_as_expected(sent) and server.stop() == 0 and not any(statuses) and settled
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 #: A service says once, on a line of its own, where it listens.
 ADDRESS = re.compile(r"https?://[\w.\-\[\]:]+:\d+")
+#: On the same line: how its spans' ledger names it.
+UID = re.compile(r" as process (\w+)")
 
 
 class DidNotStart(Exception):
@@ -26,6 +28,7 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.name = name
         self.url = ""
+        self.uid = ""
         self.output: deque[str] = deque(maxlen=200)
         self._ready = threading.Event()
         self._process = subprocess.Popen(
@@ -48,6 +51,8 @@ class Child:
             self.output.append(line.rstrip())
             found = ADDRESS.search(line)
             if found and not self.url:
+                uid = UID.search(line)
+                self.uid = uid[1] if uid else ""
                 self.url = found.group()
                 self._ready.set()
         self._ready.set()

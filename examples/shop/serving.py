@@ -23,7 +23,8 @@ def listening_socket() -> socket.socket:
 
 
 def announce(bound: socket.socket) -> None:
-    print(f"listening on http://127.0.0.1:{bound.getsockname()[1]}", flush=True)
+    uid = lookout.ledger().get("process", "")
+    print(f"listening on http://127.0.0.1:{bound.getsockname()[1]} as process {uid}", flush=True)
 
 
 def serve_asgi(app: Any) -> None:
