@@ -23,12 +23,14 @@ class Exchange:
         self._started = time.perf_counter()
         self._done = False
 
-    def answered(self, status: int) -> None:
-        """The status line is known."""
+    def answered(self, status: int, error: BaseException | None = None) -> None:
+        """The status line is known, and the exception the application made it of."""
         self.status = status
         http.set_status(self.span, status, server=self.side == "server")
         if status >= (500 if self.side == "server" else 400) and self.error_type is None:
             self.error_type = str(status)
+        if error is not None and status >= 500:
+            self.failed(error, escaped=False)
 
     def routed(self, route: str | None) -> None:
         """The route template is known: it names the span."""
@@ -38,12 +40,12 @@ class Exchange:
         self.span.set_tag("http.route", route)
         self.span.set_name(http.span_name(self.method, route))
 
-    def failed(self, error: BaseException) -> None:
-        """The request ended in an exception, which goes on its way."""
+    def failed(self, error: BaseException, *, escaped: bool = True) -> None:
+        """The request ended in an exception, which goes on its way if it has ``escaped``."""
         self.error_type = type(error).__qualname__
         self.span.set_tag("error.type", self.error_type)
         if isinstance(error, Exception):
-            self.span.record_exception(error, escaped=True)
+            self.span.record_exception(error, escaped=escaped)
             self.span.set_status(StatusCode.ERROR, f"{self.error_type}: {error}")
         if self.side == "server" and self.status is None:
             self.status = 500  # what every server makes of it

@@ -40,6 +40,8 @@ def run(tmp_path: Path) -> Run:
 
 
 APP = """
+import logging
+logging.basicConfig()  # we print nothing where the application has not set up logging
 from opentelemetry import trace
 from opentelemetry.propagate import inject
 with trace.get_tracer("app").start_as_current_span("a") as span:

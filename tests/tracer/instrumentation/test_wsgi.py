@@ -104,6 +104,60 @@ def test_only_server_errors_are_errors(spans: list[Span]) -> None:
     ]
 
 
+def test_the_exception_behind_a_500_of_flask_s_is_recorded(spans: list[Span]) -> None:
+    """Flask answers for the view: the span has the exception's type, message and stack."""
+    ask("/broken")
+    (server,) = spans
+    assert server.tags is not None
+    assert server.tags["error.type"] == "ValueError"
+    assert server.tags["http.response.status_code"] == 500
+    (event,) = server.events or ()
+    told = event.attributes or {}
+    assert told["exception.type"] == "ValueError" and told["exception.message"] == "on purpose"
+    assert "in broken" in str(told["exception.stacktrace"])
+    assert not told.get("exception.escaped")
+
+
+def test_an_exception_that_flask_passes_on_is_recorded_once(
+    spans: list[Span], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In tests and debug mode it reaches the middleware too."""
+    monkeypatch.setitem(flask_app.config, "PROPAGATE_EXCEPTIONS", True)
+    with pytest.raises(ValueError, match="on purpose"):
+        ask("/broken")
+    assert len(spans[0].events or ()) == 1
+
+
+def test_a_handled_exception_is_no_error(spans: list[Span]) -> None:
+    """What an error handler answers well is no failure; an environ keeps no exception."""
+    app = Flask("calm")
+    app.add_url_rule("/", view_func=broken)
+    app.register_error_handler(500, lambda error: ("all is well", 200))
+    kept: list[Any] = []
+
+    def outer(environ: Any, start_response: Any) -> Any:
+        kept.append(environ)
+        return WsgiMiddleware(app.wsgi_app)(environ, start_response)
+
+    with Client(outer).get("/") as response:
+        assert response.status_code == 200
+    assert spans[0].status != STATUS_ERROR and not spans[0].events
+    assert "lookout.error" not in kept[0]
+
+
+def test_an_application_may_say_what_failed(spans: list[Span]) -> None:
+    """Any framework's error handler can hand its exception over in the environ."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        environ["lookout.error"] = KeyError("stock")
+        start_response("503 Service Unavailable", [])
+        return []
+
+    with Client(WsgiMiddleware(app)).get("/"):
+        pass
+    assert spans[0].tags is not None and spans[0].tags["error.type"] == "KeyError"
+
+
 def test_the_span_lasts_until_the_iterable_is_closed(spans: list[Span]) -> None:
     """Work done while the body is read is inside the span, and close is passed on."""
     body = Body(b"a", b"b")
