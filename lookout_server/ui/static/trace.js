@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { assign, colour } from "./colours.js";
-import { h, loading } from "./dom.js";
+import { breakable, foldable, h, loading, message } from "./dom.js";
 import { count, duration, time } from "./format.js";
 import { extent, failed, serviceOf, traceTree } from "./tree.js";
 
@@ -13,7 +13,8 @@ const SPARE = 12; // rows kept ready above and below the window
 export async function traceView({ element, signal }, id, parameters) {
   const waiting = loading("Reading the trace …");
   element.append(waiting);
-  const spans = await api.trace(id, signal).finally(() => waiting.remove());
+  const spans = await found(id, signal).finally(() => waiting.remove());
+  if (!spans) return element.append(unknown(id));
   await assign(spans.map(serviceOf));
   signal.throwIfAborted();
   const rows = traceTree(spans);
@@ -30,6 +31,29 @@ export async function traceView({ element, signal }, id, parameters) {
   waterfall.element.addEventListener("keydown", (event) => {
     if (event.key === "Escape") history.back();
   });
+}
+
+// The spans of a trace; null if there is none with this id.
+async function found(id, signal) {
+  try {
+    return await api.trace(id, signal);
+  } catch (error) {
+    if (error instanceof api.ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+function unknown(id) {
+  const tenant = sessionStorage.getItem("tenant");
+  return message("No trace has this id",
+    h("p", { class: "mono asked" }, id),
+    h("p", {}, `Looked for in all that is stored${tenant ? ` of tenant ${tenant}` : ""}, not only in the last hour.`),
+    h("ul", {},
+      h("li", {}, "An id is 16 or 32 hexadecimal digits: is it whole?"),
+      h("li", {}, "Was the trace sampled? One that was not has an id in logs, but no spans here."),
+      h("li", {}, "Spans arrive a second or so after they end, and go when their retention is over.")),
+    h("p", {}, h("button", { class: "quiet", type: "button", onclick: () => location.reload() }, "Look again"), " ",
+      h("a", { href: "#/" }, "Search recent traces")));
 }
 
 function heading(spans, rows, whole) {
@@ -136,7 +160,7 @@ class Waterfall {
     else if (event.key === "ArrowLeft") this.select(this.parentIndex());
     else if (event.key === "ArrowRight" && this.folded.has(row)) this.fold(row, false);
     else if (event.key === "ArrowRight" && row.children.length) this.select(this.selected + 1);
-    else if (event.key === "Enter") this.details.querySelector("button")?.focus();
+    else if (event.key === "Enter") this.details.querySelector("button.copy")?.focus();
     else return;
     event.preventDefault();
   }
@@ -170,7 +194,7 @@ function describe(row, scale) {
     table("Facts", Object.entries(facts)),
     table("Tags", Object.entries(span.tags ?? {}).sort()),
     table("Events", notes),
-    h("button", { class: "quiet", onclick: () => navigator.clipboard?.writeText(JSON.stringify(span, null, 2)) }, "Copy as JSON"),
+    h("button", { class: "quiet copy", onclick: () => navigator.clipboard?.writeText(JSON.stringify(span, null, 2)) }, "Copy as JSON"),
   ].filter(Boolean);
 }
 
@@ -184,5 +208,5 @@ function table(caption, pairs) {
   if (!pairs.length) return null;
   return h("table", {}, h("caption", {}, caption),
     pairs.map(([name, value]) => h("tr", { class: caption === "Tags" && name === "error" ? "failed" : undefined },
-      h("th", { scope: "row" }, name), h("td", { class: name.endsWith(" id") ? "mono" : undefined }, String(value)))));
+      h("th", { scope: "row" }, breakable(name)), h("td", { class: name.endsWith(" id") ? "mono" : undefined }, foldable(String(value))))));
 }

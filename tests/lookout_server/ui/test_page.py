@@ -194,10 +194,14 @@ def test_a_link_to_a_span_opens_on_it(page: Page) -> None:
 
 
 def test_an_unknown_trace_is_named(browser: webdriver.Chrome, filled: Child) -> None:
-    """A trace id that is not there gives a sentence, not an empty page."""
+    """A trace id that is not there is repeated, with what to check and the way back."""
     page = Page(browser, filled.url)
     page.open("#/trace/00000000000000ff")
-    page.until(lambda: "not found" in page.one("#notice").text)
+    text = page.one(".message").text
+    assert "No trace has this id" in text and "00000000000000ff" in text
+    assert "16 or 32 hexadecimal digits" in text
+    page.one(".message a").click()
+    page.one("a.trace")
 
 
 def test_dependencies_draw_the_services(page: Page) -> None:
@@ -288,5 +292,24 @@ def test_axis_marks_are_round_numbers(
 ) -> None:
     """The marks are multiples of 1, 2 or 5 times a power of ten that enclose the values."""
     page.open("#/query")
-    script = "import('/ui/ticks.js').then((m) => arguments[2](m.roundTicks(arguments[0], arguments[1])))"
-    assert page.browser.execute_async_script(script, least, most) == expected
+    script = "import('/ui/ticks.js').then((m) => arguments[1](m.roundTicks(...arguments[0])))"
+    assert page.browser.execute_async_script(script, [least, most]) == expected
+
+
+def test_tag_keys_break_between_words_and_long_values_fold(page: Page, filled: Child) -> None:
+    """A key wraps after a dot; 16,000 characters show their beginning until asked for all."""
+    span = checkout_trace(102)[0]
+    tags = {"client.address": "10.0.0.1", "db.query.text": "<b>" + "x" * 15_997}
+    post(filled, [span | {"tags": tags}])
+    page.open(f"#/trace/{trace_id(102)}")
+    button = page.one(".details .fold")
+    assert button.text == "Show all 16,000 characters"
+    cell = button.find_element(By.XPATH, "..")
+    assert cell.text.startswith("<b>xxx") and len(cell.text) < 500
+    button.click()
+    assert "x" * 15_997 in cell.text and button.text == "Show less"
+    button.click()
+    assert len(cell.text) < 500
+    keys = [key for key in page.all(".details th") if "." in key.text]
+    parts = [key.get_attribute("innerHTML").split("<wbr>") for key in keys]
+    assert parts == [["client.", "address"], ["db.", "query.", "text"]]
