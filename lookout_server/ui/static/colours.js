@@ -23,20 +23,19 @@ export async function assign(names) {
 function share(names) {
   const taken = new Set();
   for (const name of [...new Set(names)].sort()) {
-    const slot = free(slots.get(name) ?? hash(name) % HUES.length, taken);
+    const own = slots.get(name);
+    const slot = own === undefined || taken.has(own) ? free(hash(name) % HUES.length, taken) : own;
     taken.add(slot);
     slots.set(name, slot);
   }
 }
 
+// A slot whose neighbours are free too, while there is one: few services get colours far apart.
 function free(first, taken) {
-  for (let tried = 0; tried < 2 * HUES.length; tried++) {
-    const hue = (first + tried * STEP) % HUES.length;
-    const deeper = (first >= HUES.length) !== (tried >= HUES.length);
-    const slot = hue + (deeper ? HUES.length : 0);
-    if (!taken.has(slot)) return slot;
-  }
-  return first;
+  const around = HUES.map((_, tried) => (first + tried * STEP) % HUES.length);
+  const unused = [...around, ...around.map((slot) => slot + HUES.length)].filter((slot) => !taken.has(slot));
+  const apart = unused.find((slot) => slot < HUES.length && !taken.has(slot - 1) && !taken.has(slot + 1));
+  return apart ?? unused[0] ?? first;
 }
 
 /** The colour of a name, for bars and dots ("bar") or for text ("ink"). */
