@@ -18,13 +18,10 @@ Nothing here waits for a network: see :class:`exporters.destination.Destination`
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from ._bell import Bell
@@ -37,6 +34,7 @@ from ._process import (
 )
 from .destination import Deadline, Destination
 from .ledger import DESTINATION_FAILED, Ledger
+from .periodic import Period, Task, Tasks
 from .records import SAMPLED
 from .ring import Ring
 from .suppression import suppress_instrumentation
@@ -57,15 +55,6 @@ _PERIOD_S = 0.035
 _USUAL_COST_S = 3e-6
 #: So many, or a whole turn of them, tell what one costs. Of fewer, most is what any turn costs.
 _TELLING = 128
-
-
-@dataclass(order=True, slots=True)
-class _Turn:
-    """When a task runs next; turns at the same moment keep the order they were made in."""
-
-    due: float
-    number: int
-    task: _Guarded = field(compare=False)
 
 
 class Flusher:
@@ -96,8 +85,7 @@ class Flusher:
         self.exit_timeout_s = exit_timeout_s
         self._clock = clock
         self._destinations: tuple[Destination, ...] = ()
-        self._turns: list[_Turn] = []
-        self._order = itertools.count()
+        self._tasks = Tasks()
         self._stopped = False
         self._eager = False
         self._cost_s = _USUAL_COST_S  # of a record, lately
@@ -128,30 +116,22 @@ class Flusher:
         destination.open(self.ledger)
         self._destinations = (*self._destinations, destination)
         for period_s, task in getattr(destination, "periodic_tasks", ()):
-            self._schedule(period_s, task)
+            self.schedule(period_s, task, eager=False)
 
-    def schedule(
-        self, period_s: float, task: Callable[[], object], *, eager: bool = True
-    ) -> Callable[[], None]:
-        """Run ``task`` every ``period_s`` seconds on the flusher's thread, and once at shutdown.
+    def schedule(self, period_s: Period, work: Callable[[], object], *, eager: bool = True) -> Task:
+        """Do ``work`` every ``period_s`` seconds on the flusher's thread, and once at shutdown.
 
-        The answer cancels it. A task that raises is logged once and keeps its turn. Starts the
-        thread, also in children forked later: periodic work does not wait for a first span.
-        Work that is needed only while there are spans says ``eager=False``.
+        A function as the period is asked, each time, in how many seconds the next run is. The
+        answer cancels it, or runs it between its turns; it never runs twice at once. Starts the
+        thread, also in children forked later: periodic work does not wait for a first span. Work
+        that is needed only while there are spans says ``eager=False``.
         """
-        cancel = self._schedule(period_s, task)
+        task = Task(work, period_s, self._clock())
+        self._tasks.add(task)
         if eager:
             self._eager = True
             self.wake()
-        return cancel
-
-    def _schedule(self, period_s: float, task: Callable[[], object]) -> Callable[[], None]:
-        if period_s <= 0:
-            raise ValueError(f"a period must be positive, not {period_s}")
-        guarded = _Guarded(task, period_s)
-        with self._task_lock:
-            self._push(self._clock() + period_s, guarded)
-        return guarded.cancel
+        return task
 
     def wake(self) -> None:
         """Have the thread look at the ring now; starts it when there is none. Never blocks."""
@@ -172,6 +152,7 @@ class Flusher:
     def shutdown(self, timeout_s: float = 5.0) -> bool:
         """Run the tasks a last time, flush, close the destinations, stop the thread.
 
+        A task that the thread is in is waited for, half of the time left, and then run again.
         Records offered later are dropped and counted. False when ``timeout_s`` was not enough.
         A second call does nothing.
         """
@@ -180,10 +161,9 @@ class Flusher:
         self._stopped = True
         self._forget_exit()
         deadline = Deadline(timeout_s)
-        for task in self._all_tasks():
-            task()
+        done = _all(task.run(deadline.left() / 2) for task in self._tasks.all())
         self.ring.close()
-        done = self._drain_all(deadline)
+        done = self._drain_all(deadline) and done
         done = _all(d.shutdown(deadline) for d in self._destinations) and done
         self._bell.ring()
         thread = self._thread
@@ -225,7 +205,7 @@ class Flusher:
                     self._plan(time.thread_time() - began, moved, moved >= min(most, _TELLING))
             finally:
                 self._consumer.release()
-        self._run_due_tasks()
+        self._tasks.run_due(self._clock)
         return moved
 
     def _plan(self, turn_s: float, moved: int, telling: bool) -> None:
@@ -258,7 +238,8 @@ class Flusher:
     def _sleep(self, seconds: float, enough: int) -> None:
         """Until then, or a task is due, or ``enough`` and one more records wait."""
         self.ring.set_mark(enough)
-        self._bell.wait(min(seconds, self._until_next_task()))
+        due = self._tasks.next_due()
+        self._bell.wait(seconds if due is None else min(seconds, due - self._clock()))
         self.ring.set_mark(self.ring.capacity)
 
     def _drain_once(self, most: int) -> int:
@@ -301,35 +282,6 @@ class Flusher:
         finally:
             self._consumer.release()
 
-    # Periodic work.
-
-    def _push(self, due: float, task: _Guarded) -> None:
-        heapq.heappush(self._turns, _Turn(due, next(self._order), task))
-
-    def _until_next_task(self) -> float:
-        with self._task_lock:
-            return self._turns[0].due - self._clock() if self._turns else _LONGEST_SLEEP_S
-
-    def _run_due_tasks(self) -> None:
-        while (task := self._pop_due()) is not None:
-            task()
-
-    def _pop_due(self) -> _Guarded | None:
-        now = self._clock()
-        with self._task_lock:
-            if not self._turns or self._turns[0].due > now:
-                return None
-            turn = heapq.heappop(self._turns)
-            if not turn.task.cancelled:
-                # Missed turns are skipped, not made up for; the beat is kept.
-                missed = (now - turn.due) // turn.task.period_s
-                self._push(turn.due + turn.task.period_s * (1 + missed), turn.task)
-            return turn.task
-
-    def _all_tasks(self) -> list[_Guarded]:
-        with self._task_lock:
-            return [turn.task for turn in sorted(self._turns)]
-
     # Fork and exit.
 
     def _renew(self) -> None:
@@ -339,7 +291,7 @@ class Flusher:
         self._bell = Bell()
         self._consumer = threading.Lock()
         self._start_lock = threading.Lock()
-        self._task_lock = threading.Lock()
+        self._tasks.renew()
 
     def _after_fork(self) -> None:
         """In the child: what waits is the parent's to send. No I/O, no logging, no joins."""
@@ -354,30 +306,6 @@ class Flusher:
 
     def _at_exit(self) -> None:
         self.shutdown(self.exit_timeout_s)
-
-
-class _Guarded:
-    """A task that may fail: the first failure of a row is logged, none gets out."""
-
-    def __init__(self, task: Callable[[], object], period_s: float) -> None:
-        self.period_s = period_s
-        self._task = task
-        self._failing = False
-        self.cancelled = False
-
-    def __call__(self) -> None:
-        if self.cancelled:
-            return
-        try:
-            self._task()
-            self._failing = False
-        except Exception as error:
-            if not self._failing:
-                _log.warning("lookout: periodic task %r fails: %r", self._task, error)
-            self._failing = True
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 def _all(results: Iterable[bool]) -> bool:

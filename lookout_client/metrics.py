@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 
 from exporters._process import after_fork_in_child, may_start_threads
 from exporters.destination import Deadline
 from exporters.flusher import Flusher
+from exporters.periodic import Task
 from exporters.records import Resource
 
 from .config import MetricsConfig
@@ -32,7 +34,7 @@ _log = logging.getLogger("lookout")
 EXPIRY_INTERVAL_S = 60.0
 #: How often a worker process writes down what it holds.
 WORKERS_INTERVAL_S = 1.0
-#: How long the last report to a gateway may take at the end.
+#: How long the last report to a gateway may take at the end, and work that goes on may go on.
 CLOSE_S = 2.0
 
 
@@ -48,7 +50,7 @@ class Metrics:
         self.pull_server: PullServer | None = None
         self._flusher = flusher
         self._resource = resource
-        self._pusher: OtlpPusher | None = None
+        self._push: Task | None = None
         self._sender: LookoutSender | None = None
         self._reporter: LookoutReporter | None = None
         self._pid = os.getpid()
@@ -63,8 +65,8 @@ class Metrics:
         self._undo.append(watch_http(registry))
         self._undo.append(start_importers(registry, config.importers, config.importer_names))
         if post is not None and config.metrics_push:
-            self._pusher = OtlpPusher(registry, metric_resource(self._resource), post)
-            self._every(config.metrics_interval_s, self._pusher)
+            pusher = OtlpPusher(registry, metric_resource(self._resource), post)
+            self._push = self._every(config.metrics_interval_s, pusher)
         expiry = Expiry(registry, config.metrics_idle_s)
         self._every(EXPIRY_INTERVAL_S, expiry.sweep)
         own = SelfMetrics(registry, expiry)
@@ -76,10 +78,13 @@ class Metrics:
         self._serve()
         after_fork_in_child(self._after_fork)
 
-    def push(self) -> None:
-        """Hand the current metrics to the collector's queue now."""
-        if self._pusher is not None:
-            self._pusher()
+    def push(self, timeout_s: float = CLOSE_S) -> bool:
+        """Hand the current metrics to the collector's queue now.
+
+        False where a push that goes on already, held up by a gauge, took longer than ``timeout_s``.
+        """
+        push = self._push
+        return push is None or push.run(timeout_s)
 
     def stop(self) -> None:
         """End everything begun; the last step goes to the gateway."""
@@ -93,10 +98,12 @@ class Metrics:
         if self._reporter is not None and self._sender is not None:
             self._reporter.finish()
             self._sender.shutdown(Deadline(CLOSE_S))
-        self.server = self.pull_server = self._pusher = self._reporter = self._sender = None
+        self.server = self.pull_server = self._push = self._reporter = self._sender = None
 
-    def _every(self, period_s: float, task: Callable[[], object]) -> None:
-        self._undo.append(self._flusher.schedule(period_s, task))
+    def _every(self, period_s: float, work: Callable[[], object]) -> Task:
+        task = self._flusher.schedule(period_s, work)
+        self._undo.append(partial(task.cancel, CLOSE_S))
+        return task
 
     def _report_to_gateway(self) -> None:
         tags = common_tags(self._resource)
@@ -113,15 +120,16 @@ class Metrics:
             common_tags=tags,
             wanted=way.wants,
         )
-        self._undo.append(self._reporter.start(self._flusher.schedule))
+        for task in self._reporter.start(self._flusher.schedule):
+            self._undo.append(partial(task.cancel, CLOSE_S))
 
     def _share(self, directory: str) -> None:
         try:
-            from .workers import Workers
+            from .workers import workers_of
         except ImportError:  # no POSIX locks
             _log.warning("lookout: workers_dir ignored: this system cannot share metrics so")
             return
-        workers = self.registry.workers = Workers(self.registry, directory)
+        workers = self.registry.workers = workers_of(self.registry, directory)
         self._every(WORKERS_INTERVAL_S, workers.write)
         self._undo.append(workers.close)
 
@@ -158,5 +166,7 @@ class Metrics:
                 server.abandon()
         if self._sender is not None:
             self._sender.after_fork()
+        if self._reporter is not None:
+            self._reporter.after_fork()
         if self._undo:
             self._flusher.wake()

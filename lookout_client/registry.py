@@ -16,6 +16,7 @@ from .errors import MeterClash, MeterError
 from .exemplars import CurrentTrace, Exemplars
 from .family import Definition, Family
 from .info import Facts, Info, Poll
+from .maxima import Maxima
 from .meters import (
     Counter,
     DistributionSummary,
@@ -111,6 +112,7 @@ class Registry:
         self._warned: set[object] = set()
         # Re-entrant: a signal handler may create a meter while the interrupted code does.
         self.lock = threading.RLock()
+        self.maxima = Maxima(self)
         _registries.add(self)
 
     def counter(

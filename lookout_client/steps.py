@@ -107,12 +107,12 @@ class StepClock:
 
     def completed(self, now_ms: int) -> Window | None:
         """The step that was current at the last look, if ``now_ms`` lies beyond its end."""
-        current = now_ms // self.step_ms
-        if current <= self._current:
+        # No call between the reading and the writing: of two threads one completes the step.
+        current, before = now_ms // self.step_ms, self._current
+        if current <= before:
             return None
-        window = Window((self._current + 1) * self.step_ms, self.step_ms)
         self._current = current
-        return window
+        return Window((before + 1) * self.step_ms, self.step_ms)
 
     def latest_end_ms(self) -> int:
         """The end of the last completed step."""

@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from .bound import Distribution, Meter
 from .family import Definition
@@ -70,11 +71,6 @@ class _Reading(NamedTuple):
     point: Point
     meter: AnyMeter | None
 
-    @property
-    def key(self) -> object:
-        """What the series is remembered by."""
-        return self.meter or (self.definition.name, self.point.tags)
-
 
 class StepReader:
     """Reads the metrics of some priorities of ``registry``, step by step.
@@ -93,8 +89,16 @@ class StepReader:
         self.registry = registry
         self.priorities = priorities
         self.clock = StepClock(now_ms, step_ms)
-        self._states: dict[object, _State] = {}
+        #: A series that expires and comes back goes on where it was, so these are kept for it.
+        self._states: WeakKeyDictionary[AnyMeter, _State] = WeakKeyDictionary()
+        self._source_states: dict[object, _State] = {}
         self._baseline()
+
+    def begin_again(self, now_ms: int) -> None:
+        """Go on in a forked child, where every series counts from nothing."""
+        self.clock.set_step(now_ms, self.clock.step_ms)
+        self._states.clear()
+        self._source_states = {}
 
     def set_step(self, step_ms: int, now_ms: int) -> None:
         """Go on in steps of ``step_ms``; what the current step has so far is given up."""
@@ -102,24 +106,40 @@ class StepReader:
         self._baseline()
 
     def _baseline(self) -> None:
-        readings = list(self._readings())
-        self._states = {reading.key: _state(reading.point) for reading in readings}
-        for reading in readings:
-            if isinstance(reading.meter, Distribution | Native):
-                reading.meter.take_max()
+        self.registry.maxima.join(self, self.priorities)
+        for reading in self._readings():
+            self._exchange(reading, _state(reading.point), self._source_states)
+            self._largest(reading.meter)
+
+    def _exchange(
+        self, reading: _Reading, now: _State, source_states: dict[object, _State]
+    ) -> _State:
+        """Remember what a series has now; the answer is what it had at the last edge."""
+        meter, key = reading.meter, (reading.definition.name, reading.point.tags)
+        if meter is None:
+            self._source_states[key] = now
+            return source_states.get(key, _NOTHING)
+        before = self._states.get(meter, _NOTHING)
+        self._states[meter] = now
+        return before
+
+    def _largest(self, meter: AnyMeter | None) -> float:
+        if isinstance(meter, Distribution | Native):
+            return self.registry.maxima.take(self, meter)
+        return 0.0
 
     def read(self, now_ms: int) -> list[Indicator]:
         """The indicators of the step completed since the last reading; none before its end."""
         window = self.clock.completed(now_ms)
         if window is None:
             return []
-        states, self._states = self._states, {}
+        source_states, self._source_states = self._source_states, {}
         mixins: dict[tuple[str, Tags], Indicator] = {}
         indicators: list[Indicator] = []
         for reading in self._readings():
-            before, after = states.get(reading.key, _NOTHING), _state(reading.point)
-            self._states[reading.key] = after
-            values = _values(reading, before, after, window)
+            after = _state(reading.point)
+            before = self._exchange(reading, after, source_states)
+            values = _values(reading, before, after, window, self._largest(reading.meter))
             if values:
                 _add(mixins, indicators, reading, values, window)
             indicators.extend(_bucket_lines(reading, before, after, window))
@@ -147,7 +167,9 @@ def _state(point: Point) -> _State:
     return _State(point.recorded, point.total, counts)
 
 
-def _values(reading: _Reading, before: _State, after: _State, window: Window) -> dict[str, Value]:
+def _values(
+    reading: _Reading, before: _State, after: _State, window: Window, largest: float
+) -> dict[str, Value]:
     kind = reading.definition.kind
     if kind in (Kind.COUNTER, Kind.UP_DOWN_COUNTER):
         amount = after.amount - before.amount
@@ -158,8 +180,6 @@ def _values(reading: _Reading, before: _State, after: _State, window: Window) ->
         return _info(reading, window)
     count = int(after.amount - before.amount)
     total = after.total - before.total
-    meter = reading.meter
-    largest = meter.take_max() if isinstance(meter, Distribution | Native) else 0.0
     if kind in TIMERS:
         mean = total / count if count else 0.0
         return {"elapPerExec": mean, "totalTime": total, "max": largest}

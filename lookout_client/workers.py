@@ -58,6 +58,20 @@ class _File(NamedTuple):
 _decoder = msgspec.msgpack.Decoder(_File)
 
 
+#: By registry and directory, as long as the process lives.
+_begun: dict[tuple[int, str], Workers] = {}
+
+
+def workers_of(registry: Registry, directory: str | os.PathLike[str]) -> Workers:
+    """Those of ``registry`` in ``directory``.
+
+    The same as long as the process lives: what it counted is in its file, so metrics that are
+    started again must go on there, or it would count twice.
+    """
+    key = (id(registry), os.path.realpath(directory))
+    return _begun.get(key) or _begun.setdefault(key, Workers(registry, directory))
+
+
 class Workers:
     """The metrics of all processes that share ``directory``, with ``registry``'s own."""
 
@@ -89,13 +103,9 @@ class Workers:
         return sums.snapshots()
 
     def close(self) -> None:
-        """Write a last time. The file stays until another process adds it to the ended ones."""
+        """Write a last time. Once the process has ended another one adds its file to the ended."""
         if self._pid == os.getpid():
             self.write()
-        if self._claim is not None:
-            os.close(self._claim)  # which lets go of the claim: this process has ended
-            self._claim = None
-        self._pid = 0
 
     def _own_file(self) -> None:
         """The file of this process, claimed by a lock that ends with the process."""

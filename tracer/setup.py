@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from exporters.destination import Destination
+from exporters.destination import Deadline, Destination
 from exporters.flusher import Flusher
 from exporters.ledger import Ledger
 from exporters.records import Resource
@@ -63,8 +63,9 @@ class Sdk:
         self.ledger = Ledger(settings.service_name)
         self.ring: Ring[Span] = Ring(settings.ring_capacity, settings.ring_policy)
         self.collector = _collector(settings)
-        #: What else has something to hand over when a flush is asked for, such as metrics.
-        self.before_flush: list[Callable[[], object]] = []
+        #: What else has something to hand over when a flush is asked for, such as metrics; each
+        #: is told how many seconds it has and answers whether they were enough.
+        self.before_flush: list[Callable[[float], bool]] = []
         self.flusher = Flusher(
             self.ring,
             ledger=self.ledger,
@@ -86,12 +87,9 @@ class Sdk:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Hand over everything finished so far. False when ``timeout`` seconds were not enough."""
-        for prepare in self.before_flush:
-            try:
-                prepare()
-            except Exception:
-                _log.debug("something to be flushed was not", exc_info=True)
-        return self.flusher.flush(timeout)
+        deadline = Deadline(timeout)
+        ready = [prepare(deadline.left() / 2) for prepare in self.before_flush]
+        return self.flusher.flush(deadline.left()) and all(ready)
 
     @contextlib.contextmanager
     def before_exit(self, share: float) -> Iterator[float]:

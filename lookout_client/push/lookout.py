@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from exporters.backlog import Backlog
+from exporters.periodic import Task
 from exporters.sender import Limits, Sender
 
 from ..metric import Tags, tag_set
@@ -114,42 +116,21 @@ class LookoutReporter:
             return bytes(self._compress(text)), {**kind, **headers}
         return text, {"Content-Type": "text/plain", **headers}
 
-    def start(self, schedule: Schedule) -> Callable[[], None]:
-        """Report at every edge, by way of ``schedule``; the answer ends that."""
-        chains = [_Chain(self, priority, schedule) for priority in Priority]
+    def start(self, schedule: Schedule) -> list[Task]:
+        """Report at every edge, by way of ``schedule``: the tasks that do."""
+        return [
+            schedule(partial(self._until_edge_s, priority), partial(self.report, priority))
+            for priority in Priority
+        ]
 
-        def stop() -> None:
-            for chain in chains:
-                chain.stop()
+    def after_fork(self) -> None:
+        """In the child: nobody pulls from it, and its series count from nothing."""
+        self.active = True
+        for reader in self.readers.values():
+            reader.begin_again(self._clock_ms())
 
-        return stop
-
-
-class _Chain:
-    """The reports of one priority: each schedules the next one, for its own edge."""
-
-    def __init__(self, reporter: LookoutReporter, priority: Priority, schedule: Schedule) -> None:
-        self._reporter = reporter
-        self._priority = priority
-        self._schedule = schedule
-        self._stopped = False
-        self._cancel: Callable[[], None] = lambda: None
-        self._next()
-
-    def _next(self) -> None:
-        clock = self._reporter.readers[self._priority].clock
-        left_ms = clock.until_edge_ms(self._reporter._clock_ms())
-        self._cancel = self._schedule(max(left_ms, 1) / 1000, self._turn)
-
-    def _turn(self) -> None:
-        self._cancel()
-        if not self._stopped:
-            self._next()
-            self._reporter.report(self._priority)
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._cancel()
+    def _until_edge_s(self, priority: Priority) -> float:
+        return self.readers[priority].clock.until_edge_ms(self._clock_ms()) / 1000
 
 
 def _snappy() -> Callable[[bytes], Any] | None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from exporters.periodic import Period, Task
+
 from ..registry import Registry
 from .otlp import CONTENT_TYPE, PATH, OtlpEncoder
 
@@ -43,5 +45,5 @@ class OtlpPusher:
             self._post(PATH, body, CONTENT_TYPE)
 
 
-#: Schedules a task: :meth:`exporters.flusher.Flusher.schedule`. The answer cancels it.
-Schedule = Callable[[float, Callable[[], object]], Callable[[], None]]
+#: Has work done again and again: :meth:`exporters.flusher.Flusher.schedule`.
+Schedule = Callable[[Period, Callable[[], object]], Task]

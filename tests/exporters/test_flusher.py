@@ -282,13 +282,37 @@ def test_tasks_run_periodically_and_at_shutdown(
         raise RuntimeError("task")
 
     lookout.flusher.schedule(0.01, lambda: runs.append(time.monotonic()))
-    cancel = lookout.flusher.schedule(0.01, fail)
+    failing = lookout.flusher.schedule(0.01, fail)
     wait_until(lambda: len(runs) > 3 and len(failures) > 3)
-    cancel()
+    failing.cancel()
     before = len(runs)
     lookout.flusher.shutdown(5)
     assert len(runs) > before
     assert sum("periodic task" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_the_last_run_comes_after_the_one_that_goes_on(rig: Any) -> None:
+    """At shutdown a task that the thread is in is not run beside itself, but once more after it."""
+    lookout = rig()
+    order: list[str] = []
+    inside, overtaken = threading.Event(), threading.Event()
+
+    def work() -> None:
+        name = threading.current_thread().name
+        order.append(f"begin {name}")
+        if inside.is_set():
+            overtaken.set()
+        else:
+            inside.set()
+            overtaken.wait(0.5)  # as long as another run has to come in, which it must not
+        order.append(f"end {name}")
+
+    lookout.flusher.schedule(0.01, work)
+    assert inside.wait(10)
+    assert lookout.flusher.shutdown(30)
+    assert order[:2] == ["begin lookout-flusher", "end lookout-flusher"]
+    assert order[-2:] == ["begin MainThread", "end MainThread"]
+    assert all(one[6:] == two[4:] for one, two in zip(order[::2], order[1::2], strict=True))
 
 
 @pytest.mark.parametrize("period", [0, -1])

@@ -132,6 +132,39 @@ def test_metrics_are_pushed_every_interval_and_at_the_end(
     assert collector.metrics()["ticks"]["sum"]["dataPoints"][0]["asInt"] == "2"
 
 
+@pytest.mark.parametrize("last", [lookout.flush, lookout.shutdown])
+def test_an_older_push_never_comes_after_a_newer_one(
+    collector: Collector, started: Callable[..., None], last: Callable[[float], bool]
+) -> None:
+    """The interval's push, held up by a slow gauge, is not overtaken by the next one."""
+    started(metrics_interval_s=0.1)
+    counter = lookout.counter("ticks")
+    counter.inc()
+    inside, overtaken = threading.Event(), threading.Event()
+
+    def slow() -> float:
+        if inside.is_set():
+            overtaken.set()
+        else:
+            inside.set()
+            overtaken.wait(0.5)  # as long as another push has to come in, which it must not
+        return 1.0
+
+    lookout.gauge("slow", callback=slow)
+    assert inside.wait(10)
+    counter.inc()
+    assert last(30)
+    told = [
+        int(metric["sum"]["dataPoints"][0]["asInt"])
+        for path, body in collector.received
+        if path == "/v1/metrics"
+        for metric in body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
+        if metric["name"] == "ticks"
+    ]
+    assert told == sorted(told)
+    assert told[-1] == 2
+
+
 def test_the_push_names_the_process(collector: Collector, started: Callable[..., None]) -> None:
     """Series of two processes of one service stay apart by service.instance.id."""
     started(resource={"deployment.environment.name": "test"})

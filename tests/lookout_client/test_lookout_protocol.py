@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -452,3 +453,32 @@ def test_a_reporter_is_silent_while_somebody_pulls() -> None:
     reporter.active = False
     reporter.report(Priority.NORMAL)
     assert sent == []
+
+
+def test_a_forked_child_reports_what_it_counted_itself() -> None:
+    """Nothing of its parent's step, nothing negative; and nobody pulls from a child."""
+    registry = Registry()
+    counter = registry.counter("c")
+    sent, reporter = collected(registry)
+    counter.inc(100)
+    reporter.report(Priority.NORMAL)
+    assert told(sent) == [100]
+    reporter.active = False
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        sent.clear()
+        reporter.after_fork()
+        counter.inc(3)
+        reporter.finish()
+        os.write(write_end, json.dumps(told(sent)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert json.loads(os.read(read_end, 100)) == [3]
+    os.close(read_end)
+    os.close(write_end)
+
+
+def told(sent: list[tuple[bytes, dict[str, str]]]) -> list[int]:
+    """The counts of the counter c in these bodies."""
+    return [json.loads(line)["c"]["count"] for body, _ in sent for line in body.split(b"\t")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 from typing import Any
 
 import pytest
 
 from lookout_client import MeterClash, MeterError, Poll, Registry, TopN
+from lookout_client.expiry import Expiry
 from lookout_client.metric import OVERFLOW_TAGS
 from lookout_client.mixin import Mixin
 from lookout_client.snapshot import NumberPoint
@@ -357,3 +359,55 @@ def test_top_n_stays_small_however_many_take_part() -> None:
         top.record(number, id=number)
     assert len(top._current) <= 3 * 20
     assert {value for _, value in top._best(top._current)} == {4999.0, 4998.0, 4997.0}
+
+
+def test_each_reader_sees_the_largest_of_its_own_step() -> None:
+    """What one reader took, at its own edge, is still the largest for the other's longer step."""
+    registry = Registry()
+    timer, sizes = registry.timer("t"), registry.native_histogram("n", priority=Priority.LOW)
+    often = reader(registry, 10_000)
+    seldom = reader(registry, 30_000, priorities=(Priority.NORMAL,))
+    timer.record(9.0)
+    sizes.record(7.0)
+    assert {name: values["max"] for name, values in by_name(often.read(10_000)).items()} == {
+        "t": 9.0,
+        "n": 7,
+    }
+    timer.record(2.0)
+    assert by_name(often.read(20_000))["t"]["max"] == 2.0
+    assert by_name(often.read(30_000))["t"]["max"] == 0.0
+    assert by_name(seldom.read(30_000)) == {
+        "t": {"elapPerExec": 5.5, "totalTime": 11.0, "max": 9.0}
+    }
+    assert by_name(seldom.read(60_000))["t"]["max"] == 0.0
+
+
+def test_a_series_that_comes_back_is_not_told_twice() -> None:
+    """One that gave way, and is recorded into again, goes on from what its steps had told."""
+    registry = Registry()
+    counter = registry.counter("c").with_tags(k="v")
+    expiry = Expiry(registry, idle_s=0, always=True)
+    steps = reader(registry)
+    counter.inc(100)
+    told = [{item.tags: item.values["count"] for item in steps.read(30_000)}]
+    expiry.sweep()
+    expiry.sweep()
+    told.append({item.tags: item.values["count"] for item in steps.read(60_000)})
+    counter.inc()
+    expiry.sweep()
+    told.append({item.tags: item.values["count"] for item in steps.read(90_000)})
+    assert [step.get(counter.tags) for step in told] == [100, None, 1]
+
+
+def test_of_two_threads_one_completes_a_step() -> None:
+    """The interpreter hands over at calls alone: none is between a clock's reading and writing."""
+    names = [item.opname for item in dis.get_instructions(StepClock.completed)]
+    stores = [at for at, name in enumerate(names) if name == "STORE_ATTR"]
+    (load,) = [
+        at
+        for at, item in enumerate(dis.get_instructions(StepClock.completed))
+        if item.opname == "LOAD_ATTR" and item.argval == "_current"
+    ]
+    assert len(stores) == 1
+    handing_over = ("CALL", "PRECALL", "JUMP_BACKWARD")
+    assert not [name for name in names[load : stores[0]] if name.startswith(handing_over)]

@@ -116,6 +116,27 @@ def test_a_broken_file_costs_only_itself(tmp_path: Path, caplog: pytest.LogCaptu
     assert "1-1.metrics" in caplog.text
 
 
+def test_a_process_that_starts_again_is_counted_once(tmp_path: Path) -> None:
+    """`init` called twice, or after `shutdown`, goes on in the process's own file."""
+    script = """
+import sys
+import lookout_client as lookout
+from lookout_client.scrape import Exposition
+counter = lookout.counter("c")
+for turn in range(3):
+    lookout.init("app", collector="", workers_dir=sys.argv[1], importers="none")
+    counter.inc(5)
+    lookout.REGISTRY.workers.write()
+    assert b"c_total %d" % (5 * (turn + 1)) in Exposition(lookout.REGISTRY).answer().body
+    if turn:
+        lookout.shutdown(5)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=30)
+    registry = Registry()
+    registry.workers = Workers(registry, tmp_path)
+    assert b"c_total 15" in Exposition(registry).answer().body
+
+
 def test_a_forked_child_counts_for_itself() -> None:
     """After a fork the child starts from nothing: parent and child together give the sum."""
     registry = filled(5)
