@@ -128,12 +128,14 @@ class Collector:
         """Have ``observer`` called with the pieces of each stored batch."""
         self.writers[signal].observers.add(observer)
 
-    async def settle(self, signal: str) -> None:
+    async def settle(self, signal: str, *, patient: bool = False) -> bool:
         """Read your writes; see :class:`.server.Server`."""
-        waiting = self.writers[signal].settle()
-        if waiting is not None:
-            with suppress(TimeoutError), step("settle"):
-                await asyncio.wait_for(asyncio.wrap_future(waiting), _SETTLE_SECONDS)
+        waiting = self.writers[signal].settle(patient=patient)
+        if waiting is None:
+            return False
+        with suppress(TimeoutError), step("settle"):
+            await asyncio.wait_for(asyncio.wrap_future(waiting), _SETTLE_SECONDS)
+        return True
 
 
 def _bounds(config: ServerConfig, signal: str) -> Bounds:

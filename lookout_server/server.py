@@ -69,9 +69,9 @@ class Server(Protocol):
         On the writer's thread: it must be quick, and what it raises is logged.
         """
 
-    async def settle(self, signal: str) -> None:
+    async def settle(self, signal: str, *, patient: bool = False) -> bool:
         """Read your writes: have what was accepted before this call written.
 
         Cheap when nothing waits. Under heavy ingest it returns at once, and reads are at most
-        one batch (1 s) behind.
+        one batch (1 s) behind; who is patient waits for that batch. True when there was a wait.
         """

@@ -120,15 +120,17 @@ class Writer:
         """ClickHouse has, or the journal set aside, every entry of this signal up to this one."""
         return self._written
 
-    def settle(self) -> Future[None] | None:
+    def settle(self, *, patient: bool = False) -> Future[None] | None:
         """A future of "what was accepted by now is written"; None where it is already.
 
-        None too under heavy load: readers then are at most one batch behind.
+        None too under heavy load: readers then are at most one batch behind, unless they are
+        patient and wait for that batch.
         """
         with self._changed:
-            if self._written >= self._accepted or self._load.busy():
+            busy = self._load.busy()
+            if self._written >= self._accepted or (busy and not patient):
                 return None
-            self._early.wanted = True
+            self._early.wanted = self._early.wanted or not busy
             reader: Future[None] = Future()
             self._readers.append((self._accepted, reader))
             self._changed.notify_all()

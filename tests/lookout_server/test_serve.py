@@ -118,6 +118,16 @@ def test_from_start_to_end(serve: Serve, tmp_path: Path) -> None:
     assert rows(tmp_path / "data", "SELECT count() AS n FROM spans") == [{"n": 2}]
 
 
+def test_a_trace_is_there_at_once_however_much_comes_in(serve: Serve) -> None:
+    """Who posts a span can open its trace by id right away, also while thousands are written."""
+    serving = serve("--retention", "0")
+    many = b"[" + b",".join(span(number)[1:-1] for number in range(1, 6001)) + b"]"
+    for number in range(10_001, 10_013):
+        assert serving.request("/api/v2/spans", many, JSON)[0] == 202
+        assert serving.request("/api/v2/spans", span(number), JSON)[0] == 202
+        assert serving.request(f"/api/v2/trace/{number:016x}")[0] == 200
+
+
 def test_any_time_since_1970_with_retention_0(serve: Serve) -> None:
     """Without retention a span of 1970 is kept; with it, it is refused by rule and counted."""
     serving = serve("--retention", "0")

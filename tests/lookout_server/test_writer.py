@@ -504,6 +504,23 @@ def test_readers_hasten_a_bounded_number_of_batches() -> None:
     assert 0 < early.pause() <= 10
 
 
+def test_under_load_only_the_patient_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While much comes in readers get no batch of their own; who waits for the next one gets it."""
+    monkeypatch.setattr(Load, "busy", lambda _: True)
+    bench = Bench(path, Pace(seconds=0.5))
+    bench.start()
+    bench.settled()
+    bench.accept("1")
+    assert bench.writer.settle() is None
+    assert bench.shelf.numbers() == []
+    waiting = bench.writer.settle(patient=True)
+    assert waiting is not None
+    waiting.result(10)
+    assert bench.shelf.numbers() == [1]
+    assert bench.writer.settle(patient=True) is None
+    bench.close()
+
+
 def test_load_is_busy_after_a_busy_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """One large body is no load; a second of many rows, and more coming, is."""
     now = 1000.0

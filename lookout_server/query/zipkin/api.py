@@ -163,6 +163,9 @@ class ZipkinApi:
     async def trace(self, query: _Query) -> Response:
         trace_id = normalize_trace_id(query.path["trace_id"].strip())
         spans = await self._reader(query).by_id(trace_id)
+        if not spans and await self._server.settle("spans", patient=True):
+            # Somebody knows the id, so it may be on its way, however much else is.
+            spans = await self._reader(query).by_id(trace_id)
         if not spans:
             return PlainTextResponse(f"{trace_id} not found", 404)
         return _json(trace_bytes(spans))

@@ -56,8 +56,9 @@ class PlainCollector:
     ) -> pa.Table:
         return await asyncio.to_thread(self.store.fetch, sql, parameters, limits)
 
-    async def settle(self, signal: str) -> None:
+    async def settle(self, signal: str, *, patient: bool = False) -> bool:
         """Nothing waits."""
+        return False
 
     def authorize(self, headers: Mapping[str, str], right: Right) -> str:
         return headers.get("x-scope-orgid", "default")

@@ -115,9 +115,10 @@ class Meeting(PlainCollector):
             self._both.set()
         return rows
 
-    async def settle(self, signal: str) -> None:
+    async def settle(self, signal: str, *, patient: bool = False) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._both.wait(), 0.2)
+        return True
 
 
 async def test_of_simultaneous_puts_one_stays(client: TestClient, tenant: str,

@@ -60,8 +60,9 @@ class PlainCollector:
     def authorize(self, headers: Mapping[str, str], right: Right) -> str:
         return headers.get("x-scope-orgid", "default")
 
-    async def settle(self, signal: str) -> None:
+    async def settle(self, signal: str, *, patient: bool = False) -> bool:
         """Nothing waits."""
+        return False
 
     def app(self) -> Starlette:
         """The span endpoints alone."""
