@@ -184,27 +184,16 @@ class Finished:
         self.start_ns = time.time_ns()
 
 
-OTLP = {
-    "resourceMetrics": [
-        {
-            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
-            "scopeMetrics": [
-                {
-                    "metrics": [
-                        {
-                            "name": "orders",
-                            "sum": {
-                                "aggregationTemporality": 2,
-                                "isMonotonic": True,
-                                "dataPoints": [{"timeUnixNano": str(time.time_ns()), "asInt": "5"}],
-                            },
-                        }
-                    ]
-                }
-            ],
-        }
-    ]
-}
+def otlp() -> bytes:
+    """A count of five orders, of now: an instant query looks five minutes back."""
+    point = {"timeUnixNano": str(time.time_ns()), "asInt": "5"}
+    total = {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": [point]}
+    service = {"key": "service.name", "value": {"stringValue": "shop"}}
+    resource = {
+        "resource": {"attributes": [service]},
+        "scopeMetrics": [{"metrics": [{"name": "orders", "sum": total}]}],
+    }
+    return json.dumps({"resourceMetrics": [resource]}).encode()
 
 
 def test_every_encoding_and_nothing_malformed(broker: Any, topic: str, serve: Serve,
@@ -241,7 +230,7 @@ def test_our_exporter_and_metrics(broker: Any, topic: str, serve: Serve) -> None
     destination.open(ledger)
     ledger.create(20)
     destination.accept([Finished(number) for number in range(1, 21)])
-    destination.post(metric_topic, json.dumps(OTLP).encode(), "application/json")
+    destination.post(metric_topic, otlp(), "application/json")
     destination.shutdown(Deadline(10))
     serving.eventually(lambda: read_all(serving, 8))
     traces = json.loads(serving.request("/api/v2/traces?serviceName=shop&limit=100")[2])
