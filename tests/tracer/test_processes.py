@@ -297,7 +297,8 @@ SIGTERM_AND_EXIT = """
     tracer.init("svc", collector=sys.argv[1], flush_on_sigterm=True, exit_timeout_s=2)
     tracer.start_span("before").finish()
     print("ready", flush=True)
-    time.sleep(60)
+    while True:  # a signal just before a sleep does not end it
+        time.sleep(0.05)
 """
 
 
@@ -331,7 +332,8 @@ SIGTERM_UNDER_A_LOCK = """
     tracer.start_span("before").finish()
     with setup.running().ledger._lock:  # as if the signal came while the main thread counted
         print("ready", flush=True)
-        time.sleep(60)
+        while True:
+            time.sleep(0.05)
 """
 
 
