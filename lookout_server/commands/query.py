@@ -1,4 +1,4 @@
-"""``lookout query``: ask the collector in PromQL; a table, a graph, JSON or CSV."""
+"""``lookout query``: ask the collector in PromQL; a table, a graph, JSON, CSV or documents."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ._elasticsearch import bulk_lines
 from ._graph import Line, graph
 from ._query import Collector, collector_options, milliseconds, moment
 
@@ -28,6 +29,12 @@ _GRAPH_POINTS = 240
 @click.option("--range", "over", metavar="AGE", help="Draw a graph over so long, such as 1h.")
 @click.option("--step", metavar="DURATION", help="Of the graph.  [default: range / 240]")
 @click.option("--csv", "as_csv", is_flag=True, help="Lines of time, value and labels.")
+@click.option(
+    "--elasticsearch",
+    "as_documents",
+    is_flag=True,
+    help="A bulk request with SOFALookout's documents.",
+)
 @collector_options
 def command(
     expression: str,
@@ -39,6 +46,7 @@ def command(
     token: str | None,
     as_json: bool,
     as_csv: bool,
+    as_documents: bool,
 ) -> None:
     """Evaluate a PromQL EXPRESSION now, or over a range of time."""
     collector = Collector(url, tenant, token)
@@ -63,6 +71,8 @@ def command(
         print(json.dumps(answer["data"]))
     elif as_csv:
         _write_csv(answer["data"])
+    elif as_documents:
+        sys.stdout.writelines(f"{line}\n" for line in bulk_lines(samples(answer["data"])))
     elif over is None:
         _print_table(answer["data"])
     else:

@@ -141,6 +141,11 @@ def bad_bucket_label(metric: str, value: str) -> str:
     return named(text, metric)
 
 
+def bad_bucket_range(metric: str, value: str) -> str:
+    text = f'bucket label "_bucket" is missing or no range: {quote(value)}'
+    return named(text, metric)
+
+
 def mixed_floats_histograms(metric: str) -> str:
     return f"encountered a mix of histograms and floats for metric name {quote(metric)}"
 

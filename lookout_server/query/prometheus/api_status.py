@@ -24,7 +24,7 @@ from .parameters import Form, invalid, parse_int, selectors_parameter
 from .quoting import quote
 from .render import dumps
 from .service import Handler, PrometheusService
-from .signatures import FUNCTIONS
+from .signatures import FUNCTIONS, SOFALOOKOUT
 from .tree import AggregateOp, BinaryOp
 
 #: The Prometheus whose API and language this is; Grafana chooses its requests by it.
@@ -258,6 +258,7 @@ def features_of_language(options: EngineOptions) -> dict[str, dict[str, bool]]:
             name: features.experimental_functions or not function.experimental
             for name, function in sorted(FUNCTIONS.items())
         },
+        "sofalookout_functions": dict.fromkeys(SOFALOOKOUT, True),
         "promql_operators": {
             **{op.value: True for op in BinaryOp},
             **{

@@ -18,7 +18,7 @@ from .parser_durations import DurationParser, number_literal
 from .parser_modifiers import ModifierParser
 from .parser_selectors import SelectorParser, names_metric, unquote_token
 from .quoting import quote
-from .signatures import FUNCTIONS
+from .signatures import FUNCTIONS, SOFALOOKOUT
 from .stream import TokenStream
 from .tokens import Kind, Token
 
@@ -172,7 +172,7 @@ class ExpressionParser:
 
     def _call(self, name: Token) -> tree.Call:
         args = self._arguments()
-        function = FUNCTIONS.get(name.text)
+        function = FUNCTIONS.get(name.text) or SOFALOOKOUT.get(name.text)
         if function is None:
             self._stream.fail(f"unknown function with name {quote(name.text)}", name.start)
         if function.experimental and not self._features.experimental_functions:

@@ -109,8 +109,15 @@ def _scalar_functions() -> list[Function]:
     ]
 
 
-#: Every function by name.
+#: Every function of Prometheus by name.
 FUNCTIONS: dict[str, Function] = {
     function.name: function
     for function in (*_vector_functions(), *_matrix_functions(), *_scalar_functions())
+}
+
+#: Those of SOFALookout's server that Prometheus has not; nothing else is called so there.
+SOFALOOKOUT: dict[str, Function] = {
+    "increase2": Function("increase2", (_MATRIX,)),
+    "sum2_over_time": Function("sum2_over_time", (_MATRIX,)),
+    "zhistogram_quantile": Function("zhistogram_quantile", (_SCALAR, _VECTOR)),
 }

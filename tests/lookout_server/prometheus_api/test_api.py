@@ -372,6 +372,7 @@ def test_features_say_what_may_be_asked(client: TestClient) -> None:
     assert stock["promql_functions"]["rate"] and not stock["promql_functions"]["info"]
     assert not stock["promql"]["fill"] and not stock["promql_operators"]["limitk"]
     assert len(stock["promql_functions"]) == len(found["promql_functions"]) == 90
+    assert stock["sofalookout_functions"]["zhistogram_quantile"]
 
 
 @pytest.mark.parametrize("path", ["/-/reload", "/-/quit"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
 from click.testing import CliRunner
 
+from lookout_server.commands._elasticsearch import bulk_lines
 from lookout_server.commands.query import command
 
 from ..serving import Serve, Serving
@@ -46,6 +48,35 @@ def test_every_form_of_answer(loaded: Serving) -> None:
     none = CliRunner().invoke(command, ["nothing", "--range", "5m", "--url", loaded.url])
     assert (none.stdout, none.exit_code) == ("no series\n", 0)
     assert "every 15 s" in none.stderr
+
+
+def test_c11_sofalookouts_documents(loaded: Serving) -> None:
+    """A bulk request of the documents its gateway writes to Elasticsearch, raw samples too."""
+    lines = run(loaded, "size", "--elasticsearch").splitlines()
+    assert [json.loads(line) for line in lines[::2]] == [{"index": {}}]
+    found = json.loads(lines[1])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found.pop("time"))
+    assert found == {"id": "size", "value": 20.0, "tags": ["kind=a"]}
+    many = run(loaded, "size[10m]", "--elasticsearch").splitlines()
+    assert [json.loads(line)["value"] for line in many[1::2]] == [float(n) for n in range(21)]
+
+
+def test_c11_a_document_is_as_recorded() -> None:
+    """Seconds without a fraction, tags as texts and only where there are any, numbers alone."""
+    tags = {"__name__": "jvm.memory.free", "k2": "v2", "k1": "v1"}
+    samples = [
+        (tags, 1522312041.2, "12"),
+        ({"__name__": "n"}, 0.0, "-0.5"),
+        (tags, 0.0, "NaN"),
+        (tags, 0.0, "+Inf"),
+        (tags, 0.0, "histogram of 3"),
+    ]
+    assert list(bulk_lines(samples)) == [
+        '{"index":{}}',
+        '{"time":"2018-03-29T08:27:21Z","id":"jvm.memory.free","value":12.0,"tags":["k1=v1","k2=v2"]}',
+        '{"index":{}}',
+        '{"time":"1970-01-01T00:00:00Z","id":"n","value":-0.5}',
+    ]
 
 
 def test_errors_are_one_line(loaded: Serving) -> None:

@@ -7,12 +7,17 @@ sample exactly at that end, it is asked for with a window one second longer.
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from typing import Any
 
 import orjson
 import pytest
 from starlette.testclient import TestClient
+
+from lookout_client import Registry
+from lookout_client.push.lookout import LookoutReporter
+from lookout_client.steps import Priority
 
 from .test_api import data, write
 
@@ -64,6 +69,18 @@ def test_d1_to_d4_functions_over_time(
     assert value(client, f"{function}_over_time(test_metric[{window}])") == expected
 
 
+def test_d1_sum2_keeps_the_name(client: TestClient) -> None:
+    """SOFALookout's sum2_over_time is sum_over_time of a series that stays what it is called."""
+    gauge(client, 9, 9, 9, 9, 9)
+    (found,) = data(client, "query", query="sum2_over_time(test_metric[91s])", time=END / 1000)[
+        "result"
+    ]
+    assert found == {
+        "metric": {"__name__": "test_metric", "app": "gateway"},
+        "value": [END / 1000, "27"],
+    }
+
+
 def test_d5_range_query_over_a_window(client: TestClient) -> None:
     """7 and 9 half a minute apart are 16 at the second."""
     times = [at("16:37:30"), at("16:38:00")]
@@ -90,6 +107,72 @@ def test_d6_rates(counters: TestClient) -> None:
     assert values(counters, "delta(c[1m])") == {"a": 40, "b": 80}
     assert values(counters, "idelta(c[1m])") == {"a": 10, "b": 20}
     assert value(counters, "sum by (app) (rate(c[1m]))") == pytest.approx(2)
+
+
+def test_d6_increase2_is_not_extrapolated(counters: TestClient) -> None:
+    """From the first to the last sample of the window, of which four lie in a minute open at
+    its beginning; a counter that begins anew has lost nothing."""
+    assert values(counters, "increase2(c[1m])") == {"a": 30, "b": 60}
+    assert values(counters, "increase2(c[61s])") == {"a": 40, "b": 80}
+    gauge(counters, 5, 7, 1, 2, 6, name="reset")
+    assert value(counters, "increase2(reset[5m])") == 2 + 1 + 1 + 4
+
+
+@pytest.fixture
+def buckets(client: TestClient) -> TestClient:
+    """50 values in 0-100, 30 in 100-200 and 20 in 200-500, as SOFALookout's client reports them."""
+    for bucket, count in (("0-100", 50), ("100-200", 30), ("200-500", 20)):
+        labels = {"__name__": "z.buckets", "k": "a", "_bucket": bucket}
+        write(client, (labels, [(END, float(count))]))
+    return client
+
+
+@pytest.mark.parametrize(
+    ("quantile", "expected"),
+    [(0.5, 100), (0.9, 350), (0.95, 425), (0.99, 485), (0, 0), (1, 500), (0.25, 50)],
+)
+def test_d7_zhistogram_quantile(buckets: TestClient, quantile: float, expected: float) -> None:
+    """Quantiles of buckets that count for themselves, linear within each."""
+    query = f"zhistogram_quantile({quantile}, {{__name__='z.buckets'}})"
+    assert values(buckets, query) == pytest.approx({"a": expected})
+    summed = f"zhistogram_quantile({quantile}, sum by (_bucket) ({{__name__='z.buckets'}}))"
+    assert value(buckets, summed) == pytest.approx(expected)
+
+
+def test_d7_zhistogram_quantile_at_its_edges(buckets: TestClient) -> None:
+    """In the bucket without an end its beginning; with nothing counted NaN; a bucket that cannot
+    be one is left out, and outside of 0 to 1 it is infinite, both with a warning."""
+    write(buckets, ({"__name__": "z.buckets", "k": "a", "_bucket": "500-"}, [(END, 100.0)]))
+    write(buckets, ({"__name__": "z.buckets", "k": "b", "_bucket": "0-0.5"}, [(END, 0.0)]))
+    write(buckets, ({"__name__": "z.buckets", "k": "b", "_bucket": "9-3"}, [(END, 7.0)]))
+    found = values(buckets, "zhistogram_quantile(0.9, {__name__='z.buckets'})")
+    assert (found["a"], math.isnan(found["b"])) == (500, True)
+    query = {"query": "zhistogram_quantile(2, {__name__='z.buckets'})", "time": END / 1000}
+    answer = buckets.get("/api/v1/query", params=query).json()
+    assert {one["value"][1] for one in answer["data"]["result"]} == {"+Inf"}
+    assert len(answer["warnings"]) == 2
+    assert any('"_bucket" is missing or no range: "9-3"' in text for text in answer["warnings"])
+
+
+def test_d7_what_our_timers_report_has_quantiles(client: TestClient) -> None:
+    """From a timer's buckets by way of SOFALookout's protocol to the median: 1 to 1000 ms."""
+    registry, sent, now = Registry(), list[bytes](), [time.time_ns() // 1_000_000 - 60_000]
+    reporter = LookoutReporter(
+        registry, lambda body, headers: sent.append(body), compress_from=10_000,
+        clock_ms=lambda: now[0],
+    )  # fmt: skip
+    timer = registry.timer("rpc", buckets=(0.1, 0.2, 0.4, 0.8))
+    for milliseconds in range(1, 1001):
+        timer.record(milliseconds / 1000)
+    now[0] += 30_000
+    reporter.report(Priority.NORMAL)
+    for body in sent:
+        assert client.post("/datas", content=body, headers={"app": "shop"}).status_code == 200
+    answers = [
+        value(client, f"zhistogram_quantile({q}, {{__name__='rpc.buckets'}})", now[0])
+        for q in (0.05, 0.5, 0.75, 0.9)
+    ]
+    assert answers == pytest.approx([50, 500, 750, 800])
 
 
 def test_d7_histogram_quantile(client: TestClient) -> None:

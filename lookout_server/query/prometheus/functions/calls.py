@@ -14,9 +14,10 @@ from ..errors import ExecutionError
 from ..frame import Frame
 from ..ranges import RangeVector
 from ..source import BoolArray, Float64Array
-from . import extended, histograms, labels
+from . import extended, histograms, labels, zhistogram
 from . import ranged as ranged_functions
 from .elementwise import CALENDAR, ELEMENTWISE
+from .histograms import unnamed
 from .rate import overlapping_starts
 
 if TYPE_CHECKING:
@@ -44,12 +45,6 @@ def call(evaluator: Evaluator, node: tree.Call) -> Value:
     raise ExecutionError(f"unknown function with name {name}")
 
 
-def _unnamed(evaluator: Evaluator, frame: Frame) -> Frame:
-    delayed = evaluator.context.options.delayed_name_removal
-    renamed = frame.without_names(delayed)
-    return renamed if delayed else renamed.merged()
-
-
 def _elementwise(evaluator: Evaluator, node: tree.Call) -> Frame:
     frame = evaluator.vector(node.args[0]).floats_only()
     args = [evaluator.scalar(arg) for arg in node.args[1:]]
@@ -60,7 +55,7 @@ def _elementwise(evaluator: Evaluator, node: tree.Call) -> Frame:
         impossible = args[1] < args[0]
         if impossible.any():
             result = result.where(np.broadcast_to(~impossible, frame.present.shape))
-    return _unnamed(evaluator, result)
+    return unnamed(evaluator, result)
 
 
 def _calendar(evaluator: Evaluator, node: tree.Call) -> Frame:
@@ -69,7 +64,7 @@ def _calendar(evaluator: Evaluator, node: tree.Call) -> Frame:
         seconds = np.trunc(evaluator.steps.times / 1000)
         return Frame.single(labelsets.NO_LABELS, kernel(seconds, ()))
     frame = evaluator.vector(node.args[0]).floats_only()
-    return _unnamed(evaluator, frame.with_values(kernel(frame.values, ())))
+    return unnamed(evaluator, frame.with_values(kernel(frame.values, ())))
 
 
 def is_ranged(node: tree.Call) -> bool:
@@ -86,8 +81,10 @@ def ranged(evaluator: Evaluator, node: tree.Call) -> Iterator[Frame]:
     _check_modifier(name, source)
     position = tree.unwrap(node.args[0]).start
     for vector in evaluator.range_vectors(source):
-        result = _ranged_part(evaluator, name, source, vector, args, position)
-        yield result.pruned().without_names(evaluator.context.options.delayed_name_removal)
+        result = _ranged_part(evaluator, name, source, vector, args, position).pruned()
+        if not ranged_functions.RANGED[name].keeps_name:
+            result = result.without_names(evaluator.context.options.delayed_name_removal)
+        yield result
 
 
 def _ranged(evaluator: Evaluator, node: tree.Call) -> Frame:
@@ -235,10 +232,10 @@ def _of_two(ufunc: np.ufunc) -> Handler:
 def _timestamp(evaluator: Evaluator, node: tree.Call) -> Frame:
     source = tree.unwrap(node.args[0])
     if isinstance(source, tree.VectorSelector) and not source.smoothed:
-        return _unnamed(evaluator, evaluator.instant(source).timestamps())
+        return unnamed(evaluator, evaluator.instant(source).timestamps())
     frame = evaluator.vector(node.args[0])
     times = np.broadcast_to(evaluator.steps.times / 1000, frame.values.shape)
-    return _unnamed(evaluator, frame.with_values(times))
+    return unnamed(evaluator, frame.with_values(times))
 
 
 def _start_timestamp(evaluator: Evaluator, node: tree.Call) -> Frame:
@@ -247,7 +244,7 @@ def _start_timestamp(evaluator: Evaluator, node: tree.Call) -> Frame:
     if not known or not isinstance(source, tree.VectorSelector):
         evaluator.vector(node.args[0])
         return Frame.empty(evaluator.steps.count)
-    return _unnamed(evaluator, evaluator.instant(source).start_timestamps())
+    return unnamed(evaluator, evaluator.instant(source).start_timestamps())
 
 
 def _sort(descending: bool) -> Handler:
@@ -318,4 +315,5 @@ _HANDLERS: dict[str, Handler] = {
     "time": _time,
     "timestamp": _timestamp,
     "vector": _vector,
+    "zhistogram_quantile": zhistogram.quantile,
 }

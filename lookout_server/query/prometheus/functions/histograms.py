@@ -45,10 +45,11 @@ def simple(evaluator: Evaluator, node: tree.Call) -> Frame:
             evaluator.context.check()
             for step in np.flatnonzero(present[row]).tolist():
                 values[row, step] = function(frame.histograms[row, step])
-    return _unnamed(evaluator, Frame(frame.labels, values, present, frame.drop_name).pruned())
+    return unnamed(evaluator, Frame(frame.labels, values, present, frame.drop_name).pruned())
 
 
-def _unnamed(evaluator: Evaluator, frame: Frame) -> Frame:
+def unnamed(evaluator: Evaluator, frame: Frame) -> Frame:
+    """A result without metric names; rows that then have equal labels made one."""
     delayed = evaluator.context.options.delayed_name_removal
     renamed = frame.without_names(delayed)
     return renamed if delayed else renamed.merged()
@@ -58,10 +59,10 @@ def quantile(evaluator: Evaluator, node: tree.Call) -> Frame:
     """``histogram_quantile(scalar, vector)``."""
     wanted = evaluator.scalar(node.args[0])
     frame = evaluator.vector(node.args[1])
-    _check(evaluator.context, wanted, tree.unwrap(node.args[0]).start)
+    check_quantiles(evaluator.context, wanted, tree.unwrap(node.args[0]).start)
     split = _Split(evaluator, frame, tree.unwrap(node.args[1]).start)
     result = split.quantiles(wanted, tree.unwrap(node.args[1]).start)
-    return _unnamed(evaluator, result)
+    return unnamed(evaluator, result)
 
 
 def quantiles(evaluator: Evaluator, node: tree.Call) -> Frame:
@@ -74,7 +75,7 @@ def quantiles(evaluator: Evaluator, node: tree.Call) -> Frame:
     parts: list[Frame] = []
     for arg in node.args[2:]:
         wanted = evaluator.scalar(arg)
-        _check(evaluator.context, wanted, tree.unwrap(arg).start)
+        check_quantiles(evaluator.context, wanted, tree.unwrap(arg).start)
         part = split.quantiles(wanted, position)
         for value in np.unique(wanted).tolist():
             at = np.broadcast_to(_same(wanted, value), part.present.shape)
@@ -82,7 +83,7 @@ def quantiles(evaluator: Evaluator, node: tree.Call) -> Frame:
             parts.append(
                 part.where(at).renamed(lambda each, t=text: _with(each, label, t))  # type: ignore[misc]
             )
-    return _unnamed(evaluator, stacked(parts).merged())
+    return unnamed(evaluator, stacked(parts).merged())
 
 
 def _same(wanted: Float64Array, value: float) -> BoolArray:
@@ -104,10 +105,11 @@ def fraction(evaluator: Evaluator, node: tree.Call) -> Frame:
     lower, upper = evaluator.scalar(node.args[0]), evaluator.scalar(node.args[1])
     frame = evaluator.vector(node.args[2])
     split = _Split(evaluator, frame, tree.unwrap(node.args[2]).start)
-    return _unnamed(evaluator, split.fractions(lower, upper, tree.unwrap(node.args[2]).start))
+    return unnamed(evaluator, split.fractions(lower, upper, tree.unwrap(node.args[2]).start))
 
 
-def _check(context: QueryContext, wanted: Float64Array, position: int) -> None:
+def check_quantiles(context: QueryContext, wanted: Float64Array, position: int) -> None:
+    """Warn of quantiles outside of 0 to 1."""
     for value in np.unique(wanted).tolist():
         if math.isnan(value) or value < 0 or value > 1:
             context.annotations.warn(notes.invalid_quantile(value), position)

@@ -26,6 +26,14 @@ def increase(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
     return _extrapolated(window, counter=True, per_second=False)
 
 
+def increase2(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
+    """SOFALookout's: what a counter gained from the first to the last sample, not extrapolated."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        edges = _edges(window)
+        result = _gained(window, edges)
+    return result, np.broadcast_to(edges.gaps >= 1, result.shape)
+
+
 def delta(window: RangeVector, _: Sequence[Float64Array]) -> Cells:
     return _extrapolated(window, counter=False, per_second=False)
 
@@ -136,12 +144,18 @@ def _edges(window: RangeVector) -> _Edges:
     )
 
 
+def _gained(window: RangeVector, edges: _Edges) -> Float64Array:
+    """Last less first, and what was lost in resets."""
+    result = edges.last - edges.first
+    if (lost := lost_in_resets(window)) is not None:
+        result += lost
+    return result
+
+
 def _extrapolate(window: RangeVector, edges: _Edges, counter: bool, per_second: bool) -> Cells:
     first, gaps = edges.first, edges.gaps
     first_time, last_time = edges.first_time, edges.last_time
-    result = edges.last - first
-    if counter and (lost := lost_in_resets(window)) is not None:
-        result += lost
+    result = _gained(window, edges) if counter else edges.last - first
     to_zero = None
     if counter:
         elapsed = (last_time - first_time) / 1000
