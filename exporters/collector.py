@@ -41,8 +41,17 @@ class CollectorDestination(Sender):
         super().__init__(name, self._http, limits=limits, backlog=backlog)
 
     def post(
-        self, path: str, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes,
+        content_type: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> None:
-        """Send a ready body, of metrics, with the patience that spans get. Never blocks."""
+        """Send a ready body, of metrics, with the patience that spans get. Never blocks.
+
+        ``timeout_s`` is how long one attempt may take; None is what it is for spans.
+        """
         packed, path, own = self._http.packed(path, body, content_type)
-        self._put(packed, path, {**own, **(headers or {})})
+        self._put(packed, path, {**own, **(headers or {})}, timeout_s)

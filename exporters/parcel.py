@@ -22,6 +22,8 @@ class Parcel:
     headers: dict[str, str] = field(default_factory=dict)
     ledger: str = ""  # the maker's ledger, as of when the parcel was put aside
     failures: int = 0
+    #: How long one attempt may take; None for the sender's own limit, also after a restart.
+    timeout_s: float | None = None
 
     def pack(self) -> bytes:
         """The parcel as a file: one line of JSON, then the body as it is."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -122,9 +123,12 @@ class Sender:
         if first or self._waiting >= self._enough():
             self._wake()  # otherwise its timer runs already
 
-    def _put(self, body: bytes, path: str, headers: dict[str, str]) -> None:
+    def _put(
+        self, body: bytes, path: str, headers: dict[str, str], timeout_s: float | None = None
+    ) -> None:
         """Send a ready body with the patience records get. It is not in the ledger."""
-        self._backlog.put(Parcel(body, 0, self._ledger.process, path, headers))
+        parcel = Parcel(body, 0, self._ledger.process, path, headers, timeout_s=timeout_s)
+        self._backlog.put(parcel)
         self._wake()
 
     def flush(self, deadline: Deadline) -> bool:
@@ -201,7 +205,7 @@ class Sender:
             if self._ripe():
                 self._encode_some()
             if self._backlog and time.monotonic() >= self._not_before:
-                self._deliver_next(self.limits.timeout_s)
+                self._deliver_next()
             self._backlog.settle(bool(self._down))
         return self._pause()
 
@@ -300,7 +304,7 @@ class Sender:
 
     # Delivery.
 
-    def _deliver_next(self, timeout_s: float) -> bool:
+    def _deliver_next(self, left_s: float = math.inf) -> bool:
         """Try the oldest parcel. True when it is dealt with, False when it must wait."""
         parcel = self._backlog.peek()
         if parcel is None:
@@ -309,7 +313,8 @@ class Sender:
         self._on_the_wire = own
         self.account.send(own)
         try:
-            outcome = self._attempt(parcel, min(timeout_s, self.limits.timeout_s))
+            timeout_s = parcel.timeout_s or self.limits.timeout_s
+            outcome = self._attempt(parcel, min(left_s, timeout_s))
         except BaseException:  # an interrupt of the application that flushes: the parcel waits on
             if not self._abandoned:
                 self._on_the_wire = 0

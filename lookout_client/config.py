@@ -51,16 +51,39 @@ def _one_of(*allowed: str) -> Callable[[Any], str]:
     return read
 
 
-def _exporter(value: Any) -> bool:
-    """OTEL_METRICS_EXPORTER: ``none`` turns the push off, anything else leaves it on."""
-    return str(value).strip().lower() != "none"
+#: What OTEL_METRICS_EXPORTER may name; OpenTelemetry's Prometheus exporter listens on this port.
+_EXPORTERS = {"otlp", "prometheus", "none"}
+_PROMETHEUS_PORT = 9464
 
 
-def _exemplars(value: Any) -> bool:
-    word = str(value).strip().lower()
-    if word not in ("always_on", "always_off", "trace_based"):
-        raise ValueError("expected always_on, always_off or trace_based")
-    return word != "always_off"
+def _exporters(value: Any) -> set[str]:
+    found = {word.strip().lower() for word in str(value).split(",")}
+    if not found <= _EXPORTERS:
+        raise ValueError(f"expected {', '.join(sorted(_EXPORTERS))}, or several")
+    return found
+
+
+def _pushes(value: Any) -> bool:
+    return "otlp" in _exporters(value)
+
+
+def _is_scraped(value: Any) -> int | None:
+    return _PROMETHEUS_PORT if "prometheus" in _exporters(value) else None
+
+
+#: Whose trace an exemplar names: a sampled one's, any, nobody's. OpenTelemetry's words too.
+_EXEMPLARS = {
+    "sampled": "sampled", "all": "all", "none": "none",
+    "trace_based": "sampled", "always_on": "all", "always_off": "none",
+    **{word: "sampled" if meant else "none" for word, meant in _WORDS.items()},
+}  # fmt: skip
+
+
+def _exemplars(value: Any) -> str:
+    try:
+        return _EXEMPLARS[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("expected sampled, all or none") from None
 
 
 def _setting(
@@ -78,7 +101,7 @@ class MetricsConfig:
         _boolean,
         "push all metrics to the collector",
         "LOOKOUT_METRICS_PUSH",
-        ("OTEL_METRICS_EXPORTER", _exporter),
+        ("OTEL_METRICS_EXPORTER", _pushes),
     )
     metrics_interval_s: float = _setting(
         15.0,
@@ -87,12 +110,20 @@ class MetricsConfig:
         "LOOKOUT_METRICS_INTERVAL",
         ("OTEL_METRIC_EXPORT_INTERVAL", _at_least(100, float, 0.001)),
     )
+    metrics_timeout_s: float | None = _setting(
+        None,
+        _at_least(0.1, float),
+        "seconds that one attempt to send them may take; nothing: as long as one for spans, 10",
+        "LOOKOUT_METRICS_TIMEOUT",
+        ("OTEL_METRIC_EXPORT_TIMEOUT", _at_least(100, float, 0.001)),
+    )
     metrics_port: int | None = _setting(
         None,
         _at_least(0, int),
         "serve /metrics on this port of its own; nothing: no server",
         "LOOKOUT_METRICS_PORT",
         "OTEL_EXPORTER_PROMETHEUS_PORT",
+        ("OTEL_METRICS_EXPORTER", _is_scraped),
     )
     metrics_host: str = _setting(
         "127.0.0.1",
@@ -108,12 +139,12 @@ class MetricsConfig:
         "LOOKOUT_WORKERS_DIR",
         "PROMETHEUS_MULTIPROC_DIR",
     )
-    exemplars: bool = _setting(
-        True,
-        _boolean,
-        "keep the current trace id with counters and histograms",
+    exemplars: str = _setting(
+        "sampled",
+        _exemplars,
+        "which traces counters and histograms point to: sampled, all or none",
         "LOOKOUT_EXEMPLARS",
-        ("OTEL_METRICS_EXEMPLAR_FILTER", _exemplars),
+        "OTEL_METRICS_EXEMPLAR_FILTER",
     )
     span_metrics: bool = _setting(
         False,
@@ -174,6 +205,15 @@ class MetricsConfig:
         return frozenset(row.name for row in fields(cls))
 
 
+#: Variables with the one value that has an effect here, and why others have none.
+_FIXED = {
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": (
+        "cumulative",
+        "the collector, like Prometheus, takes cumulative values alone",
+    ),
+}
+
+
 def load(
     arguments: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
 ) -> MetricsConfig:
@@ -187,6 +227,10 @@ def load(
                 break
             except ValueError as problem:
                 _log.warning("lookout: %s=%r ignored: %s", source, value, problem)
+    for name, (taken, reason) in _FIXED.items():
+        value = environment.get(name, "").strip().lower()
+        if value not in ("", taken):
+            _log.warning("lookout: %s=%r has no effect: %s", name, value, reason)
     return MetricsConfig(**found)
 
 

@@ -26,7 +26,7 @@ from .registry import Registry
 from .resource import common_tags, metric_resource
 from .scrape.server import ScrapeServer, start_server
 from .self_metrics import SelfMetrics
-from .tracing import sampled_trace
+from .tracing import TRACES
 
 _log = logging.getLogger("lookout")
 
@@ -61,11 +61,12 @@ class Metrics:
         config, registry = self.config, self.registry
         registry.max_series = config.max_series
         registry.max_series_per_metric = config.max_series_per_metric
-        registry.trace_with(sampled_trace if config.exemplars else no_trace)
+        registry.trace_with(TRACES[config.exemplars])
         self._undo.append(watch_http(registry))
         self._undo.append(start_importers(registry, config.importers, config.importer_names))
         if post is not None and config.metrics_push:
-            pusher = OtlpPusher(registry, metric_resource(self._resource), post)
+            resource = metric_resource(self._resource)
+            pusher = OtlpPusher(registry, resource, post, config.metrics_timeout_s)
             self._push = self._every(config.metrics_interval_s, pusher)
         expiry = Expiry(registry, config.metrics_idle_s)
         self._every(EXPIRY_INTERVAL_S, expiry.sweep)

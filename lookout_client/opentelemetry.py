@@ -31,7 +31,9 @@ DEFAULT_BOUNDARIES = (
     0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000,
 )  # fmt: skip
 
-_NATIVE_VARIABLE = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+#: https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/
+_AGGREGATION = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+_AGGREGATIONS = {"explicit_bucket_histogram": False, "base2_exponential_bucket_histogram": True}
 
 
 class MeterProvider(api.MeterProvider):
@@ -40,7 +42,7 @@ class MeterProvider(api.MeterProvider):
     def __init__(self, registry: Registry | None = None, views: Sequence[View] = ()) -> None:
         self.registry = registry if registry is not None else REGISTRY
         self.views = tuple(views)
-        self.native = os.environ.get(_NATIVE_VARIABLE, "").startswith("base2_exponential")
+        self.native = _native_by_default()
         self._meters: dict[tuple[str, str], Meter] = {}
 
     def get_meter(
@@ -197,6 +199,18 @@ class Meter(api.Meter):
         if not view.drop:
             registry.add_source(observer)
         return instrument(observer)
+
+
+def _native_by_default() -> bool:
+    word = os.environ.get(_AGGREGATION, "").strip().lower()
+    if word and word not in _AGGREGATIONS:
+        _log.warning(
+            "lookout: %s=%r ignored: expected one of %s",
+            _AGGREGATION,
+            word,
+            ", ".join(_AGGREGATIONS),
+        )
+    return _AGGREGATIONS.get(word, False)
 
 
 def _noop(meter_type: type[Any], name: str) -> Any:

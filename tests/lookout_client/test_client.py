@@ -32,10 +32,18 @@ class Collector:
 
     def __init__(self) -> None:
         received = self.received = list[Received]()
+        self.hang: threading.Event | None = None  # until then no request is answered
+        self.attempts = 0
+        collector = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                collector.attempts += 1
+                if collector.hang is not None:
+                    collector.hang.wait(30)
+                    self.close_connection = True
+                    return
                 body = decompress(self.headers.get("Content-Encoding", ""), body)
                 received.append(Received(self.path, orjson.loads(body)))
                 self.send_response(202)
@@ -130,6 +138,38 @@ def test_metrics_are_pushed_every_interval_and_at_the_end(
     counter.inc()
     assert lookout.shutdown(5)
     assert collector.metrics()["ticks"]["sum"]["dataPoints"][0]["asInt"] == "2"
+
+
+def test_an_attempt_to_push_takes_no_longer_than_it_may(
+    collector: Collector, started: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OTEL_METRIC_EXPORT_TIMEOUT ends an attempt that hangs; the same metrics are tried again,
+    where the time of spans would not have been over yet."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_TIMEOUT", "200")
+    hang = collector.hang = threading.Event()
+    started(metrics_interval_s=0.1)
+    lookout.counter("c").inc()
+    second = threading.Event()
+    for _ in range(160):
+        if collector.attempts >= 2 or second.wait(0.05):
+            break
+    assert collector.attempts >= 2
+    collector.hang = None
+    hang.set()
+    assert lookout.flush(20)
+    assert collector.metrics()["c"]["sum"]["dataPoints"][0]["asInt"] == "1"
+
+
+@pytest.mark.parametrize(("exemplars", "pointed"), [("sampled", 0), ("all", 1), ("none", 0)])
+def test_whose_traces_exemplars_name(
+    collector: Collector, started: Callable[..., None], exemplars: str, pointed: int
+) -> None:
+    """Of an unsampled trace only where all are asked for."""
+    started(exemplars=exemplars, sampler="never")
+    with lookout.start_span("unsampled"):
+        lookout.counter("c").inc()
+    assert lookout.flush(5)
+    assert len(collector.metrics()["c"]["sum"]["dataPoints"][0].get("exemplars", [])) == pointed
 
 
 @pytest.mark.parametrize("last", [lookout.flush, lookout.shutdown])

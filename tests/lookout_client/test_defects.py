@@ -145,7 +145,11 @@ def test_defect_28_every_variable_that_is_documented_exists() -> None:
         for one in row.metadata["env"]
     }
     named = set(re.findall(r"`((?:LOOKOUT|OTEL|PROMETHEUS)_[A-Z_]+)[`=]", PAGE))
-    others = {"OTEL_PYTHON_METER_PROVIDER", "OTEL_METRIC_EXPORT_TIMEOUT"}  # not of this table
+    others = {  # not of this table, tested where they are read
+        "OTEL_PYTHON_METER_PROVIDER",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+    }
     assert named - others == known
 
 
@@ -169,9 +173,18 @@ def test_defect_28_the_limits_and_ports_are_those_of_the_page() -> None:
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "metrics_interval_s", 15.0),
         ("OTEL_METRICS_EXPORTER", "none", "metrics_push", False),
         ("OTEL_METRICS_EXPORTER", "otlp", "metrics_push", True),
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off", "exemplars", False),
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", "exemplars", True),
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes", "exemplars", True),
+        ("OTEL_METRICS_EXPORTER", "prometheus", "metrics_push", False),
+        ("OTEL_METRICS_EXPORTER", "prometheus", "metrics_port", 9464),
+        ("OTEL_METRICS_EXPORTER", "otlp, prometheus", "metrics_push", True),
+        ("OTEL_METRICS_EXPORTER", "otlp, prometheus", "metrics_port", 9464),
+        ("OTEL_METRICS_EXPORTER", "otlp", "metrics_port", None),
+        ("OTEL_METRICS_EXPORTER", "pigeon", "metrics_push", True),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "2500", "metrics_timeout_s", 2.5),
+        ("OTEL_METRIC_EXPORT_TIMEOUT", "never", "metrics_timeout_s", None),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off", "exemplars", "none"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_on", "exemplars", "all"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based", "exemplars", "sampled"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes", "exemplars", "sampled"),
         ("OTEL_EXPORTER_PROMETHEUS_PORT", "9464", "metrics_port", 9464),
         ("OTEL_EXPORTER_PROMETHEUS_HOST", "::1", "metrics_host", "::1"),
     ],
@@ -183,7 +196,22 @@ def test_opentelemetrys_variables_are_honoured(
     assert getattr(load(environment={variable: value}), field) == expected
     ours = next(row.metadata["env"][0] for row in fields(MetricsConfig) if row.name == field)
     mine = {"LOOKOUT_METRICS_INTERVAL": "3", "LOOKOUT_METRICS_PUSH": "yes",
-            "LOOKOUT_EXEMPLARS": "yes", "LOOKOUT_METRICS_PORT": "1",
+            "LOOKOUT_EXEMPLARS": "yes", "LOOKOUT_METRICS_TIMEOUT": "9", "LOOKOUT_METRICS_PORT": "1",
             "LOOKOUT_METRICS_HOST": "h"}[ours]  # fmt: skip
     first = getattr(load(environment={ours: mine}), field)
     assert getattr(load(environment={variable: value, ours: mine}), field) == first
+
+
+def test_the_port_given_is_that_of_opentelemetrys_prometheus_exporter() -> None:
+    """OTEL_METRICS_EXPORTER=prometheus listens where OTEL_EXPORTER_PROMETHEUS_PORT says."""
+    given = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": "9999"}
+    assert load(environment=given).metrics_port == 9999
+
+
+@pytest.mark.parametrize(("value", "told"), [("delta", 1), ("lowmemory", 1), ("Cumulative", 0)])
+def test_a_temporality_that_the_collector_refuses_is_told(
+    value: str, told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Values stay cumulative, and one line says that the wish has no effect."""
+    load(environment={"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": value})
+    assert sum("has no effect" in line.getMessage() for line in caplog.records) == told

@@ -169,6 +169,31 @@ def test_views_shape_by_name(registry: Registry) -> None:
     assert "noise.level" not in registry.families
 
 
+@pytest.mark.parametrize(
+    ("word", "native", "warned"),
+    [
+        ("base2_exponential_bucket_histogram", True, False),
+        ("explicit_bucket_histogram", False, False),
+        ("", False, False),
+        ("base2", False, True),
+    ],
+)
+def test_the_environment_chooses_the_default_buckets(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    word: str,
+    native: bool,
+    warned: bool,
+) -> None:
+    """OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION, and a line for what it is not."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", word)
+    MeterProvider(registry).get_meter("m").create_histogram("h").record(3)
+    (snapshot,) = registry.collect()
+    assert isinstance(snapshot.points[0], ExponentialPoint) is native
+    assert bool(caplog.records) is warned
+
+
 def test_the_same_instrument_is_made_once(registry: Registry) -> None:
     """Two libraries that create the same instrument share the metric; another type is reported."""
     provider = MeterProvider(registry)
