@@ -137,7 +137,7 @@ def _quantile(frame: Frame, groups: Groups, param: Float64Array) -> Float64Array
 def count_values(node: Aggregate, frame: Frame, label: str) -> Frame:
     """How many series of a group have each value, the value as a label."""
     names = frozenset(node.grouping)
-    kept = not (node.without and label in names)
+    kept = not (node.without and (label in names or label == METRIC_NAME))
     by_others = grouping(node) if node.without or names else lambda _: labelsets.NO_LABELS
     groups = Groups(frame, lambda labels: labelsets.without(by_others(labels), (label,)))
     counts: dict[Labels, Float64Array] = {}

@@ -112,7 +112,7 @@ class Frame:
         return self.renamed(labelsets.without_metadata)
 
     def merged(self) -> Frame:
-        """Rows with equal labels made one.
+        """Rows with equal labels made one; the earliest says whether the name is to go.
 
         Raises ExecutionError where two of them have a sample at the same step.
         """
@@ -162,13 +162,15 @@ def _merge(frame: Frame, target: Int64Array, labels: list[Labels]) -> Frame:
     present = np.zeros(shape, dtype=np.bool_)
     histograms = None if frame.histograms is None else np.full(shape, None, dtype=object)
     drop_name = np.zeros(len(labels), dtype=np.bool_)
+    first = np.full(len(labels), frame.steps)
     for row, into in enumerate(target.tolist()):
         mask = frame.present[row]
         if (present[into] & mask).any():
             raise ExecutionError(DUPLICATE_LABELS)
         present[into] |= mask
         values[into, mask] = frame.values[row, mask]
-        drop_name[into] = frame.drop_name[row]
+        if (begin := int(mask.argmax()) if mask.any() else frame.steps) < first[into]:
+            first[into], drop_name[into] = begin, frame.drop_name[row]
         if histograms is not None and frame.histograms is not None:
             histograms[into, mask] = frame.histograms[row, mask]
     return Frame(labels, values, present, drop_name, histograms)

@@ -127,10 +127,10 @@ class Matcher:
         parts = [self._matched(many, one, many_groups, one_groups, len(signatures))]
         many_fill, one_fill = self._fills()
         if one_fill is not None and len(many):
-            parts.append(self._filled_one(many, one_fill, ~there[many_groups]))
+            parts.append(self._filled_one(many, one_fill, ~there[many_groups], many_groups))
         if many_fill is not None and len(one):
             known = presence(many, many_groups, len(signatures))
-            parts.append(self._filled_many(one, many_fill, ~known[one_groups]))
+            parts.append(self._filled_many(one, many_fill, ~known[one_groups], one_groups))
         return stacked([part for part in parts if len(part)] or parts[:1]).merged()
 
     def _fills(self) -> tuple[float | None, float | None]:
@@ -177,21 +177,17 @@ class Matcher:
             many.take(many_rows), one.take(one_rows), labels, many_groups[many_rows]
         )
 
-    def _filled_one(self, many: Frame, fill: float, lonely: BoolArray) -> Frame:
-        alone = many.where(lonely)
+    def _filled_one(self, many: Frame, fill: float, lonely: BoolArray, groups: Int64Array) -> Frame:
+        alone, groups = _only(many, lonely, groups)
         partners = [self._match_labels(labels) for labels in alone.labels]
         labels = [self.result_labels(m, o) for m, o in zip(alone.labels, partners, strict=True)]
-        return self._evaluate(
-            alone, _constant(alone, partners, fill), labels, np.arange(len(alone))
-        )
+        return self._evaluate(alone, _constant(alone, partners, fill), labels, groups)
 
-    def _filled_many(self, one: Frame, fill: float, lonely: BoolArray) -> Frame:
-        alone = one.where(lonely)
+    def _filled_many(self, one: Frame, fill: float, lonely: BoolArray, groups: Int64Array) -> Frame:
+        alone, groups = _only(one, lonely, groups)
         partners = [self._match_labels(labels) for labels in alone.labels]
         labels = [self.result_labels(m, o) for m, o in zip(partners, alone.labels, strict=True)]
-        return self._evaluate(
-            _constant(alone, partners, fill), alone, labels, np.arange(len(alone))
-        )
+        return self._evaluate(_constant(alone, partners, fill), alone, labels, groups)
 
     def _match_labels(self, labels: Labels) -> Labels:
         names = frozenset(self._matching.labels)
@@ -207,9 +203,10 @@ class Matcher:
             Operands(left.values, right.values, present, left.histograms, right.histograms)
         )
         tried = present if result.failed is None else present & ~result.failed
+        # What a comparison leaves out has matched all the same: whether a query fails must not
+        # depend on the values of the day.
+        self._check_many_side(labels, groups, tried)
         kept = result.keep & tried
-        # What a comparison leaves out is in nobody's way.
-        self._check_many_side(labels, groups, tried if self._node.return_bool else kept)
         if self._node.return_bool:
             return self._frame(labels, kept.astype(np.float64), tried, None)
         return self._frame(labels, result.values, kept, result.histograms)
@@ -258,6 +255,12 @@ class Matcher:
             taken = {name: labelsets.get(one, name) for name in matching.include}
             result = labelsets.replaced(result, taken)
         return result
+
+
+def _only(frame: Frame, cells: BoolArray, groups: Int64Array) -> tuple[Frame, Int64Array]:
+    """Some cells, and the match groups of the rows that are left."""
+    left = (frame.present & cells).any(axis=1)
+    return frame.where(cells), groups[left]
 
 
 def _constant(like: Frame, labels: list[Labels], value: float) -> Frame:

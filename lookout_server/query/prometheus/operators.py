@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import ExecutionError
+from .quoting import quote
 from .source import BoolArray, Float64Array
 from .tree import BinaryOp
 
@@ -46,7 +48,9 @@ def compare(op: BinaryOp, left: Float64Array, right: Float64Array) -> BoolArray:
 
 
 def scalars(op: BinaryOp, left: Float64Array, right: Float64Array) -> Float64Array:
-    """Scalar operation: a comparison gives 0 or 1."""
+    """Scalar operation: a comparison gives 0 or 1. Raises ExecutionError where there is none."""
     if op.is_comparison:
         return compare(op, left, right).astype(np.float64)
+    if op not in _ARITHMETIC:
+        raise ExecutionError(f"operator {quote(op)} not allowed for Scalar operations")
     return arithmetic(op, left, right)

@@ -13,7 +13,10 @@ from ..matchers import MatchType
 from ..regexes import Match, PatternError, compile_pattern
 from ..source import METRIC_NAME, Labels
 
-_REFERENCE = re.compile(r"\$(?:\$|\{([^}]*)\}|(\w+))")
+_REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_CHUNK = re.compile(r"[0-9]+|[^0-9]+")
+_LARGEST_INT = 2**63 - 1
 
 
 def label_replace(frame: Frame, target: str, replacement: str, source: str, pattern: str) -> Frame:
@@ -41,11 +44,9 @@ def _expanded(template: str, found: Match) -> str:
     def group(reference: re.Match[str]) -> str:
         if reference[0] == "$$":
             return "$"
-        name = reference[1] if reference[1] is not None else reference[2]
-        if not name:
-            return reference[0]
+        name = reference[1] or reference[2]
         try:
-            return found.group(int(name) if name.isdigit() else name) or ""
+            return found.group(int(name) if _NUMBER.fullmatch(name) else name) or ""
         except (IndexError, KeyError):
             return ""
 
@@ -95,14 +96,24 @@ def sort_by_label(frame: Frame, names: Sequence[str], *, descending: bool) -> Fr
 
 def _natural_less(left: str, right: str) -> bool:
     """Whether ``left`` comes first, numbers within compared by their value."""
-    ours, theirs = re.findall(r"\d+|\D+", left), re.findall(r"\d+|\D+", right)
+    ours, theirs = _CHUNK.findall(left), _CHUNK.findall(right)
     for one, other in zip(ours, theirs, strict=False):
-        if one.isdigit() and other.isdigit():
-            if int(one) != int(other):
-                return int(one) < int(other)
+        number, its = _whole_number(one), _whole_number(other)
+        if number is not None and its is not None:
+            if number != its:
+                return number < its
         elif one != other:
             return bool(one < other)
     return len(ours) <= len(theirs)
+
+
+def _whole_number(chunk: str) -> int | None:
+    """The number a chunk is; None where it is none, or too large for 64 bits."""
+    digits = chunk.lstrip("0")
+    if chunk[0] not in "0123456789" or len(digits) > len(str(_LARGEST_INT)):
+        return None
+    number = int(digits or "0")
+    return number if number <= _LARGEST_INT else None
 
 
 def labels_of_absent(expr: tree.Expr) -> Labels:
