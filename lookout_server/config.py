@@ -83,11 +83,11 @@ Words = Annotated[list[str], NoDecode, BeforeValidator(_comma_separated)]
 #: What ``enable_feature`` may name, besides "all".
 FEATURES = (
     "promql-experimental-functions",
-    "promql-duration-expr",
     "promql-extended-range-selectors",
     "promql-binop-fill-modifiers",
-    "promql-type-and-unit-labels",
+    "type-and-unit-labels",
     "use-start-timestamps",
+    "promql-duration-expr",  # always on, as in Prometheus since 3.14
 )
 
 

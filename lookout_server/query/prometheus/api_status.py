@@ -250,7 +250,7 @@ def features_of_language(options: EngineOptions) -> dict[str, dict[str, bool]]:
             **dict.fromkeys(("fill", "fill_left", "fill_right"), fill),
             **dict.fromkeys(("anchored", "smoothed"), features.extended_range_selectors),
             "delayed_name_removal": options.delayed_name_removal,
-            "duration_expr": features.duration_expressions,
+            "duration_expr": True,
             "type_and_unit_labels": options.type_and_unit_labels,
             "use_start_timestamps": options.start_timestamps,
         },

@@ -10,10 +10,9 @@ class Features:
     """Which experimental syntax to accept; the names follow Prometheus' feature flags."""
 
     experimental_functions: bool = False  # promql-experimental-functions
-    duration_expressions: bool = False  # promql-duration-expr
     extended_range_selectors: bool = False  # promql-extended-range-selectors
     fill_modifiers: bool = False  # promql-binop-fill-modifiers
 
 
 STABLE = Features()
-ALL = Features(True, True, True, True)
+ALL = Features(True, True, True)

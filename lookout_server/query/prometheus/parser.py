@@ -93,7 +93,7 @@ class ExpressionParser:
         self._stream = stream
         self._features = features
         self._selectors = SelectorParser(stream)
-        self._durations = DurationParser(stream, features)
+        self._durations = DurationParser(stream)
         self._modifiers = ModifierParser(stream, features, self._durations)
         self._depth = 0
 

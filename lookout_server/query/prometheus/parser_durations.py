@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from . import tree
 from .duration import parse_duration
-from .features import Features
 from .numbers import parse_number
 from .stream import TokenStream
 from .tokens import Kind
@@ -39,9 +38,8 @@ def signed_number(stream: TokenStream) -> float | None:
 class DurationParser:
     """Parses duration expressions."""
 
-    def __init__(self, stream: TokenStream, features: Features) -> None:
+    def __init__(self, stream: TokenStream) -> None:
         self._stream = stream
-        self._features = features
 
     def positive(self) -> tree.DurationExpr:
         """A range or step; where it is a mere number, that must be positive."""
@@ -78,7 +76,6 @@ class DurationParser:
 
     def _binary(self, context: str, left: tree.DurationExpr, binding: int) -> tree.DurationExpr:
         operator = self._stream.advance()
-        self._require_enabled(left.start)
         right = self._expression(context, binding if binding == _POWER else binding + 1)
         if isinstance(right, tree.NumberLiteral) and right.value == 0:
             if operator.text == "/":
@@ -102,7 +99,6 @@ class DurationParser:
         opening = self._stream.advance()
         inner = self._expression(context, _LOOSEST)
         self._stream.expect(")", context, _EXPECTED)
-        self._require_enabled(inner.start)
         return tree.DurationParen(inner, opening.start, self._stream.end)
 
     def _call(self, context: str) -> tree.DurationExpr:
@@ -115,7 +111,6 @@ class DurationParser:
             stream.expect(",", context, _EXPECTED)
             args = (first, self._expression(context, _LOOSEST))
         stream.expect(")", context, _EXPECTED)
-        self._require_enabled(name.start)
         return tree.DurationCall(name.word, args, name.start, stream.end)
 
     def _signed(self, sign: str, operand: tree.DurationExpr, start: int) -> tree.DurationExpr:
@@ -123,14 +118,9 @@ class DurationParser:
             value = -operand.value if sign == "-" else operand.value
             literal = tree.NumberLiteral(value, operand.is_duration, start, operand.end)
             return self._in_range(literal, start)
-        self._require_enabled(start)
         return tree.DurationUnary(sign, operand, start, operand.end) if sign == "-" else operand
 
     def _in_range(self, literal: tree.NumberLiteral, start: int) -> tree.NumberLiteral:
         if abs(literal.value) > _LONGEST_S:
             self._stream.fail("duration out of range", start)
         return literal
-
-    def _require_enabled(self, start: int) -> None:
-        if not self._features.duration_expressions:
-            self._stream.fail("experimental duration expression is not enabled", start)

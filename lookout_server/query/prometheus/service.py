@@ -38,7 +38,6 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 #: Flag of ``--enable-feature`` -> field of Features.
 FEATURE_FLAGS = {
     "promql-experimental-functions": "experimental_functions",
-    "promql-duration-expr": "duration_expressions",
     "promql-extended-range-selectors": "extended_range_selectors",
     "promql-binop-fill-modifiers": "fill_modifiers",
 }
@@ -65,7 +64,7 @@ class PrometheusService:
             lookback_ms=int(config.promql_lookback * 1000),
             timeout_s=config.promql_timeout,
             max_samples=config.promql_max_samples,
-            type_and_unit_labels="promql-type-and-unit-labels" in config.enable_feature,
+            type_and_unit_labels="type-and-unit-labels" in config.enable_feature,
             start_timestamps=bool({"all", "use-start-timestamps"} & {*config.enable_feature}),
             features=features(config.enable_feature),
         )

@@ -43,6 +43,7 @@ class Vocabulary:
     )
     functions: Sequence[str] = tuple(sorted(FUNCTIONS))
     durations: Sequence[str] = ("1ms", "30s", "5m", "1h30m", "1d", "2w", "1y", "90", "0.5")
+    duration_arithmetic: bool = True
     numbers: Sequence[str] = (
         *("0", "1", "2.5", ".5", "1e3", "1E-3", "0x1F", "017", "1_000", "Inf", "nan", "5m"),
         *("123456789012345678901234567890",),
@@ -236,7 +237,7 @@ class Grammar:
         return "".join(ordered)
 
     def offset(self) -> str:
-        if self.features.duration_expressions and self.chance():
+        if self.words.duration_arithmetic and self.chance():
             return f"({self.duration(1)})"
         return f"{self.one_of(['', '-', '+'])}{self.one_of(self.words.durations)}"
 
@@ -247,7 +248,7 @@ class Grammar:
         return f"({self.vector(depth - 1)})[{self.span()}:{step}]{self.modifiers()}"
 
     def span(self) -> str:
-        if self.features.duration_expressions and self.chance():
+        if self.words.duration_arithmetic and self.chance():
             return f"1h + {self.duration(1)}"
         return str(self.one_of(self.words.durations))
 

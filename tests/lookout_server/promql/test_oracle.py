@@ -21,6 +21,7 @@ WORDS = Vocabulary(
     strings=("", "x", "$1"),
     labels={"job": ("api", "db"), "le": ("0.5",)},
     metrics=("up", "a:b", "http_requests_total"),
+    duration_arithmetic=False,  # newer than the other parser
 )
 _NEWER = (tree.BinaryOp.TRIM_LOWER, tree.BinaryOp.TRIM_UPPER)
 

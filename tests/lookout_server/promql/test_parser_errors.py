@@ -329,10 +329,6 @@ EXPERIMENTAL = [
         "1:1: parse error: limitk() is experimental and must be enabled with "
         "--enable-feature=promql-experimental-functions",
     ),
-    ("a[5m + 5m]", "1:3: parse error: experimental duration expression is not enabled"),
-    ("a[step()]", "1:3: parse error: experimental duration expression is not enabled"),
-    ("a offset (5m)", "1:11: parse error: experimental duration expression is not enabled"),
-    ("a offset -step()", "1:11: parse error: experimental duration expression is not enabled"),
     ("a[5m] anchored", "1:1: parse error: anchored modifier is experimental and not enabled"),
     ("a smoothed", "1:1: parse error: smoothed modifier is experimental and not enabled"),
     ("a + fill(0) b", "1:1: parse error: binop fill modifiers are experimental and not enabled"),
