@@ -67,17 +67,17 @@ class ForcedMonotonicity(Annotation):
 
 @dataclass(slots=True)
 class Annotations:
-    """What one query has collected, each text once."""
+    """What one query has collected, each text once: with the place it was last found at."""
 
     _found: dict[str, Annotation] = field(default_factory=dict)
 
     def warn(self, text: str, position: int) -> None:
         """Something is probably wrong with the query or its data."""
-        self._found.setdefault(f"{WARNING}: {text}", Annotation(f"{WARNING}: {text}", position))
+        self._found[f"{WARNING}: {text}"] = Annotation(f"{WARNING}: {text}", position)
 
     def info(self, text: str, position: int) -> None:
         """Something the user may want to know."""
-        self._found.setdefault(f"{INFO}: {text}", Annotation(f"{INFO}: {text}", position))
+        self._found[f"{INFO}: {text}"] = Annotation(f"{INFO}: {text}", position)
 
     def plain_warning(self, text: str) -> None:
         """A warning of the store, shown as it is."""
@@ -90,9 +90,11 @@ class Annotations:
             f"(see {_MONOTONICITY_URL})",
             metric,
         )
-        known = self._found.setdefault(finding.text, finding)
-        if known is not finding and isinstance(known, ForcedMonotonicity):
+        known = self._found.get(finding.text)
+        if isinstance(known, ForcedMonotonicity) and known.position == finding.position:
             known.add(finding)
+        else:
+            self._found[finding.text] = finding
 
     def warnings(self, query: str, limit: int = SHOWN) -> list[str]:
         """The rendered warnings, at most ``limit`` (0: all) and a line on the rest."""
