@@ -85,7 +85,7 @@ class Grammar:
             case "paren":
                 return f"({self.scalar(depth - 1)})"
             case "arithmetic":
-                operator = self.one_of(ARITHMETIC)
+                operator = self.one_of((*ARITHMETIC, *TRIMS))  # the latter fail when they run
                 return f"{self.scalar(depth - 1)} {operator} {self.scalar(depth - 1)}"
         left, right = self.scalar(depth - 1), self.scalar(depth - 1)
         return f"({left}) {self.one_of(COMPARISONS)} bool ({right})"
@@ -115,7 +115,7 @@ class Grammar:
         return f"({self.vector(depth - 1)})"
 
     def binary(self, depth: int) -> str:
-        form = self.one_of(["set", "matched", "matched", "left scalar", "right scalar", "trim"])
+        form = self.one_of(["set", "matched", "matched", "left scalar", "right scalar"])
         left, right = f"({self.vector(depth - 1)})", f"({self.vector(depth - 1)})"
         match form:
             case "set":
@@ -124,9 +124,7 @@ class Grammar:
                 left = f"({self.scalar(depth - 1)})"
             case "right scalar":
                 right = f"({self.scalar(depth - 1)})"
-            case "trim":
-                return f"{left} {self.one_of(TRIMS)} ({self.scalar(depth - 1)})"
-        operator = self.one_of((*ARITHMETIC, *COMPARISONS))
+        operator = self.one_of((*ARITHMETIC, *COMPARISONS, *TRIMS))
         if operator in COMPARISONS and self.chance():
             operator += " bool"
         matching = self.matching() if form == "matched" else ""
