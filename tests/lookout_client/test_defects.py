@@ -113,6 +113,23 @@ def test_defect_17_an_interpreter_without_such_a_collector_spoils_nothing(
     stop()
 
 
+def test_every_case_and_every_defect_has_a_test_of_its_name() -> None:
+    """Cases A1 to E1 and the 28 defects of the inventory of SOFALookout, wherever tested."""
+    tests = Path(__file__).resolve().parents[1].rglob("test_*.py")
+    names = {name for file in tests for name in re.findall(r"def test_(\w+)", file.read_text())}
+    counts = {"a": 15, "b": 7, "c": 12, "d": 10, "e": 1}
+    cases = {f"{kind}{number}" for kind, last in counts.items() for number in range(1, last + 1)}
+    named = {
+        word for name in names for word in re.findall(r"(?<![a-z0-9])[a-e]\d+(?![a-z0-9])", name)
+    }
+    spans = [re.match(r"d(\d+)_to_d(\d+)_", name) for name in names]
+    named |= {f"d{n}" for span in spans if span for n in range(int(span[1]), int(span[2]) + 1)}
+    assert cases - named == set()
+    listed = [name.partition("defect")[2] for name in names if "defect" in name]
+    defects = {int(n) for text in listed for n in re.findall(r"(?<=_)\d+(?=_|$)", text)}
+    assert set(range(1, 29)) - defects == set()
+
+
 def shown(value: Any) -> str:
     """A default as the page writes it."""
     if value is None or value == ():

@@ -179,7 +179,7 @@ names = st.text(min_size=1, max_size=50)
     st.dictionaries(names, st.text(max_size=50), max_size=5),
     st.dictionaries(names, st.integers() | st.floats() | st.text(max_size=20), max_size=4),
 )
-def test_b2_every_line_is_valid_json(
+def test_b2_and_defect_2_every_line_is_valid_json(
     name: str, tags: dict[str, str], values: dict[str, Any]
 ) -> None:
     """Quotes, control characters, any script, NaN and infinities: each piece parses."""

@@ -45,7 +45,7 @@ def test_what_is_no_amount_is_refused_and_counted(amount: object, reason: str) -
     assert registry.refused == {reason: 3}
 
 
-def test_same_tags_in_any_order_are_the_same_meter() -> None:
+def test_a7_same_tags_in_any_order_are_the_same_meter() -> None:
     """Identity is the tag set: order does not matter and the last value of a key wins."""
     counter = Registry().counter("n")
     assert counter.with_tags(b=2, a=1) is counter.with_tags({"a": "1", "b": "2"})
@@ -120,7 +120,7 @@ def test_a_text_of_a_subclass_is_that_text() -> None:
         assert first is second and first.tags == (("k", "get"),)
 
 
-def test_a_missing_tag_value_is_empty() -> None:
+def test_a8_a_missing_tag_value_is_empty() -> None:
     """None is the empty value, as in SOFALookout."""
     assert Registry().counter("n").with_tags(k=None).tags == (("k", ""),)
 

@@ -84,6 +84,22 @@ def test_a_native_histogram_always_has_its_last_bucket(
     assert found[frozenset({"le=+Inf"})].value == (value is not None)
 
 
+def test_defect_15_the_text_is_what_prometheus_reads(registry: Registry) -> None:
+    """Types and helps, counters end in _total, seconds and buckets, labels that are none made
+    such, values escaped; no `_type_`, no `\\u`, and the content type said."""
+    requests = registry.counter("http.requests", help="All.")
+    requests.with_tags({"code-x": 'a"\n\\中'}).inc(2)
+    registry.timer("t.x", buckets=(0.1,)).record(0.05)
+    answer = Exposition(registry).answer("")
+    assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    lines = answer.body.decode().splitlines()
+    assert "# HELP http_requests_total All." in lines
+    assert "# TYPE http_requests_total counter" in lines
+    assert 'http_requests_total{code_x="a\\"\\n\\\\中"} 2' in lines
+    assert {'t_x_seconds_bucket{le="0.1"} 1', 't_x_seconds_bucket{le="+Inf"} 1'} <= set(lines)
+    assert "# TYPE t_x_seconds histogram" in lines
+
+
 def test_metrics_that_differ_only_in_forbidden_characters_stay_apart(registry: Registry) -> None:
     """`a.b` and `a_b` are one name to Prometheus: the second is escaped, not merged."""
     registry.gauge("a.b").set(1)

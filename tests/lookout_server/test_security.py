@@ -73,7 +73,7 @@ def test_token_scope() -> None:
         {"authorization": "Basic " + base64.b64encode(SECRET.encode()).decode()},
     ],
 )
-def test_ways_to_present_a_token(headers: dict[str, str]) -> None:
+def test_c10_ways_to_present_a_token(headers: dict[str, str]) -> None:
     """As a bearer, in SOFALookout's header, and as either part of Basic; no other."""
     digest = hashlib.sha256(SECRET.encode()).digest()
     gate = Gate(False, [Token("t", digest, None, frozenset({"write"}))])

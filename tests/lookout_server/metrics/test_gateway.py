@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from lookout_server.config import parse_duration
 from lookout_server.ingest import lookout_lines, metricbeat, opentsdb, prometheus_push
 from lookout_server.ingest.gateway import clean_key, clean_name, clean_value, parse_time
 from lookout_server.ingest.gateway_routes import GatewayRefusal, group_labels, path_tags
@@ -36,12 +37,12 @@ def line(name: str = "hits", tags: dict[str, str] | None = None, time: object = 
 @pytest.mark.parametrize(
     ("dirty", "clean"), [("_aa-bb", "m__aa_bb"), ("1x", "m_1x"), ("a.b:c", "a.b:c")]
 )
-def test_names(dirty: str, clean: str) -> None:
+def test_c3_names(dirty: str, clean: str) -> None:
     """Names are of letters, digits, ``_``, ``:`` and ``.`` and start with a letter."""
     assert clean_name(dirty) == clean
 
 
-def test_keys_and_values() -> None:
+def test_c3_keys_and_values() -> None:
     """Keys have no colon, ``_bucket`` stays, and runs of awkward characters in values are one."""
     assert clean_key("a:b") == "a_b"
     assert clean_key("_bucket") == "_bucket"
@@ -50,12 +51,22 @@ def test_keys_and_values() -> None:
     assert clean_value("  x") == "_x"
 
 
-def test_times() -> None:
+def test_c12_times() -> None:
     """Times are ISO 8601 of any length or epoch milliseconds."""
     assert parse_time("2018-03-29T08:27:21.200Z") == 1_522_312_041_200
     assert parse_time("2018-06-05T16:41:30+08:00") == 1_528_188_090_000
     assert parse_time("1522312041200") == 1_522_312_041_200
     assert parse_time(1522312041200) == 1_522_312_041_200
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1s", 1), ("1m", 60), ("1h", 3_600), ("1d", 86_400), ("1w", 604_800)]
+)
+def test_c12_durations(text: str, seconds: float) -> None:
+    """Those of SOFALookout's scrape files; weeks, which it refuses, are Prometheus'."""
+    assert parse_duration(text) == seconds
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(f"{text}x")
 
 
 def test_lookout_lines() -> None:
@@ -71,7 +82,7 @@ def test_lookout_lines() -> None:
     assert second[0] == "pool.size" and second[3] != second[3]
 
 
-def test_a_bad_line_costs_only_itself() -> None:
+def test_c6_a_bad_line_costs_only_itself() -> None:
     """What is not understood is left out and told, the rest is kept."""
     rows = lookout_lines.decode(line() + b"\t{broken\t" + line("other"), receipt())
     assert [name for name, *_ in points(rows)] == ["hits.count", "other.count"]
@@ -86,7 +97,7 @@ def test_a_body_of_nothing_good_is_malformed() -> None:
         lookout_lines.decode(b"hello", receipt())
 
 
-def test_limits() -> None:
+def test_c2_limits() -> None:
     """Long names, many tags and old metrics are dropped, long values cut."""
     many = {f"k{number}": "v" for number in range(21)}
     body = b"\t".join(
@@ -101,9 +112,14 @@ def test_limits() -> None:
     (kept,) = points(rows)
     assert kept[1]["v"] == "x" * 200
     assert rows.problems[0].samples == 3
+    del many["k0"], many["k1"]  # and the client's address is the twentieth
+    longest = b"\t".join(
+        [line("n" * 194), line(tags=many), line(time=NOW - 2 * 86_400_000)]  # with .count 200
+    )
+    assert lookout_lines.decode(longest, receipt()).problems == []
 
 
-def test_prometheus_text_is_aligned() -> None:
+def test_c4_and_c5_prometheus_text_is_aligned() -> None:
     """All samples of a push are aligned to the step, escapes and +Inf are read."""
     body = (
         b'cpu.user{instance_id="000001", app="foo"} 80.5\n'
@@ -131,7 +147,7 @@ def test_prometheus_text_is_aligned() -> None:
     ]
 
 
-def test_opentsdb() -> None:
+def test_c8_opentsdb() -> None:
     """An object or an array; seconds and milliseconds are told apart."""
     one = {"metric": "sys.cpu", "timestamp": 1_700_000_000, "value": 18, "tags": {"host": "a"}}
     two = {**one, "timestamp": 1_700_000_001_500, "value": "1.5"}
@@ -145,10 +161,10 @@ def test_opentsdb() -> None:
     assert both.problems[0].reason == "malformed_point"
 
 
-def test_metricbeat() -> None:
+def test_c7_metricbeat() -> None:
     """Numeric leaves of a document are metrics, its origin is their tags."""
     document = {
-        "@timestamp": "2023-11-14T22:13:20.000Z",
+        "@timestamp": "2018-03-29T08:27:21.200Z",
         "beat": {"hostname": "moby", "name": "moby", "version": "6.2.3"},
         "metricset": {"module": "system", "name": "network", "rtt": 115},
         "type": "metricsets",
@@ -156,8 +172,10 @@ def test_metricbeat() -> None:
     }
     body = b'{"index":{"_type":"doc"}}\n' + orjson.dumps(document) + b"\n"
     tags = {"name": "moby", "hostname": "moby", "version": "6.2.3", "module": "system"}
-    assert points(metricbeat.decode(body, receipt())) == [
-        ("system.network.out.bytes", {**tags, "ip": "10.0.0.9"}, NOW, 0.0)
+    then = 1_522_312_041_200
+    of_that_day = Receipt("default", then, {"ip": "10.0.0.9", "step": -1})
+    assert points(metricbeat.decode(body, of_that_day)) == [
+        ("system.network.out.bytes", {**tags, "ip": "10.0.0.9"}, then, 0.0)
     ]
 
 

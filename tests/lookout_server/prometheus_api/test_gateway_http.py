@@ -39,7 +39,7 @@ def test_datas(client: TestClient) -> None:
     assert found[0]["metric"]["ip"] == "10.1.2.3"
 
 
-def test_datas_without_app(client: TestClient) -> None:
+def test_c1_datas_without_app(client: TestClient) -> None:
     """A client that does not say its name is silenced for five minutes."""
     answer = client.post("/datas", content=line())
     assert answer.status_code == 403
@@ -157,7 +157,7 @@ def test_a_push_that_is_refused_ends_nothing(client: TestClient) -> None:
     assert visible(client) == {("done", "", "")}
 
 
-def test_refuse_mode(client: TestClient) -> None:
+def test_c9_refuse_mode(client: TestClient) -> None:
     """/cmd/down makes the gateway refuse every import with SOFALookout's words, /cmd/up ends it."""
     headers = {"app": "shop"}
     assert client.get("/cmd/down").text == "ok"

@@ -46,7 +46,7 @@ def _failures(path: Path, ask: Any, wanted: Any = lambda _: True, **judging: Any
 
 
 @pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
-def test_answers_are_those_of_prometheus(path: Path) -> None:
+def test_d10_answers_are_those_of_prometheus(path: Path) -> None:
     """Values, labels, errors, warnings and infos are what Prometheus' scripts demand."""
     assert _failures(path, scripts.ask) == []
 

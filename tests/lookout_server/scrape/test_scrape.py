@@ -30,8 +30,11 @@ NOW = 1_700_000_000_000
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     text = '# TYPE jobs gauge\njobs{kind="a"} 3\n'
+    release = threading.Event()
 
     def do_GET(self) -> None:
+        if self.path == "/slow":
+            self.release.wait(30)
         body = self.text.encode()
         self.send_response(200 if self.path == "/metrics" else 404)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
@@ -49,14 +52,18 @@ def target() -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    _Handler.release.clear()
     yield f"127.0.0.1:{server.server_port}"
+    _Handler.release.set()
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_from_target_to_promql(serve: Serve, target: str, tmp_path: Path) -> None:
-    """Static and file targets are scraped with their labels; up tells which answer."""
+def test_defect_22_labels_and_timeouts_count_from_target_to_promql(
+    serve: Serve, target: str, tmp_path: Path
+) -> None:
+    """Static and file targets are scraped with their labels; up tells which answer in time."""
     found = tmp_path / "found.json"
     found.write_text(json.dumps([{"targets": ["127.0.0.1:1"], "labels": {"zone": "z"}}]))
     config = tmp_path / "prometheus.yml"
@@ -67,6 +74,9 @@ scrape_configs:
   - job_name: live
     static_configs: [{{targets: ["{target}"], labels: {{zone: y}}}}]
     metric_relabel_configs: [{{source_labels: [kind], target_label: sort}}]
+  - job_name: slow
+    metrics_path: /slow
+    static_configs: [{{targets: ["{target}"], labels: {{zone: s}}}}]
   - job_name: gone
     file_sd_configs: [{{files: ["found.json"]}}]
 """
@@ -80,10 +90,12 @@ scrape_configs:
 
     serving.eventually(lambda: value('jobs{job="live",sort="a",zone="y"}') == "3")
     serving.eventually(lambda: value('up{job="gone",zone="z"}') == "0")
+    serving.eventually(lambda: value('up{job="slow",zone="s"}') == "0")
     assert value('up{job="live"}') == "1"
     targets = json.loads(serving.request("/api/v1/targets")[2])["data"]["activeTargets"]
     assert {entry["labels"]["job"]: entry["health"] for entry in targets} == {
         "live": "up",
+        "slow": "down",
         "gone": "down",
     }
     found.write_text("[]")
