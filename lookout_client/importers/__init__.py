@@ -48,12 +48,14 @@ class Context:
         name: str,
         readings: Mapping[str, Callable[[], float]],
         tags: Mapping[str, str] | None = None,
+        *,
+        description: str = "",
         **options: Any,
     ) -> None:
         """A mixin ``name`` of gauges, each with its callback."""
         mixin = Mixin(self.registry, name, tags or {}, **options)
         for component, read in readings.items():
-            mixin.gauge(component, read)
+            mixin.gauge(component, read, description=description)
             self.undo.append(partial(self.registry.remove, f"{name}.{component}"))
 
 
@@ -65,7 +67,12 @@ def start_importers(
 ) -> Callable[[], None]:
     """Start the importers named; the answer ends them."""
     context = Context(registry, naming == "sofalookout")
-    failures = registry.counter("lookout.importer.failures", keys=("importer",), unit="1")
+    failures = registry.counter(
+        "lookout.importer.failures",
+        keys=("importer",),
+        unit="1",
+        description="Importers left out because they failed.",
+    )
     for name in names:
         _start(name, context, failures)
 

@@ -17,6 +17,14 @@ from ..snapshot import NumberPoint, Snapshot
 from . import Context
 
 _UNIT = "{span}"
+_MEANING = {
+    "created": "Spans finished.",
+    "sampled_out": "Spans not kept by sampling.",
+    "sent": "Spans given to a destination.",
+    "acknowledged": "Spans that a destination says it has.",
+    "dropped": "Spans given up, by reason.",
+    "in_flight": "Spans that wait to be sent.",
+}
 
 
 def start(context: Context) -> None:
@@ -57,12 +65,16 @@ class LedgerReader:
         )
         waiting = {_at(where): report["in_flight"] for where, report in reports}
         yield Snapshot(
-            Definition("lookout.spans.in_flight", Kind.GAUGE, _UNIT, "gauge"),
+            Definition(
+                "lookout.spans.in_flight", Kind.GAUGE, _UNIT, "gauge", _MEANING["in_flight"]
+            ),
             [NumberPoint(tags, value, self._since_ns) for tags, value in waiting.items()],
         )
 
     def _counter(self, name: str, values: Mapping[Tags, int]) -> Snapshot:
-        definition = Definition(f"lookout.spans.{name}", Kind.COUNTER, _UNIT, "counter")
+        definition = Definition(
+            f"lookout.spans.{name}", Kind.COUNTER, _UNIT, "counter", _MEANING[name]
+        )
         return Snapshot(
             definition, [NumberPoint(tags, value, self._since_ns) for tags, value in values.items()]
         )

@@ -19,8 +19,10 @@ def watch_executor(registry: Registry, executor: Executor, name: str) -> Callabl
     """
     keys = ("executor.name", "outcome")
     tasks = registry.counter("executor.tasks", keys=keys, description="Tasks ended.")
-    running = registry.timer("executor.run.duration", keys=keys[:1]).tagged(name)
-    waiting = registry.timer("executor.queue.duration", keys=keys[:1]).tagged(name)
+    running, waiting = (
+        registry.timer(f"executor.{what}.duration", keys=keys[:1], description=text).tagged(name)
+        for what, text in (("run", "How long tasks ran."), ("queue", "How long tasks waited."))
+    )
     submit = executor.submit
 
     def measured(submitted_ns: int, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
@@ -49,14 +51,14 @@ def watch_executor(registry: Registry, executor: Executor, name: str) -> Callabl
 
 
 def _gauges(registry: Registry, executor: Any, name: str) -> Callable[[], None]:
-    readings = {
-        "executor.queue.size": lambda: float(executor._work_queue.qsize()),
-        "executor.threads": lambda: float(len(executor._threads)),
-        "executor.threads.max": lambda: float(executor._max_workers),
-    }
+    readings: list[tuple[str, str, Callable[[], float]]] = [
+        ("executor.queue.size", "Tasks that wait.", lambda: float(executor._work_queue.qsize())),
+        ("executor.threads", "Threads started.", lambda: float(len(executor._threads))),
+        ("executor.threads.max", "Threads at most.", lambda: float(executor._max_workers)),
+    ]
     made = [
-        registry.gauge(metric, {"executor.name": name}, callback=read)
-        for metric, read in readings.items()
+        registry.gauge(metric, {"executor.name": name}, callback=read, description=text)
+        for metric, text, read in readings
         if _reads(read)
     ]
 
@@ -85,6 +87,11 @@ def watch_connection_pool(registry: Registry, engine: Any, name: str) -> Callabl
     tags = {"db.client.connection.pool.name": name}
     count = "db.client.connection.count"
     state = "db.client.connection.state"
+    meanings = {
+        count: "Connections by state.",
+        "db.client.connection.idle.max": "Connections kept at most while idle.",
+        "db.client.connection.max": "Connections at most.",
+    }
     readings: list[tuple[str, dict[str, str], Callable[[], float]]] = [
         (count, {**tags, state: "used"}, lambda: float(pool.checkedout())),
         (count, {**tags, state: "idle"}, lambda: float(pool.checkedin())),
@@ -92,7 +99,9 @@ def watch_connection_pool(registry: Registry, engine: Any, name: str) -> Callabl
         ("db.client.connection.max", tags, lambda: float(pool.size() + pool._max_overflow)),
     ]
     made = [
-        registry.gauge(metric, own, callback=read, unit="{connection}")
+        registry.gauge(
+            metric, own, callback=read, unit="{connection}", description=meanings[metric]
+        )
         for metric, own, read in readings
         if _reads(read)
     ]

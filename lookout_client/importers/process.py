@@ -29,6 +29,7 @@ def start(context: Context) -> None:
                 "uptime": lambda: reader.uptime() * 1000,
                 "systemload.average": lambda: os.getloadavg()[0],
             },
+            description="Machine and process.",
         )
     else:
         context.undo.append(context.registry.add_source(reader))
@@ -74,28 +75,31 @@ class ProcessReader:
             threads = process.num_threads()
             files = process.num_fds() if hasattr(process, "num_fds") else None
         yield self._counter(
-            "process.cpu.time", "s", {(("cpu.mode", "user"),): cpu.user,
-                                      (("cpu.mode", "system"),): cpu.system}
+            "process.cpu.time", "s", "Time the processor spent on this process.",
+            {(("cpu.mode", "user"),): cpu.user, (("cpu.mode", "system"),): cpu.system}
         )  # fmt: skip
-        yield self._gauge("process.memory.usage", "By", memory.rss)
-        yield self._gauge("process.memory.virtual", "By", memory.vms)
-        yield self._gauge("process.thread.count", "{thread}", threads)
-        yield self._gauge("process.uptime", "s", self.uptime())
+        yield self._gauge("process.memory.usage", "By", "Memory in use.", memory.rss)
+        yield self._gauge("process.memory.virtual", "By", "Memory committed.", memory.vms)
+        yield self._gauge("process.thread.count", "{thread}", "Threads.", threads)
+        yield self._gauge("process.uptime", "s", "Time since the start.", self.uptime())
         if files is not None:
-            yield self._gauge("process.unix.file_descriptor.count", "{file_descriptor}", files)
+            name, unit = "process.unix.file_descriptor.count", "{file_descriptor}"
+            yield self._gauge(name, unit, "File descriptors in use.", files)
         kind = "process.context_switch.type"
         yield self._counter(
-            "process.context_switches", "{context_switch}",
+            "process.context_switches", "{context_switch}", "Times the processor was given up.",
             {((kind, "voluntary"),): switches.voluntary,
              ((kind, "involuntary"),): switches.involuntary}
         )  # fmt: skip
 
-    def _gauge(self, name: str, unit: str, value: float) -> Snapshot:
+    def _gauge(self, name: str, unit: str, description: str, value: float) -> Snapshot:
         point = NumberPoint((), value, self._created_ns)
-        return Snapshot(Definition(name, Kind.GAUGE, unit, "gauge"), [point])
+        return Snapshot(Definition(name, Kind.GAUGE, unit, "gauge", description), [point])
 
-    def _counter(self, name: str, unit: str, values: dict[Tags, float]) -> Snapshot:
-        definition = Definition(name, Kind.COUNTER, unit, "counter")
+    def _counter(
+        self, name: str, unit: str, description: str, values: dict[Tags, float]
+    ) -> Snapshot:
+        definition = Definition(name, Kind.COUNTER, unit, "counter", description)
         return Snapshot(
             definition,
             [NumberPoint(tags, value, self._created_ns) for tags, value in values.items()],

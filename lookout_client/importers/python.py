@@ -35,7 +35,11 @@ def start(context: Context) -> None:
         _start_as_jvm(context)
     else:
         context.undo.append(registry.add_source(GcCounts(registry)))
-        registry.gauge("cpython.thread.count", callback=lambda: float(threading.active_count()))
+        registry.gauge(
+            "cpython.thread.count",
+            callback=lambda: float(threading.active_count()),
+            description="Threads that Python knows of.",
+        )
         context.undo.append(lambda: registry.remove("cpython.thread.count"))
     context.undo.append(_time_collections(registry))
     context.undo.append(_count_uncaught(registry))
@@ -47,13 +51,18 @@ def _start_as_jvm(context: Context) -> None:
     def collections(*generations: int) -> Callable[[], float]:
         return lambda: float(sum(gc.get_stats()[index]["collections"] for index in generations))
 
-    context.gauges("jvm.gc", {"young.count": collections(0, 1), "old.count": collections(2)})
+    context.gauges(
+        "jvm.gc",
+        {"young.count": collections(0, 1), "old.count": collections(2)},
+        description="Collections so far.",
+    )
     context.gauges(
         "jvm.threads",
         {
             "active": lambda: float(threading.active_count()),
             "daemon": lambda: float(sum(thread.daemon for thread in threading.enumerate())),
         },
+        description="Threads that Python knows of.",
     )
 
 
@@ -83,7 +92,11 @@ def _time_collections(registry: Registry) -> Callable[[], None]:
 
     The callback may run in the middle of anything, so it records into bound meters only.
     """
-    timer = registry.timer("cpython.gc.duration", keys=("cpython.gc.generation",))
+    timer = registry.timer(
+        "cpython.gc.duration",
+        keys=("cpython.gc.generation",),
+        description="How long the interpreter stood still for a collection.",
+    )
     bound = [timer.tagged(str(generation)) for generation in range(3)]
     started = [0]
 
@@ -135,7 +148,11 @@ def watch_event_loop(
     loop = loop or asyncio.get_running_loop()
     lag = registry.timer("asyncio.loop.lag", description="How late timers fire.")
     running = loop
-    registry.gauge("asyncio.tasks", callback=lambda: float(len(asyncio.all_tasks(running))))
+    registry.gauge(
+        "asyncio.tasks",
+        callback=lambda: float(len(asyncio.all_tasks(running))),
+        description="Tasks not done.",
+    )
     handle: asyncio.TimerHandle | None = None
     stopped = False
 

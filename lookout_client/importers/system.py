@@ -21,8 +21,30 @@ from . import Context
 #: File systems that hold no files of anybody's.
 PSEUDO = frozenset(("cgroup", "cgroup2", "debugfs", "devtmpfs", "nfs", "overlay", "proc",
                     "rpc_pipefs", "rootfs", "squashfs", "sysfs", "tmpfs"))  # fmt: skip
-#: How long one reading of the machine serves.
-CACHE_S = 1.0
+#: What each metric is, of SOFALookout's each mixin.
+MEANING = {
+    "system.cpu.time": "Time the processors spent in each mode.",
+    "system.cpu.logical.count": "Processors.",
+    "system.linux.load.1m": "Threads that ran or waited to, mean of a minute.",
+    "system.linux.load.5m": "Threads that ran or waited to, mean of five minutes.",
+    "system.linux.load.15m": "Threads that ran or waited to, mean of a quarter of an hour.",
+    "system.memory.usage": "Memory by state.",
+    "system.memory.limit": "Memory there is.",
+    "system.filesystem.usage": "Space of file systems by state.",
+    "system.filesystem.utilization": "Share of the space of file systems in use.",
+    "system.disk.io": "Read from and written to disks.",
+    "system.disk.operations": "Reads and writes of disks.",
+    "system.network.io": "Received and sent.",
+    "system.network.packet.count": "Packets received and sent.",
+    "system.network.errors": "Errors in receiving and sending.",
+    "system.network.packet.dropped": "Packets dropped.",
+    "os.cpu": "Share of CPU time in percent.",
+    "os.systemload.average": "Threads that ran or waited to.",
+    "os.memory.stats": "Memory.",
+    "os.disk.usage": "Space of a file system; percent.used from 0 to 100.",
+    "os.io.stats": "Milliseconds a request of a disk takes; util is the percentage of time busy.",
+    "os.net.stats": "Received (in) and sent (out) by an interface since it was started.",
+}
 
 
 def start(context: Context) -> None:
@@ -38,8 +60,7 @@ class _Reader:
 
     def __init__(self, registry: Registry, psutil: Any) -> None:
         self.psutil = psutil
-        self.now_ns = registry.clock_ns
-        self.created_ns = registry.clock_ns()
+        self.created_ns = _booted_ns(psutil) or registry.clock_ns()
 
     def __call__(self) -> Iterator[Snapshot]:
         for part in self.parts():
@@ -58,7 +79,7 @@ class _Reader:
     ) -> Snapshot:  # fmt: skip
         """One metric with its series."""
         mtype = "counter" if kind is Kind.COUNTER else "gauge"
-        definition = Definition(name, kind, unit, mtype, group=group)
+        definition = Definition(name, kind, unit, mtype, MEANING[group or name], group=group)
         points = [NumberPoint(tag_set(tags), value, self.created_ns) for tags, value in values]
         return Snapshot(definition, list(points))
 
@@ -71,6 +92,14 @@ class _Reader:
                 yield partition, self.psutil.disk_usage(partition.mountpoint)
             except OSError:
                 continue
+
+
+def _booted_ns(psutil: Any) -> int:
+    """Since when the machine counts: not since it was first asked. 0 where it does not tell."""
+    try:
+        return int(psutil.boot_time() * 1e9)
+    except (OSError, RuntimeError, AttributeError):
+        return 0
 
 
 class OpenTelemetryNames(_Reader):

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 import sqlalchemy
 
 from lookout_client import Registry
-from lookout_client.importers import start_importers
+from lookout_client.importers import BUILT_IN, start_importers
 from lookout_client.importers.http import watch_http
 from lookout_client.importers.log_records import count_records
 from lookout_client.importers.pools import watch_connection_pool, watch_executor
@@ -68,6 +69,28 @@ def test_the_machine_is_measured(registry: Registry) -> None:
     )
     assert "system.linux.load.1m" in found
     assert any("network.io.direction=receive" in key for key in found["system.network.io"])
+
+
+def test_the_machines_counters_began_when_it_was_started(registry: Registry) -> None:
+    """What it counted before this process was there is no increase of this process's first step."""
+    start_importers(registry, ["system"])
+    (cpu,) = [one for one in registry.collect() if one.definition.name == "system.cpu.time"]
+    assert {point.created_ns for point in cpu.points} == {int(psutil.boot_time() * 1e9)}
+
+
+@pytest.mark.parametrize("naming", ["opentelemetry", "sofalookout"])
+def test_every_metric_says_what_it_is(registry: Registry, naming: str) -> None:
+    """`promtool check metrics` asks for a help text, which dashboards show."""
+    stop = start_importers(registry, BUILT_IN, naming)
+    with ThreadPoolExecutor(1) as pool:
+        watch_executor(registry, pool, "p")
+        pool.submit(logging.getLogger("said").info, "x").result()
+        watch_http(registry)
+        silent = [
+            one.definition.name for one in registry.collect() if not one.definition.description
+        ]
+    stop()
+    assert silent == []
 
 
 def test_sofalookouts_names_are_an_option(registry: Registry) -> None:
