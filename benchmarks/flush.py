@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import multiprocessing
 import socket
 import statistics
@@ -38,6 +39,7 @@ from tracer.tracer import Tracer
 SPANS_PER_REQUEST = 4
 #: For the rate: more than any of them can get out, so that the handler does not set the bound.
 MANY_SPANS = 20
+_MOST_SPANS = 64
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Run:
     p99_us: float
     p50_us: float
     requests_s: float
+    made_s: float
     flushed_s: float
 
 
@@ -63,8 +66,10 @@ class Mode:
     """How spans are made and how many got out so far."""
 
     make: Callable[[int], None]
+    spans: int  # a request
     flushed: Callable[[], int]
     settle: Callable[[], object]
+    dropped: Callable[[], int] = lambda: 0
 
 
 def burn(rounds: int) -> int:
@@ -106,12 +111,13 @@ def measure(mode: Mode, seconds: float, rounds: int) -> Run:
         taken[int(len(taken) * 0.99)] / 1e3,
         taken[len(taken) // 2] / 1e3,
         len(taken) / elapsed,
+        len(taken) * mode.spans / elapsed,
         flushed,
     )
 
 
 def without_spans() -> Mode:
-    return Mode(lambda number: None, lambda: 0, lambda: None)
+    return Mode(lambda number: None, 0, lambda: 0, lambda: None)
 
 
 def ours(destination: Destination, spans: int = SPANS_PER_REQUEST) -> Mode:
@@ -130,7 +136,13 @@ def ours(destination: Destination, spans: int = SPANS_PER_REQUEST) -> Mode:
                 span.set_tag("d", number)
                 span.set_tag("e", True)
 
-    return Mode(make, lambda: account.acknowledged, lambda: flusher.flush(60))
+    return Mode(
+        make,
+        spans,
+        lambda: account.acknowledged,
+        lambda: flusher.flush(60),
+        lambda: sum(ledger.report(destination.name).dropped.values()),
+    )
 
 
 def opentelemetry_otlp(url: str, spans: int = SPANS_PER_REQUEST) -> Mode:
@@ -165,7 +177,7 @@ def opentelemetry_otlp(url: str, spans: int = SPANS_PER_REQUEST) -> Mode:
                 span.set_attribute("d", number)
                 span.set_attribute("e", True)
 
-    return Mode(make, lambda: sent, lambda: provider.force_flush(120_000))
+    return Mode(make, spans, lambda: sent, lambda: provider.force_flush(120_000))
 
 
 def otlp_exporter(url: str) -> Any:
@@ -266,7 +278,9 @@ def report(runs: dict[str, list[Run]], peer: str) -> None:
             f"{name:26} p50 {statistics.median(r.p50_us for r in mine):5.0f} us"
             f"  p99 {statistics.median(r.p99_us for r in mine):6.0f} us {p99}"
             f"  p99.9 {statistics.median(r.p999_us for r in mine):6.0f} us {p999}"
-            f"  {statistics.median(r.requests_s for r in mine):5.0f} req/s  {flushed:7.0f} spans/s"
+            f"  {statistics.median(r.requests_s for r in mine):5.0f} req/s"
+            f"  {statistics.median(r.made_s for r in mine):7.0f} spans/s made,"
+            f" {flushed:7.0f} flushed"
         )
         if peer in runs and name not in {"no spans", peer}:
             pairs = zip(mine, runs[peer], strict=True)
@@ -274,12 +288,66 @@ def report(runs: dict[str, list[Run]], peer: str) -> None:
         print(line)
 
 
+def sustained(
+    make: Callable[[int], Mode], rounds: int, seconds: float, work: int
+) -> tuple[int, Run, int]:
+    """More and more spans a request, until a fifth of them does not get out while they are made.
+
+    What got out then is the flusher's bound and not the handler's. The spans a request, the run
+    with the median flush rate, and how many were dropped in all runs.
+    """
+    spans = SPANS_PER_REQUEST
+    while True:
+        mode = make(spans)
+        runs = [measure(mode, seconds, work) for _ in range(rounds)]
+        run = sorted(runs, key=lambda run: run.flushed_s)[len(runs) // 2]
+        if run.flushed_s < 0.8 * run.made_s or mode.dropped() or spans >= _MOST_SPANS:
+            return spans, run, mode.dropped()
+        spans *= 2
+
+
+def report_sustained(
+    makers: dict[str, Callable[[int], Mode]], peer: str, rounds: int, seconds: float
+) -> None:
+    """The bound of each in one line, and how many times the peer's it is."""
+    work = calibrated()
+    plain = measure(without_spans(), seconds, work)
+    found = {name: sustained(make, rounds, seconds, work) for name, make in makers.items()}
+    for name, (spans, run, dropped) in found.items():
+        line = (
+            f"{name:26} {spans:3} a request: {run.made_s:7.0f} spans/s made,"
+            f" {run.flushed_s:7.0f} flushed, {dropped} dropped,"
+            f" p99 x{run.p99_us / plain.p99_us:.2f}"
+        )
+        if peer in found and name != peer:
+            line += f", x{run.flushed_s / found[peer][1].flushed_s:.2f} of {peer}"
+        print(line)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument(
+        "--sustained", action="store_true", help="only the bound of each, whatever is made"
+    )
     arguments = parser.parse_args()
     peer = "OpenTelemetry, OTLP/HTTP"
+    if arguments.sustained:
+        with tempfile.TemporaryDirectory() as folder, sink() as url:
+            count = itertools.count()
+            makers: dict[str, Callable[[int], Mode]] = {
+                "Lookout, rolling logs": lambda spans: ours(
+                    RollingLogs(Path(folder) / str(next(count))), spans
+                ),
+                "Lookout, collector": lambda spans: ours(
+                    CollectorDestination(url, limits=Limits(linger_s=0.2, queue_records=200_000)),
+                    spans,
+                ),
+                peer: lambda spans: opentelemetry_otlp(url, spans),
+            }
+            report_sustained(makers, peer, arguments.rounds, arguments.seconds)
+        return
     with tempfile.TemporaryDirectory() as folder, sink() as url:
         modes = {
             "no spans": without_spans(),

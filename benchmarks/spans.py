@@ -174,7 +174,8 @@ def cpu(rounds: int) -> Figures:
         "@trace on a function": (decorated_ours, 10_000),
         "OpenTelemetry unsampled": (span5_otel(otel_off.start_as_current_span), 2_000),
         "unsampled (never)": (span5_ours(off(AlwaysOff())), 20_000),
-        "unsampled (ratio 0)": (span5_ours(off(Ratio(0.0))), 20_000),
+        "unsampled (ratio 1 in a million)": (span5_ours(off(Ratio(1e-6))), 20_000),
+        "unsampled (ratio 1 in 100)": (span5_ours(off(Ratio(0.01))), 20_000),
         "unsampled below a parent": (
             nested(span5_ours(off(AlwaysOff())), off(AlwaysOff())),
             20_000,

@@ -99,24 +99,47 @@ class Count:
     jumps only, and there is none between reading and storing an attribute.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("ahead", "value")
+
+    ahead: int  # in ``value`` already, yet to happen
 
     def __init__(self) -> None:
+        self.ahead = 0
         self.reset()
 
     def total(self) -> int:
         """How many there were."""
-        return self.value
+        return self.value - self.ahead
+
+    def advance(self, ahead: int) -> None:
+        """Count ``ahead`` events before they happen, instead of those still expected; each takes
+        one off ``ahead``. Zero expects none."""
+        self.value += ahead - self.ahead
+        self.ahead = ahead
 
     def reset(self) -> None:
         """Start from zero: also for the child after a fork."""
-        self.value = 0
+        self.value = self.ahead
 
 
 class LockedCount(Count):
-    """The same for interpreters whose threads do not take turns: storing ``value`` adds one."""
+    """The same for interpreters whose threads do not take turns: storing ``value`` adds one.
+
+    Nothing is counted ahead.
+    """
 
     __slots__ = ("_lock", "_total")
+
+    @property
+    def ahead(self) -> int:
+        return 0
+
+    @ahead.setter
+    def ahead(self, _: int) -> None:
+        return
+
+    def advance(self, ahead: int) -> None:
+        return
 
     @property
     def value(self) -> int:

@@ -73,7 +73,7 @@ class PassiveSpan(Span):
         with _ids.lock:
             origin = root or self
             if not hasattr(origin, "_known_trace_id"):
-                origin._known_trace_id = self._tracer.pipeline.ids.generate_trace_id()
+                origin._known_trace_id = self._tracer.pipeline.unsampled_trace_id()
             self._known_trace_id = origin._known_trace_id
         return self._known_trace_id
 
@@ -189,10 +189,20 @@ def unsampled(
     carried: Carried | None,
 ) -> PassiveSpan:
     """A span of a trace that is not kept: the first one here, or one below ``root``."""
+    tracer.pipeline.unsampled.value += 1
+    return uncounted(tracer, name, root, carried)
+
+
+def uncounted(
+    tracer: Tracer,
+    name: str,
+    root: PassiveSpan | None,
+    carried: Carried | None,
+) -> PassiveSpan:
+    """The same where it has been counted."""
     span = PassiveSpan()
     span._tracer = tracer
     span.name = name
     span._root = root
     span._carried = carried
-    tracer.pipeline.unsampled.value += 1
     return span

@@ -14,7 +14,8 @@ from exporters.records import SAMPLED, Resource
 from .clock import Clock
 from .identity import IdGenerator, RandomIds, format_trace_id
 from .limits import SpanLimits
-from .sampling import AlwaysOn, ParentBased, Sampler
+from .root_choice import RootChoice
+from .sampling import NONE_KEPT, AlwaysOn, ParentBased, Sampler
 from .span_context import RANDOM
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Pipeline:
 
     __slots__ = (
         "bits",
+        "choice",
         "clock",
-        "drop_all",
         "emit",
         "enabled",
         "ids",
@@ -48,7 +49,6 @@ class Pipeline:
         "limits",
         "now",
         "observers",
-        "ratio_floor",
         "record_unsampled",
         "resource",
         "root_flags",
@@ -59,6 +59,7 @@ class Pipeline:
     )
 
     started: Callable[[RecordedSpan], None] | None
+    choice: RootChoice | None
 
     def __init__(
         self,
@@ -71,7 +72,6 @@ class Pipeline:
         limits: SpanLimits | None = None,
     ) -> None:
         self.observers: tuple[Observer, ...] = ()
-        self.ratio_floor: int | None = None  # where the sampler is a plain ratio
         self.configure(
             emit or discard,
             enabled=emit is not None,
@@ -118,8 +118,8 @@ class Pipeline:
         """Start no more spans. What is finished already can still be read as it was."""
         self.emit = discard
         self.started = None
-        self.enabled = self.keep_all = self.drop_all = False
-        self.ratio_floor = None
+        self.enabled = self.keep_all = False
+        self._choose_ahead(None)
         self.unsampled = new_count()
 
     def add_observer(self, observer: Observer) -> None:
@@ -148,13 +148,25 @@ class Pipeline:
     def set_sampler(self, sampler: Sampler) -> None:
         """Decide with ``sampler`` from now on."""
         self.sampler = sampler
-        self.drop_all = (
-            self.enabled and not self.record_unsampled and getattr(sampler, "keeps_no_root", False)
-        )
-        self.ratio_floor = None
-        if self.enabled and not self.record_unsampled:
-            self.ratio_floor = getattr(sampler, "rejected_below", None)
-        self.keep_all = self.enabled and getattr(sampler, "keeps_every_root", False)
+        floor = getattr(sampler, "rejected_below", None)
+        self.keep_all = self.enabled and floor == 0
+        self._choose_ahead(floor if self.enabled and not self.record_unsampled else None)
+
+    def unsampled_trace_id(self) -> int:
+        """An id for a trace that was turned down before it had one."""
+        trace_id, choice = self.ids.generate_trace_id(), self.choice
+        if choice is None or type(self.ids) is not RandomIds:
+            return trace_id
+        return choice.rejected(trace_id)
+
+    def _choose_ahead(self, floor: int | None) -> None:
+        """Choose roots before they have an id, where the sampler keeps the ids from ``floor`` on
+        and ids may be made to suit the choice."""
+        self.choice = None
+        self.unsampled.advance(0)
+        may_suit = floor == NONE_KEPT or type(self.ids) is RandomIds
+        if floor and may_suit and type(self.unsampled) is Count:
+            self.choice = RootChoice(floor, self.unsampled)
 
     def set_ids(self, ids: IdGenerator) -> None:
         """Take ids from ``ids``, an :class:`IdGenerator`; one with ``bits(width)`` is called so."""

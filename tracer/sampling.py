@@ -22,9 +22,18 @@ class Decision(NamedTuple):
 KEEP = Decision(True)
 DROP = Decision(False)
 
+#: The part of a trace id that W3C trace-context level 2 promises to be random: its low 56 bits.
+RANDOM_BITS = 56
+RANDOM_MASK = (1 << RANDOM_BITS) - 1
+NONE_KEPT = 1 << RANDOM_BITS  # as a bound below which a trace id is turned down
+
 
 class Sampler(Protocol):
-    """Decides about a root. Must not raise and not block; called by many threads at once."""
+    """Decides about a root. Must not raise and not block; called by many threads at once.
+
+    One that keeps exactly the trace ids whose low 56 bits are at or above a bound, where no caller
+    decided, may say so with an attribute ``rejected_below``; it is then not asked about most roots.
+    """
 
     def sample(
         self,
@@ -41,7 +50,7 @@ class Sampler(Protocol):
 class AlwaysOn:
     """Keeps every trace, whatever a caller decided."""
 
-    keeps_every_root = True
+    rejected_below = 0
 
     def sample(
         self,
@@ -60,7 +69,7 @@ class AlwaysOn:
 class AlwaysOff:
     """Keeps no trace, whatever a caller decided."""
 
-    keeps_no_root = True
+    rejected_below = NONE_KEPT
 
     def sample(
         self,
@@ -76,11 +85,6 @@ class AlwaysOff:
         return "AlwaysOff()"
 
 
-#: The part of a trace id that W3C trace-context level 2 promises to be random: its low 56 bits.
-RANDOM_BITS = 56
-RANDOM_MASK = (1 << RANDOM_BITS) - 1
-
-
 class Ratio:
     """Keeps a fraction of all traces, chosen by trace id: every process picks the same ones.
 
@@ -94,8 +98,6 @@ class Ratio:
             raise ValueError(f"sampling ratio must be between 0 and 1, not {ratio!r}")
         self.ratio = ratio
         self.rejected_below = (1 << RANDOM_BITS) - round(ratio * (1 << RANDOM_BITS))
-        self.keeps_every_root = ratio == 1.0
-        self.keeps_no_root = ratio == 0.0
 
     def sample(
         self,
@@ -116,8 +118,6 @@ class ParentBased:
 
     def __init__(self, root: Sampler) -> None:
         self.root = root
-        self.keeps_every_root = getattr(root, "keeps_every_root", False)
-        self.keeps_no_root = getattr(root, "keeps_no_root", False)
         self.rejected_below = getattr(root, "rejected_below", None)
 
     def sample(

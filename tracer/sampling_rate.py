@@ -75,7 +75,7 @@ class KInHundred:
         for position in chosen:
             self._kept[position] = 1
         self._next = itertools.count().__next__
-        self.keeps_every_root = percent == 100
+        self.rejected_below = 0 if percent == 100 else None
 
     def sample(
         self,

@@ -11,10 +11,10 @@ from exporters.records import DEBUG, REMOTE_PARENT, SAMPLED, SHARED
 from . import current
 from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, kind_of
-from .passive import NOOP, PassiveSpan, RemoteSpan, unsampled
+from .passive import NOOP, PassiveSpan, RemoteSpan, uncounted, unsampled
 from .pipeline import Pipeline
 from .recorded import _CLOSED, RecordedSpan
-from .sampling import KEEP, RANDOM_MASK, Decision
+from .sampling import KEEP, Decision
 from .span import INHERITED, Span, context_of, outlasting
 from .span_context import Carried, SpanContext
 from .values import text
@@ -77,14 +77,16 @@ class Tracer:
         else:
             above = parent
         if above is _EMPTY:
-            if pipeline.drop_all:
-                passive = PassiveSpan()  # what unsampled() does, without its call
-                passive._tracer = self
-                passive.name = name
-                passive._root = passive._carried = None
-                pipeline.unsampled.value += 1
-                return passive
             if not pipeline.keep_all:
+                count = pipeline.unsampled
+                if ahead := count.ahead:
+                    # Turned down before it came; see RootChoice. Nobody else runs in between.
+                    count.ahead = ahead - 1
+                    passive = PassiveSpan()  # what uncounted() does, without its call
+                    passive._tracer = self
+                    passive.name = name
+                    passive._root = passive._carried = None
+                    return passive
                 return self._start_chosen_root(name, kind, tags, links, start_ns)
             bits = pipeline.bits
             span = RecordedSpan()
@@ -95,7 +97,7 @@ class Tracer:
             span._carried = None
             span._index = 0
             span._rpc = "0"
-        elif type(above) is RecordedSpan and above._tags is not _CLOSED:
+        elif (cls := type(above)) is RecordedSpan and above._tags is not _CLOSED:
             bits = pipeline.bits
             span = RecordedSpan()
             span.trace_id = above.trace_id
@@ -108,7 +110,7 @@ class Tracer:
             above._kids = index = above._kids + 1
             span._index = index
             span._rpc = above.rpc_id if above._index else above._rpc
-        elif type(above) is PassiveSpan:
+        elif cls is PassiveSpan:
             passive = PassiveSpan()
             passive._tracer = self
             passive.name = name
@@ -149,21 +151,12 @@ class Tracer:
     ) -> Span:
         """A root that is not kept without asking."""
         pipeline = self.pipeline
-        floor = pipeline.ratio_floor
-        if floor is None:
+        choice = pipeline.choice
+        if choice is None:
             return self._start_otherwise(name, kind, None, tags, links, start_ns)
-        # The sampler is a ratio: asked here, because most of its answers are no.
-        bits = pipeline.bits
-        trace_id = bits(128) or 1
-        if trace_id & RANDOM_MASK < floor:
-            passive = PassiveSpan()
-            passive._tracer = self
-            passive.name = name
-            passive._root = passive._carried = None
-            passive._known_trace_id = trace_id
-            pipeline.unsampled.value += 1
-            return passive
-        span = self._root(trace_id, KEEP, None, name, kind)
+        if not choice.keeps():
+            return uncounted(self, name, None, None)
+        span = self._root(choice.kept(pipeline.bits(128)), KEEP, None, name, kind)
         _complete(span, tags, links, start_ns)
         return span
 

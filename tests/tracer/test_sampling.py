@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import sys
@@ -15,13 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
+from exporters._tally import Tally
 from exporters.ledger import Count, LockedCount
 from exporters.records import SAMPLED
 from tracer import AlwaysOff, AlwaysOn, Decision, ParentBased, Ratio, SpanContext, SpanKind
+from tracer.identity import RandomIds
+from tracer.pipeline import Pipeline
 from tracer.propagation.b3 import B3Single
+from tracer.sampling import RANDOM_MASK
 from tracer.sampling_rate import KInHundred, RateLimited
 from tracer.sampling_rules import RuleError, Rules, RulesFile
 from tracer.testing import recording
+from tracer.tracer import Tracer
 
 ids = st.integers(1, (1 << 128) - 1)
 
@@ -253,6 +259,118 @@ def test_a_decision_without_ids_is_honoured() -> None:
                 assert span.trace_id
     assert traces.names == ["1"]
     assert traces.spans[0].parent_id == 0
+
+
+@given(st.floats(0, 1), st.integers())
+def test_ids_made_after_the_decision_agree_with_it(ratio: float, seed: int) -> None:
+    """Roots are chosen before they have an id; the ratio, asked about the id, says the same."""
+    with recording(sampler=Ratio(ratio), ids=RandomIds()):
+        _seed(seed)
+        for span in (tracer.start_span("root", parent=None) for _ in range(8)):
+            assert ask(Ratio(ratio), span.trace_id) == span.is_recording()
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.01, 0.999])
+def test_a_ratio_keeps_its_share_of_roots(ratio: float) -> None:
+    """Within four standard deviations of the binomial distribution, for one seed."""
+    number = 20_000
+    with recording(sampler=Ratio(ratio), ids=RandomIds()):
+        _seed(20)
+        kept = sum(tracer.start_span("root").is_recording() for _ in range(number))
+    assert abs(kept - ratio * number) < 4 * math.sqrt(number * ratio * (1 - ratio))
+
+
+def _seed(seed: int) -> None:
+    if tracer.api.PIPELINE.choice is not None:
+        tracer.api.PIPELINE.choice.source.seed(seed)
+
+
+def test_neighbouring_roots_are_kept_independently() -> None:
+    """After a kept root the next is as likely as any: no pattern that a fixed gap would leave."""
+    number = 20_000
+    with recording(sampler=Ratio(0.5), ids=RandomIds()):
+        _seed(20)
+        kept = [tracer.start_span("root").is_recording() for _ in range(number)]
+    for distance in (1, 2, 3):
+        both = sum(a and b for a, b in zip(kept, kept[distance:], strict=False))
+        assert abs(both - number / 4) < 4 * math.sqrt(number * 3 / 16)
+
+
+def test_ids_of_ones_own_are_asked_about_one_by_one() -> None:
+    """A generator's ids are never changed: the ratio decides by what it gives."""
+
+    class Alternating:
+        random = True
+
+        def __init__(self) -> None:
+            self.made = 0
+
+        def generate_trace_id(self) -> int:
+            self.made += 1
+            return 1 if self.made % 2 else RANDOM_MASK
+
+        def generate_span_id(self) -> int:
+            return 7
+
+    with recording(sampler=Ratio(0.5), ids=Alternating()) as traces:
+        ids = [tracer.start_span("root").trace_id for _ in range(4)]
+        for _ in range(4):
+            tracer.start_span("root").finish()
+    assert ids == [1, RANDOM_MASK, 1, RANDOM_MASK]
+    assert [span.trace_id for span in traces] == [RANDOM_MASK] * 2
+
+
+def test_a_new_sampler_takes_over_at_once_and_the_count_stays_exact() -> None:
+    """What the earlier sampler had decided ahead is forgotten, not counted."""
+    pipeline, kept = Pipeline(lambda span: None), 0
+    start = Tracer(pipeline).start_span
+    for sampler in (AlwaysOff(), Ratio(1e-6), AlwaysOn(), Ratio(0.25), AlwaysOff()):
+        pipeline.set_sampler(sampler)
+        kept += sum(start("root").is_recording() for _ in range(100))
+    assert pipeline.unsampled.total() == 500 - kept
+    assert kept >= 100
+
+
+@pytest.mark.parametrize("kind", [Count, LockedCount])
+def test_threads_that_share_a_ratio_lose_no_count(kind: type[Count]) -> None:
+    """Every root is kept or counted, also where several threads come to the next kept one."""
+    count, kept = kind(), Tally()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def roots() -> None:
+        for _ in range(5_000):
+            if tracer.start_span("root").is_recording():
+                kept.add()
+
+    try:
+        with recording(sampler=Ratio(0.3), ids=RandomIds(), unsampled=count):
+            _seed(20)
+            threads = [Thread(target=roots) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert count.total() + kept.value() == 20_000
+    assert abs(kept.value() - 6_000) < 8 * math.sqrt(20_000 * 0.21)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_counts_its_own_unsampled_roots() -> None:
+    """What was decided ahead of the fork is no event of the child until it happens."""
+    with recording(sampler=AlwaysOff(), ids=RandomIds(), unsampled=(count := Count())):
+        for _ in range(3):
+            tracer.start_span("root").finish()
+        child = os.fork()
+        if not child:
+            count.reset()
+            tracer.start_span("root").finish()
+            os._exit(count.total())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert count.total() == 3
 
 
 class Broken:

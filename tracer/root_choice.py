@@ -1,0 +1,75 @@
+"""Which roots a plain ratio keeps, chosen ahead of them.
+
+Asking a ratio about each root takes a trace id, a fifth of what a span that is not kept costs.
+What is drawn here instead is how many roots are turned down before the next one is kept; each of
+those only counts down, and gets an id only where somebody asks for one. The ids are then drawn from
+those about which the ratio says the same, so that other processes agree.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+
+from exporters.ledger import Count
+
+from .forks import renew_after_fork
+from .sampling import NONE_KEPT, RANDOM_MASK
+
+#: How many roots are turned down at once where none is kept: what one digit of an int holds.
+_MANY = (1 << 30) - 1
+
+
+class RootChoice:
+    """Chooses roots for one sampler that keeps trace ids from ``floor`` on.
+
+    :param floor: of the low 56 bits of a trace id, above 0; with ``NONE_KEPT`` none is kept.
+    :param count: its ``ahead`` is the number of roots to be turned down without asking again.
+    """
+
+    def __init__(self, floor: int, count: Count) -> None:
+        self.floor = floor
+        self.source = random.Random()
+        self._count = count
+        self._log_rejected = math.log1p((floor - NONE_KEPT) / NONE_KEPT)
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+        self._count.advance(self._until_kept())
+
+    def renew(self) -> None:
+        """In a forked child: another random state, and nobody there who could hold the lock."""
+        self._lock = threading.Lock()
+        self.source.seed()
+
+    def keeps(self) -> bool:
+        """Whether the root that asks is kept. One that is not has been counted."""
+        with self._lock:  # of several threads that saw the last one go, one is the next kept
+            count = self._count
+            if count.ahead:
+                count.ahead -= 1
+                return False
+            kept = self.floor < NONE_KEPT
+            count.advance(self._until_kept())
+            if not kept:
+                count.ahead -= 1
+            return kept
+
+    def kept(self, trace_id: int) -> int:
+        """``trace_id`` with such low bits that the ratio keeps it."""
+        return trace_id & ~RANDOM_MASK | self.source.randrange(self.floor, NONE_KEPT)
+
+    def rejected(self, trace_id: int) -> int:
+        """``trace_id`` with such low bits that the ratio turns it down."""
+        return trace_id & ~RANDOM_MASK | self.source.randrange(self.floor)
+
+    def _until_kept(self) -> int:
+        """How many are turned down before the next is kept: geometrically distributed.
+
+        By inversion, floor(ln U / ln q), where q is the share turned down (L. Devroye,
+        "Non-Uniform Random Variate Generation", 1986, chapter X.2).
+        """
+        if self.floor == NONE_KEPT:
+            return _MANY
+        chance = 1.0 - self.source.random()  # above 0, which has no logarithm
+        return int(math.log(chance) / self._log_rejected)
