@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -11,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from .ledger import REFUSED, TOO_LARGE
@@ -24,6 +27,24 @@ from .parcel import Refused, Unavailable
 #: server, or about what stands before it, and may pass: 401 until the token is renewed, 404
 #: until the route is there.
 _PARCEL_IS_BAD = {400: REFUSED, 413: TOO_LARGE, 415: REFUSED, 422: REFUSED}
+
+
+class _TlsConnection(HTTPSConnection):
+    """One that leaves no socket open where the peer resets it as TLS begins.
+
+    ``SSLSocket._create`` of CPython 3.11 takes the descriptor over before it asks for the peer, and
+    raises without closing it where there is none any more.
+    """
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except OSError as error:
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                held = frame.f_locals.get("self")
+                if isinstance(held, ssl.SSLSocket):
+                    held.close()
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,7 @@ class HttpClient:
     def _post_to(
         self, url: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
     ) -> bytes:
+        timeout_s = max(timeout_s, _LEAST_TIMEOUT_S)  # urllib3 takes 0 for a mistake
         timeout = urllib3.Timeout(
             total=timeout_s, connect=min(self._connect_timeout_s, timeout_s), read=timeout_s
         )
@@ -112,8 +134,11 @@ class HttpClient:
     def _pool(self, url: str) -> urllib3.HTTPConnectionPool:
         pool = self._pools.get(url)
         if pool is None:
-            options = self._tls_options() if urlsplit(url).scheme == "https" else {}
+            secure = urlsplit(url).scheme == "https"
+            options = self._tls_options() if secure else {}
             pool = self._pools[url] = urllib3.connection_from_url(url, maxsize=2, **options)
+            if secure:
+                pool.ConnectionCls = _TlsConnection
         return pool
 
     def _tls_options(self) -> dict[str, Any]:
@@ -128,6 +153,8 @@ class HttpClient:
             options["key_file"] = os.fspath(self._tls.key)
         return options
 
+
+_LEAST_TIMEOUT_S = 0.001
 
 #: Statuses beginning with 4 of a server that only wants to be asked later (RFC 9110, 8470, 6585).
 _BUSY = {408, 425, 429}

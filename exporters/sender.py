@@ -156,7 +156,8 @@ class Sender:
         self._abandoned = not in_time
         with suppressed():
             self._last_words(deadline, flushed and in_time)
-        if in_time:
+        # Where the thread is still at it, it finds itself abandoned afterwards, and closes.
+        if in_time or self._turn_lock.acquire(blocking=False):
             self._transport.close()
             self._turn_lock.release()
         return flushed and in_time

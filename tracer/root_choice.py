@@ -56,11 +56,15 @@ class RootChoice:
             return kept
 
     def kept(self, trace_id: int) -> int:
-        """``trace_id`` with such low bits that the ratio keeps it."""
+        """``trace_id`` where the ratio keeps it, else with other low bits that it keeps."""
+        if trace_id & RANDOM_MASK >= self.floor:
+            return trace_id
         return trace_id & ~RANDOM_MASK | self.source.randrange(self.floor, NONE_KEPT)
 
     def rejected(self, trace_id: int) -> int:
-        """``trace_id`` with such low bits that the ratio turns it down."""
+        """``trace_id`` where the ratio turns it down, else with other low bits."""
+        if trace_id & RANDOM_MASK < self.floor:
+            return trace_id
         return trace_id & ~RANDOM_MASK | self.source.randrange(self.floor)
 
     def _until_kept(self) -> int:

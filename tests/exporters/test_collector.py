@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import json
 import logging
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +27,7 @@ from exporters.destination import Deadline
 from exporters.flusher import Flusher
 from exporters.http import HttpClient, Tls, retry_after
 from exporters.ledger import Ledger
+from exporters.parcel import Unavailable
 from exporters.ring import Ring
 from exporters.sender import Limits
 
@@ -365,6 +372,7 @@ from conftest import Span
 from exporters.collector import CollectorDestination
 from exporters.flusher import Flusher
 from exporters.ledger import Ledger
+from exporters.parcel import Unavailable
 from exporters.ring import Ring
 ring = Ring(64)
 ledger = Ledger("shop")
@@ -594,6 +602,34 @@ def test_tls_with_certificates_on_both_sides(
         # Before the server ends: Python forgets to close a socket that is reset as TLS begins.
         unknown.flusher.shutdown(5)
     assert len(receiver.ids) == 3
+
+
+def test_a_reset_as_tls_begins_leaves_no_socket_open() -> None:
+    """A server or balancer that hangs up at once costs an attempt, and Python warns of nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=_hang_up, args=(listener, 20), daemon=True).start()
+        client = HttpClient(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for _ in range(20):
+                with pytest.raises(Unavailable, match="https://"):
+                    client.post("/", b"x", {}, 5)
+                gc.collect()
+        client.close()
+    assert [warning for warning in told if warning.category is ResourceWarning] == []
+
+
+def _hang_up(listener: socket.socket, times: int) -> None:
+    for _ in range(times):
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+def test_a_deadline_that_has_come_is_no_failure_of_the_parcel(receiver: Any) -> None:
+    """No time left means that nothing is sent, not that the request was wrong."""
+    with contextlib.suppress(Unavailable):
+        HttpClient(receiver.url).post("/api/v2/spans", b"[]", {}, 0.0)
 
 
 def test_the_scheme_of_an_address_is_the_same_in_capitals(
