@@ -16,7 +16,12 @@ from .parse_error import ParseError
 from .parser_check import check
 from .parser_durations import DurationParser, number_literal
 from .parser_modifiers import ModifierParser
-from .parser_selectors import SelectorParser, names_metric, unquote_token
+from .parser_selectors import (
+    SelectorParser,
+    begins_expression,
+    names_metric,
+    unquote_token,
+)
 from .quoting import quote
 from .signatures import FUNCTIONS, SOFALOOKOUT
 from .stream import TokenStream
@@ -188,7 +193,7 @@ class ExpressionParser:
             if not stream.at(","):
                 break
             comma = stream.advance()
-            if stream.at(")"):
+            if not begins_expression(stream):
                 stream.fail("trailing commas not allowed in function call args", comma.start)
         stream.expect(")")
         return tuple(args)
@@ -199,9 +204,8 @@ class ExpressionParser:
         without, grouped = False, stream.at_keyword("by", "without")
         if grouped:
             without, grouping = self._grouping()
-        if not stream.at("("):
-            stream.unexpected("aggregation")
-        args = self._arguments()
+        with stream.within("aggregation"):
+            args = self._arguments()
         if not grouped and stream.at_keyword("by", "without"):
             without, grouping = self._grouping()
         operator = tree.AggregateOp(name.word)

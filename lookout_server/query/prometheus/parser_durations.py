@@ -121,6 +121,6 @@ class DurationParser:
         return tree.DurationUnary(sign, operand, start, operand.end) if sign == "-" else operand
 
     def _in_range(self, literal: tree.NumberLiteral, start: int) -> tree.NumberLiteral:
-        if abs(literal.value) > _LONGEST_S:
+        if not abs(literal.value) <= _LONGEST_S:  # NaN is no duration either
             self._stream.fail("duration out of range", start)
         return literal

@@ -14,10 +14,10 @@ from . import tree
 from .duration import from_seconds
 from .features import Features
 from .parser_durations import DurationParser, signed_number
-from .parser_selectors import unquote_token
+from .parser_selectors import begins_expression, unquote_token
 from .quoting import quote
 from .stream import TokenStream
-from .tokens import LABEL_WORDS, Kind, Token
+from .tokens import FILL_WORDS, LABEL_WORDS, Kind, Token
 
 _GROUPING = "grouping opts"
 _STEP = 'number, duration, step(), range(), or "]"'
@@ -183,7 +183,8 @@ class ModifierParser:
         if not stream.at_keyword(*_CARDINALITIES):
             return tree.VectorMatching(labels=labels, on=on)
         cardinality = _CARDINALITIES[stream.advance().word]
-        include = self.grouping_labels() if stream.at("(") else ()
+        nothing = begins_expression(stream) or stream.at_keyword(*FILL_WORDS)
+        include = () if nothing and not stream.at("(") else self.grouping_labels()
         return tree.VectorMatching(cardinality, labels, on, include)
 
     def _fills(self) -> tuple[float | None, float | None]:

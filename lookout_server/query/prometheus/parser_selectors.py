@@ -22,6 +22,13 @@ def names_metric(token: Token) -> bool:
     return word and token.word in METRIC_WORDS
 
 
+def begins_expression(stream: TokenStream) -> bool:
+    """Whether the next token may be the first one of an expression."""
+    if stream.at_sign() or stream.at_number() or stream.at("(") or stream.at("{"):
+        return True
+    return stream.current.kind is Kind.STRING or names_metric(stream.current)
+
+
 def unquote_token(stream: TokenStream) -> str:
     """Consume a string and return its value."""
     return unquote(stream.advance().text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from .lexer import Lexer
@@ -10,26 +12,41 @@ from .tokens import Kind, Token
 
 
 class TokenStream:
-    """One token of lookahead over a query.
+    """One token of lookahead over a query, read when it is looked at and no earlier.
+
+    What is wrong with a call is found at its closing parenthesis, before anything behind it.
 
     Attributes:
         query: the text being parsed.
-        current: the token to be consumed next.
         end: where the token consumed last ends.
     """
 
     def __init__(self, query: str) -> None:
         self._lexer = Lexer(query)
+        self._ahead: Token | None = None
+        self._within = ""
         self.query = query
         self.end = 0
-        self.current = self._lexer.next()
+
+    @property
+    def current(self) -> Token:
+        """The token to be consumed next."""
+        if self._ahead is None:
+            self._ahead = self._lexer.next()
+        return self._ahead
 
     def advance(self) -> Token:
         """Consume the current token and return it."""
-        token = self.current
+        token, self._ahead = self.current, None
         self.end = token.end
-        self.current = self._lexer.next()
         return token
+
+    @contextmanager
+    def within(self, context: str) -> Iterator[None]:
+        """What unexpected tokens stand in, unless `unexpected` is told of something nearer."""
+        outer, self._within = self._within, context
+        yield
+        self._within = outer
 
     def at_end(self) -> bool:
         return self.current.kind is Kind.END
@@ -65,7 +82,7 @@ class TokenStream:
     def unexpected(self, context: str = "", expected: str = "") -> NoReturn:
         """Fail at the current token, saying where it stands and what should stand there."""
         reason = f"unexpected {self.current.description}"
-        if context:
+        if context := context or self._within:
             reason += f" in {context}"
         if expected:
             reason += f", expected {expected}"

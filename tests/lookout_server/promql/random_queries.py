@@ -107,6 +107,56 @@ def _histogram(
     return found
 
 
+#: Queries with a mistake that both versions name alike.
+MALFORMED = (
+    "sum(foo bar)",
+    "sum(abs(foo bar))",
+    "abs(sum by (a) (foo bar))",
+    "sum(foo) bar",
+    "sum(foo{a=})",
+    "sum by (a) foo",
+    "sum foo",
+    "sum by",
+    "topk(1 2, foo)",
+    'label_replace(foo, , "b")',
+    "abs(foo, * 2)",
+    "abs(, foo)",
+    "abs(foo,",
+    "a + on (b) group_left / c",
+    "a + on (b) group_left",
+    "a + on (b) group_left )",
+    "a + on (b) group_left by (c)",
+    'a + on (b) group_left "c"',
+    "a + on b",
+    "a + on (b) ignoring (c) d",
+    "a + bool bool b",
+    "a + group_left (c) b",
+    "nofunc(a) $",
+    "nofunc(a $",
+    "1[5m] $",
+    "foo offset 5m offset 5m $",
+    "foo @ 5 @ 5 $",
+    "sum(a, b) $",
+    "count() bar",
+    "(a b",
+    "((a) b)",
+    "a,b",
+    "sum(a) by (b) by (c)",
+    "sum(a)(b)",
+    'sum{a="b"} c',
+    "abs(a)(b)",
+    "a @ start( b",
+    'a{b="c"}}',
+    'a{b="c",,}',
+    "a{b}",
+    '{a=""}',
+    "1 == 1",
+    "a and 1",
+    "a * on (b) group_left (b) c",
+    "rate(a)",
+    '"a" + 1 |',
+)
+
 _WINDOW = re.compile(r"\[(\d+)(ms|s|m)(:[^\]]*)?\]")
 _MILLIS = {"ms": 1, "s": 1000, "m": 60_000}
 #: What the range's length itself goes into: a millisecond less gives another result.

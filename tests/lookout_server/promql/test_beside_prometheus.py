@@ -197,6 +197,15 @@ def test_random_instant_queries_are_answered_alike(both: Both) -> None:
     _judge([ask(number) for number in range(_QUERIES)])
 
 
+@pytest.mark.parametrize("query", random_queries.MALFORMED)
+def test_malformed_queries_are_refused_in_the_same_words(both: Both, query: str) -> None:
+    """The first mistake, its place, what was unexpected there and what was expected."""
+    refused = _ask(both.address, "query", {"query": query})
+    with pytest.raises(QueryError) as caught:
+        _ENGINE.instant(query, _START_MS, both.source)
+    assert refused["error"].removeprefix('invalid parameter "query": ') == str(caught.value)
+
+
 def _compared(
     both: Both, query: str, path: str, form: dict[str, Any], ours: Callable[..., Result]
 ) -> tuple[str, str]:

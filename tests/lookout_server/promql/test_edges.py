@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookout_server.query.prometheus.engine import Engine, EngineOptions
+from lookout_server.query.prometheus.context import EngineOptions
+from lookout_server.query.prometheus.engine import Engine
 from lookout_server.query.prometheus.errors import ExecutionError
 from lookout_server.query.prometheus.features import ALL
 from lookout_server.query.prometheus.result import Result

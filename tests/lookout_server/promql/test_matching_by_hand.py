@@ -7,14 +7,15 @@ and pairs them as the documentation of operators tells it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookout_server.query.prometheus.engine import Engine, EngineOptions
+from lookout_server.query.prometheus.context import EngineOptions
+from lookout_server.query.prometheus.engine import Engine
 from lookout_server.query.prometheus.errors import ExecutionError
 from lookout_server.query.prometheus.features import ALL
 from lookout_server.query.prometheus.histogram import Histogram
@@ -34,13 +35,15 @@ Side: TypeAlias = dict[Set, list[Sample | None]]
 Samples: TypeAlias = st.SearchStrategy[Sample | None]
 Vector: TypeAlias = list[tuple[Set, Sample]]
 
-_ARITHMETIC = {
+Operator: TypeAlias = Callable[[float, float], float]
+
+_ARITHMETIC: dict[str, Operator] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
     "%": lambda a, b: math.fmod(a, b) if b and math.isfinite(a) else math.nan,
 }
-_COMPARISON = {
+_COMPARISON: dict[str, Callable[[float, float], bool]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     ">": lambda a, b: a > b,
@@ -186,8 +189,7 @@ class _OneStep:
         if case.op in _ARITHMETIC:
             result.pop("__name__", None)
         if not case.card:
-            kept = (lambda n: n in case.names) if case.on else (lambda n: n not in case.names)
-            result = {name: value for name, value in result.items() if kept(name)}
+            result = {n: v for n, v in result.items() if (n in case.names) is case.on}
         for name in case.include:
             result.pop(name, None)
             if name in dict(one):

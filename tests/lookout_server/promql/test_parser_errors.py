@@ -321,6 +321,32 @@ TYPES = [
     ),
 ]
 
+CONTEXTS = [
+    ("sum(foo bar)", '1:9: parse error: unexpected identifier "bar" in aggregation'),
+    ("sum(abs(foo bar))", '1:13: parse error: unexpected identifier "bar" in aggregation'),
+    ("abs(sum by (a) (foo bar))", '1:21: parse error: unexpected identifier "bar" in aggregation'),
+    ("sum(foo) bar", '1:10: parse error: unexpected identifier "bar"'),
+    ("sum(foo{a=})", '1:11: parse error: unexpected "}" in label matching, expected string'),
+    ("abs(foo, * 2)", "1:8: parse error: trailing commas not allowed in function call args"),
+    ('abs(foo, , "b")', "1:8: parse error: trailing commas not allowed in function call args"),
+    (
+        "a + on (b) group_left / c",
+        '1:23: parse error: unexpected <op:/> in grouping opts, expected "("',
+    ),
+    (
+        "a + on (b) group_left",
+        '1:22: parse error: unexpected end of input in grouping opts, expected "("',
+    ),
+    # What is wrong with something complete is found before what is wrong behind it.
+    ("nofunc(a) $", '1:1: parse error: unknown function with name "nofunc"'),
+    ("1[5m] $", "1:2: parse error: ranges only allowed for vector selectors"),
+    ("a offset 5m offset 5m $", "1:1: parse error: offset may not be set multiple times"),
+    ("a @ 5 @ 5 $", "1:1: parse error: @ <timestamp> may not be set multiple times"),
+    ('a{b=~"("} $', "1:3: parse error: error parsing regexp: missing closing ): `(`"),
+    ("sum(a, b) $", "1:11: parse error: unexpected character: '$'"),
+    ("a offset NaN", "1:10: parse error: duration out of range"),
+]
+
 EXPERIMENTAL = [
     ("mad_over_time(a[5m])", '1:1: parse error: function "mad_over_time" is not enabled'),
     ("start()", '1:1: parse error: function "start" is not enabled'),
@@ -387,7 +413,7 @@ WITH_FEATURES = [
 
 STABLE_CASES = [
     *(SYNTAX + STRINGS + NUMBERS + SELECTORS + RANGES),
-    *(MODIFIERS + TYPES + EXPERIMENTAL),
+    *(MODIFIERS + TYPES + CONTEXTS + EXPERIMENTAL),
 ]
 
 

@@ -131,7 +131,8 @@ def _case(number: int, first: str, rest: list[str], loads: list[Load]) -> Case:
     else:
         match = _RANGE.fullmatch(first)
         assert match, f"line {number}: {first}"
-        case = Case(number, match[4], *(parse_duration(match[at]) for at in (1, 2, 3)), loads)
+        start, end, step = map(parse_duration, match.group(1, 2, 3))
+        case = Case(number, match[4], start, end, step, loads)
     for line in rest:
         if line.startswith("expect string "):
             case.string = unquote(line.removeprefix("expect string "))
