@@ -87,7 +87,9 @@ FEATURES = (
     "promql-binop-fill-modifiers",
     "type-and-unit-labels",
     "use-start-timestamps",
-    "promql-duration-expr",  # always on, as in Prometheus since 3.14
+    # Always on: the first as in Prometheus since 3.14.
+    "promql-duration-expr",
+    "promql-delayed-name-removal",
 )
 
 
