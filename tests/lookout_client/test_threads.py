@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from lookout_client import Registry
+from lookout_client import Registry, instruments
 from lookout_client.bound import BoundCounter, BoundUpDownCounter, Distribution, Sum
 from lookout_client.meters import Counter
 from lookout_client.native import Native
@@ -88,7 +88,8 @@ def test_a_series_is_created_once_however_many_ask() -> None:
 @pytest.mark.parametrize(
     "method",
     [Counter.inc, BoundCounter.inc, BoundCounter._add, BoundUpDownCounter.inc,
-     BoundUpDownCounter.dec, Distribution.record, Distribution._record, Native.record, Sum.take],
+     BoundUpDownCounter.dec, instruments.Counter.add, Distribution.record, Distribution._record,
+     Native.record, Sum.take],
 )  # fmt: skip
 def test_no_call_stands_between_read_and_write(method: Callable[..., object]) -> None:
     """What the absence of locks rests on: the interpreter hands over only at calls, function
@@ -120,7 +121,7 @@ def test_no_call_stands_between_read_and_write(method: Callable[..., object]) ->
 _WITHOUT_THE_LOCK = """
 import sys
 sys._is_gil_enabled = lambda: False
-from lookout_client import Registry
+from lookout_client import Registry, instruments
 from lookout_client.bound import BoundCounter, Sum
 from lookout_client.meters import Counter
 registry = Registry()
@@ -130,7 +131,8 @@ timer, gauge = registry.timer("t"), registry.gauge("g")
 timer.record(1.0); gauge.set(3); gauge.inc()
 locks = {
     cell.cell_contents
-    for method in (Counter.inc, BoundCounter.inc, BoundCounter._add, Sum.take, Sum.reset)
+    for method in (Counter.inc, BoundCounter.inc, BoundCounter._add, Sum.take, Sum.reset,
+                   instruments.Counter.add)
     for cell in method.__closure__
     if type(cell.cell_contents).__name__ == "RLock"
 }
