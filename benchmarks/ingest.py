@@ -1,13 +1,13 @@
 """Spans a second the collector accepts, keeps and stores: Zipkin JSON, 100 spans a request.
 
-usage: scripts/bench ingest [--seconds 10] [--connections 8] [--rate 40000] [--rounds 3] [--zipkin]
-                            [--zipkin-heap 1g] [--otlp]
+usage: scripts/bench ingest [--seconds 10] [--connections 16] [--rate 40000] [--rounds 3]
+                            [--zipkin] [--zipkin-heap 1g] [--otlp]
 
-Starts ``lookout serve`` as a process of its own, loads it over keep-alive connections from two
-others (their CPU time is not the collector's but shares the machine's cores), waits until every
-accepted span is stored, and prints one JSON line. Without ``--rate`` the clients send as fast as
-they are answered. With ``--zipkin`` rounds alternate with a real Zipkin server's. With ``--otlp``
-the same spans come as OTLP's protobuf, a request of one service each.
+Starts ``lookout serve`` as a process of its own, loads it over keep-alive connections from another
+(whose CPU time is told apart, but shares the machine's cores), waits until every accepted span is
+stored, and prints one JSON line. Without ``--rate`` the client sends as fast as it is answered.
+With ``--zipkin`` rounds alternate with a real Zipkin server's. With ``--otlp`` the same spans
+come as OTLP's protobuf, a request of one service each.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import multiprocessing
 import os
 import random
 import re
+import selectors
 import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -108,7 +108,7 @@ class Plan:
 
     seconds: float
     connections: int
-    rate: float  # spans a second of one connection; 0: as fast as it is answered
+    rate: float  # spans a second; 0: as fast as it is answered
     otlp: bool = False
 
 
@@ -119,6 +119,7 @@ class Sent:
     accepted: int  # spans answered 202
     refused: int  # requests answered otherwise
     latencies: list[float]  # seconds
+    cpu: float  # seconds of the client's own
 
 
 def client(
@@ -130,7 +131,11 @@ def client(
     stop: Event,
     out: multiprocessing.Queue[Sent],
 ) -> None:
-    """Send prepared requests over several connections, as plainly as can be."""
+    """Send prepared requests over several connections, as cheaply as can be: it shares the cores.
+
+    One thread, one request at a time on each connection, and two system calls a request besides
+    waiting for answers.
+    """
     chance = random.Random(seed)
     path, kind = "/api/v2/spans", "json"
     if plan.otlp:
@@ -141,58 +146,89 @@ def client(
         f"{head}Content-Length: {len(one)}\r\n\r\n".encode() + one
         for one in (make(chance, time.time_ns() // 1000) for _ in range(150))
     ]
-    results: list[Sent] = []
-    threads = [
-        threading.Thread(
-            target=_connection, args=(host, port, plan, requests, n, go, stop, results)
-        )
-        for n in range(plan.connections)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    out.put(
-        Sent(
-            sum(one.accepted for one in results),
-            sum(one.refused for one in results),
-            [latency for one in results for latency in one.latencies],
-        )
-    )
+    load = _Load(plan, requests)
+    for _ in range(plan.connections):
+        load.connect(host, port)
+    go.wait()
+    before = time.process_time()
+    load.run(stop)
+    out.put(Sent(load.accepted, load.refused, load.latencies, time.process_time() - before))
 
 
-def _connection(
-    host: str,
-    port: int,
-    plan: Plan,
-    requests: list[bytes],
-    offset: int,
-    go: Event,
-    stop: Event,
-    results: list[Sent],
-) -> None:
-    accepted = refused = sent = 0
-    latencies = []
-    with socket.create_connection((host, port), timeout=30) as connection:
+class _Load:
+    """Connections that each have one request under way."""
+
+    def __init__(self, plan: Plan, requests: list[bytes]) -> None:
+        self.accepted = self.refused = 0
+        self.latencies: list[float] = []
+        self._plan = plan
+        self._requests = requests
+        self._next = 0
+        self._sent: dict[socket.socket, float] = {}  # when the request under way was sent
+        self._answers = selectors.DefaultSelector()
+        self._connections: set[socket.socket] = set()
+
+    def connect(self, host: str, port: int) -> None:
+        connection = socket.create_connection((host, port), timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        go.wait()
+        # Room for a whole request, so that sending one does not wait for the server to read.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._connections.add(connection)
+        self._answers.register(connection, selectors.EVENT_READ, connection)
+
+    def run(self, stop: Event) -> None:
+        """Send until the time is over; then wait for the answers that are under way."""
         start = time.perf_counter()
-        while (now := time.perf_counter()) < start + plan.seconds and not stop.is_set():
-            due = sent * SPANS / plan.rate if plan.rate else 0.0
-            if due > now - start:
-                time.sleep(due - (now - start))
-                now = time.perf_counter()
-            try:
-                connection.sendall(requests[(sent * plan.connections + offset) % len(requests)])
-                status = connection.recv(4096)[9:12]  # small answers without a body
-            except OSError:  # the server has had enough, or its garbage collector has
-                refused += 1
+        idle = list(self._connections)
+        while (now := time.perf_counter()) < start + self._plan.seconds and not stop.is_set():
+            while idle and self._due(now - start):
+                self._send(idle.pop())
+            wait = self._pause(now - start) if idle else 1.0
+            idle += self._answered(wait)
+            if not self._connections:
                 break
-            sent += 1
-            accepted += SPANS * (status in (b"200", b"202"))
-            refused += status not in (b"200", b"202")
-            latencies.append(time.perf_counter() - now)
-    results.append(Sent(accepted, refused, latencies))
+        while self._sent and time.perf_counter() < now + 30:
+            self._answered(1.0)
+
+    def _due(self, elapsed: float) -> bool:
+        return self._pause(elapsed) <= 0
+
+    def _pause(self, elapsed: float) -> float:
+        """Seconds until the next request is to be sent."""
+        return self._next * SPANS / self._plan.rate - elapsed if self._plan.rate else 0.0
+
+    def _send(self, connection: socket.socket) -> None:
+        self._sent[connection] = time.perf_counter()
+        self._next += 1
+        try:
+            connection.sendall(self._requests[self._next % len(self._requests)])
+        except OSError:
+            self._lose(connection)
+
+    def _answered(self, wait: float) -> list[socket.socket]:
+        """Connections whose answer has come."""
+        free = []
+        for key, _ in self._answers.select(max(wait, 0)):
+            connection: socket.socket = key.data
+            try:
+                status = connection.recv(4096)[9:12]  # small answers without a body
+            except OSError:
+                status = b""
+            if not status:  # the server has had enough, or its garbage collector has
+                self._lose(connection)
+                continue
+            self.latencies.append(time.perf_counter() - self._sent.pop(connection))
+            self.accepted += SPANS * (status in (b"200", b"202"))
+            self.refused += status not in (b"200", b"202")
+            free.append(connection)
+        return free
+
+    def _lose(self, connection: socket.socket) -> None:
+        self._answers.unregister(connection)
+        self._connections.discard(connection)
+        self._sent.pop(connection, None)
+        self.refused += 1
+        connection.close()
 
 
 @contextmanager
@@ -243,8 +279,7 @@ def offer(
     The latter by perf_counter.
     """
     host, port = url.removeprefix("http://").split(":")
-    rate = options.rate / options.clients / options.connections
-    plan = Plan(options.seconds, options.connections, rate, options.otlp)
+    plan = Plan(options.seconds, options.connections, options.rate / options.clients, options.otlp)
     context = multiprocessing.get_context("spawn")
     go, out = context.Event(), context.Queue()
     stop = stop or context.Event()
@@ -281,11 +316,16 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
             "requests_refused": sum(one.refused for one in sent),
             "spans_per_second": round(accepted / elapsed),
             "cpu_us_per_span": round(cpu / accepted * 1e6, 2),
+            "client_cpu_us_per_span": _client_cpu(sent),
             "answer_p50_ms": round(statistics.median(latencies) * 1000, 2),
             "answer_p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1000, 2),
             "queryable_p99_s_at_most": _delay_quantile(after, 0.99),
             "resident_mb": round(max(resident, after["process_resident_memory_bytes"]) / 1e6),
         }
+
+
+def _client_cpu(sent: list[Sent]) -> float:
+    return round(sum(one.cpu for one in sent) / sum(one.accepted for one in sent) * 1e6, 2)
 
 
 @contextmanager
@@ -327,6 +367,7 @@ def theirs(options: argparse.Namespace) -> dict[str, float]:
             "spans_accepted": accepted,
             "spans_dropped": dropped,
             "spans_per_second": round((accepted - dropped) / elapsed),
+            "client_cpu_us_per_span": _client_cpu(sent),
         }
 
 
@@ -334,8 +375,8 @@ def main() -> None:
     """Print one JSON line a round, and the ratio when there is a peer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--clients", type=int, default=2)
-    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--clients", type=int, default=1, help="processes that send")
+    parser.add_argument("--connections", type=int, default=16, help="of each client")
     parser.add_argument("--rate", type=float, default=0, help="spans a second; 0: all they can")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--zipkin", action="store_true", help="interleaved with a Zipkin server")
