@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -75,6 +76,9 @@ _SPACE_ASIDE = "SELECT seq, sum(length(body) + ?) OVER (ORDER BY seq DESC) AS by
 _ENTRY_BYTES = 1024
 #: Compressing pays from here on.
 _COMPRESS_BYTES = 512
+#: Rows of one INSERT. Each statement lets go of the interpreter and waits until a thread that
+#: computes gives it back: rows inserted one by one waited for most of their commit.
+_ROWS_AT_ONCE = 100
 #: One commit takes no more than this, so that its requests do not wait for too long.
 _GROUP_BYTES = 8 * 2**20
 
@@ -391,9 +395,8 @@ class Journal:
         owed = self._owed
         self._writing.execute("BEGIN IMMEDIATE")
         try:
-            self._writing.executemany(
-                f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-            )
+            for at in range(0, len(rows), _ROWS_AT_ONCE):
+                self._writing.execute(*_inserting(rows[at : at + _ROWS_AT_ONCE]))
             self._writing.executemany("INSERT INTO kept VALUES (?, ?)", digests)
             self._writing.executemany("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?)", taken)
             for sql, values in [*owed, *(s for change in changes for s in change.sql)]:
@@ -449,6 +452,11 @@ def _last_seq(connection: sqlite3.Connection) -> int:
 
 def _live_bytes(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT ifnull(sum(length(body)), 0) FROM entries").fetchone()[0])
+
+
+def _inserting(rows: Sequence[_Row]) -> _Sql:
+    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+    return f"INSERT INTO entries ({_COLUMNS}) VALUES {places}", tuple(chain.from_iterable(rows))
 
 
 def _forgetting(batch: Batch) -> list[_Sql]:
