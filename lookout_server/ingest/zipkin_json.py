@@ -28,8 +28,6 @@ _TEXT_MOST = 1000
 
 _fast = msgspec.json.Decoder(list[FastSpan])
 _loose = msgspec.json.Decoder(list[LooseSpan])
-#: What sends a body to the exact reader. Text that is no UTF-8 is a UnicodeDecodeError.
-_NOT_FAST = (msgspec.DecodeError, UnicodeDecodeError, Irregular, RecursionError)
 #: What the typed decoders raise; ill-formed UTF-8 in some strings is no DecodeError to them.
 _NOT_FAST = (msgspec.DecodeError, UnicodeDecodeError, Irregular, RecursionError)
 _MINUS_ZERO = re.compile(rb":\s*-0\s*[,}]")

@@ -43,13 +43,16 @@ class Words:
     def full(self) -> bool:
         return len(self.texts) > _MOST_WORDS or self._characters > _MOST_CHARACTERS
 
-    def codes(self, texts: list[str]) -> list[int]:
+    def codes(self, texts: list[str]) -> Codes:
         """The number of each text."""
         try:
-            return list(map(self._codes.__getitem__, texts))
+            return self._known_codes(texts)
         except KeyError:
             self._add(texts)
-            return list(map(self._codes.__getitem__, texts))
+            return self._known_codes(texts)
+
+    def _known_codes(self, texts: list[str]) -> Codes:
+        return np.fromiter(map(self._codes.__getitem__, texts), np.int32, len(texts))
 
     def _add(self, texts: list[str]) -> None:
         with self._adding:
@@ -115,23 +118,58 @@ class PackedSpans:
         # In the order of NAME, SERVICE ...
         texts = columns.names + columns.services + columns.local_address
         texts += columns.remote_services + columns.remote + columns.shapes
-        self.codes: Codes = _ints(words.codes(texts)).reshape(6, -1)
+        ends = len(texts)
+        codes = words.codes(texts + columns.tag_keys)
+        self.codes: Codes = codes[:ends].reshape(6, -1)
         self.tag_counts: Codes = _ints(columns.tag_counts)
-        self.tag_keys: Codes = _ints(words.codes(columns.tag_keys))
-        self.tag_values: pa.Array = pa.array(columns.tag_values, pa.string())
+        self.tag_keys: Codes = codes[ends:]
+        self.tag_values = Texts(columns.tag_values)
         self.annotation_counts: Codes = _ints(columns.annotation_counts)
         self.annotation_times: Ints = np.array(columns.annotation_times, np.int64)
-        self.annotation_values: pa.Array = (
-            pa.array(columns.annotation_values, pa.string())
-            if columns.annotation_values
-            else _NO_TEXTS
-        )
+        self.annotation_values = Texts(columns.annotation_values)
 
     def __len__(self) -> int:
         return len(self.flags)
 
 
-_NO_TEXTS = pa.array([], pa.string())
+class Texts:
+    """Texts in one piece of memory.
+
+    An Arrow array of them is made for the batch: making one lets go of the interpreter, and while
+    other threads compute the thread that decodes would wait for it once a body.
+    """
+
+    __slots__ = ("_apart", "_joined")
+
+    def __init__(self, texts: list[str]) -> None:
+        self._joined = b"".join((_SEPARATOR.join(texts).encode(), b"\0")) if texts else b""
+        #: Where a text has the separator in it.
+        self._apart = None
+        if self._joined.count(0) != len(texts):
+            self._apart = pa.array(texts, pa.string())
+
+    @staticmethod
+    def united(parts: Sequence[Texts]) -> pa.Array:
+        """All texts, in order."""
+        arrays = []
+        for apart, run in groupby(parts, key=lambda part: part._apart is not None):
+            if apart:
+                arrays += [part._apart for part in run]
+            else:
+                arrays.append(_separated(b"".join([part._joined for part in run])))
+        return pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
+
+
+_SEPARATOR: Final = "\0"
+
+
+def _separated(joined: bytes) -> pa.Array:
+    """The texts that each end with the separator."""
+    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == 0)
+    offsets = np.zeros(len(ends) + 1, np.int32)
+    offsets[1:] = ends - np.arange(len(ends))  # without the separators before
+    text = joined.translate(None, b"\0")
+    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
 def _ints(values: Sequence[int]) -> Codes:

@@ -27,6 +27,7 @@ from .packed import (
     SHAPE,
     Codes,
     PackedSpans,
+    Texts,
     United,
     united,
 )
@@ -202,7 +203,7 @@ class _Batch:
         counts = self._joined("annotation_counts")
         times: Ints = self._joined("annotation_times")
         relative = times - np.repeat(self._timestamps, counts)  # wraps as it is undone on reading
-        values = pa.concat_arrays([columns.annotation_values for columns in self._rows])
+        values = Texts.united([columns.annotation_values for columns in self._rows])
         return _lists(counts, pa.array(relative)), _lists(counts, values.dictionary_encode())
 
     def _tags(self) -> tuple[pa.Array, pa.Array]:
@@ -228,7 +229,7 @@ class _Batch:
 
     @cached_property
     def _tag_values(self) -> pa.Array:
-        return pa.concat_arrays([columns.tag_values for columns in self._rows])
+        return Texts.united([columns.tag_values for columns in self._rows])
 
     def _counts_where(self, owner: Ints, mask: Bools) -> Ints:
         return np.bincount(owner[mask], minlength=self._count)
