@@ -30,6 +30,7 @@ class Backlog:
         directory: str | os.PathLike[str] | None = None,
         disk_bytes: int = 256_000_000,
     ) -> None:
+        self.what = "spans"  # what is in the parcels, for people
         self._memory_bytes = memory_bytes
         self._spill = Spill(directory, disk_bytes) if directory is not None else None
         self._ledger = Ledger()
@@ -105,7 +106,7 @@ class Backlog:
                 self._disk_trouble(error)
                 return
             if found:
-                _log.info("lookout: sending %d spans an earlier process left", found)
+                _log.info("lookout: sending %d %s an earlier process left", found, self.what)
 
     def lose(self, reason: str, count: int, process: str) -> None:
         """Count records given up, if they are this process's."""
@@ -135,7 +136,9 @@ class Backlog:
         head, lost = spill.peek()
         if lost:
             count = sum(gone.count for gone in lost)
-            _log.warning("lookout: %d spans kept on disk were damaged or removed there", count)
+            _log.warning(
+                "lookout: %d %s kept on disk were damaged or removed there", count, self.what
+            )
         for gone in lost:
             self.lose(SPILL_DAMAGED, gone.count, gone.process)
         return head
@@ -162,5 +165,7 @@ class Backlog:
 
     def _disk_trouble(self, error: OSError) -> None:
         if not self._disk_failing:
-            _log.warning("lookout: cannot keep spans on disk, keeping them in memory: %s", error)
+            _log.warning(
+                "lookout: cannot keep %s on disk, keeping them in memory: %s", self.what, error
+            )
         self._disk_failing = True

@@ -36,8 +36,9 @@ _PHYSICAL = {
 }  # fmt: skip
 _THINGS = {
     "conn": "connections", "email": "emails", "err": "errors", "event": "events", "file": "files",
-    "ino": "inodes", "jiff": "jiffies", "job": "jobs", "metric": "metrics", "msg": "messages",
-    "page": "pages", "pckt": "packets", "process": "processes", "req": "requests",
+    "ino": "inodes", "jiff": "jiffies", "job": "jobs", "load": "load", "metric": "metrics",
+    "msg": "messages", "P": "probability", "page": "pages", "pckt": "packets",
+    "process": "processes", "req": "requests",
     "sock": "sockets", "thread": "threads", "ticket": "tickets", "warn": "warnings",
 }  # fmt: skip
 #: Units as OpenTelemetry (UCUM) and Metrics 2.0 write them, as words.

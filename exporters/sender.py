@@ -59,6 +59,9 @@ class Limits:
 class Sender:
     """A :class:`exporters.destination.Destination` that sends through ``transport``."""
 
+    #: What its records are, for people.
+    what = "spans"
+
     def __init__(
         self,
         name: str,
@@ -72,6 +75,7 @@ class Sender:
         self.limits = limits if limits is not None else Limits()
         self._transport = transport
         self._backlog = backlog if backlog is not None else Backlog(self.limits.memory_bytes)
+        self._backlog.what = self.what
         self._backoff = backoff if backoff is not None else Backoff()
         self._ledger = Ledger()
         self.account = Account(name)
@@ -124,10 +128,16 @@ class Sender:
             self._wake()  # otherwise its timer runs already
 
     def _put(
-        self, body: bytes, path: str, headers: dict[str, str], timeout_s: float | None = None
+        self,
+        body: bytes,
+        path: str,
+        headers: dict[str, str],
+        timeout_s: float | None = None,
+        count: int = 0,
     ) -> None:
-        """Send a ready body with the patience records get. It is not in the ledger."""
-        parcel = Parcel(body, 0, self._ledger.process, path, headers, timeout_s=timeout_s)
+        """Send a ready body with the patience records get. The ledger knows of ``count`` in it."""
+        parcel = Parcel(body, count, self._ledger.process, path, headers, timeout_s=timeout_s)
+        self.account.offer(count)
         self._backlog.put(parcel)
         self._wake()
 
@@ -376,8 +386,8 @@ class Sender:
         state = "refuses us" if trouble.turns_away else "is down"
         if state not in self._told:
             self._told.add(state)
-            where = self._backlog.where
-            _log.warning("lookout: %s %s (%s); spans wait %s", self.name, state, trouble, where)
+            waiting = f"{self.what} wait {self._backlog.where}"
+            _log.warning("lookout: %s %s (%s); %s", self.name, state, trouble, waiting)
         self._down = str(trouble)
         return False
 
@@ -388,7 +398,7 @@ class Sender:
             self._backlog.put_first(smaller)
             return
         self._backlog.lose(refusal.reason, parcel.count, parcel.process)
-        _log.warning("lookout: %s refused %d spans: %s", self.name, parcel.count, refusal)
+        _log.warning("lookout: %s refused %d %s: %s", self.name, parcel.count, self.what, refusal)
 
     # The end.
 

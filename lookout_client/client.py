@@ -73,7 +73,9 @@ def ensure_started() -> None:
 def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
     if not sdk.config.enabled:
         return
-    _State.metrics = metrics = Metrics(REGISTRY, config, sdk.flusher, sdk.pipeline.resource)
+    _State.metrics = metrics = Metrics(
+        REGISTRY, config, sdk.flusher, sdk.pipeline.resource, sdk.config.spill_dir
+    )
     if config.span_metrics:
         sdk.add_destination(SpanMetrics(REGISTRY))
     metrics.start(sdk.collector.post if sdk.collector is not None else None)

@@ -91,7 +91,7 @@ class _Instrument:
 class Counter(_Instrument, api.Counter):
     """Adds to a counter."""
 
-    def add(self, amount: float, attributes: Attributes = None, context: Any = None) -> None:
+    def add(self, amount: int | float, attributes: Attributes = None, context: Any = None) -> None:
         """Add a non-negative ``amount`` to the series with ``attributes``."""
         if not attributes:
             BoundCounter.inc(self._base, amount)

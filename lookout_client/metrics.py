@@ -25,7 +25,7 @@ from .push.pusher import OtlpPusher, Post
 from .registry import Registry
 from .resource import common_tags, metric_resource
 from .scrape.server import ScrapeServer, start_server
-from .self_metrics import SelfMetrics
+from .self_metrics import ReportMetrics, SelfMetrics
 from .tracing import TRACES
 
 _log = logging.getLogger("lookout")
@@ -42,7 +42,12 @@ class Metrics:
     """Pushes, serves and imports for one registry, until it is stopped."""
 
     def __init__(
-        self, registry: Registry, config: MetricsConfig, flusher: Flusher, resource: Resource
+        self,
+        registry: Registry,
+        config: MetricsConfig,
+        flusher: Flusher,
+        resource: Resource,
+        spill_dir: str | None = None,
     ) -> None:
         self.registry = registry
         self.config = config
@@ -50,6 +55,7 @@ class Metrics:
         self.pull_server: PullServer | None = None
         self._flusher = flusher
         self._resource = resource
+        self._spill_dir = spill_dir
         self._push: Task | None = None
         self._sender: LookoutSender | None = None
         self._reporter: LookoutReporter | None = None
@@ -114,7 +120,9 @@ class Metrics:
         except ValueError as error:
             _log.warning("lookout: gateway ignored: %s", error)
             return
-        self._sender = LookoutSender(way)
+        # Beside the collector's: each sender looks after a directory of its own.
+        spill = f"{os.path.normpath(self._spill_dir)}-gateway" if self._spill_dir else None
+        self._sender = LookoutSender(way, spill=spill)
         self._reporter = LookoutReporter(
             self.registry,
             self._sender.put,
@@ -123,6 +131,8 @@ class Metrics:
         )
         for task in self._reporter.start(self._flusher.schedule):
             self._undo.append(partial(task.cancel, CLOSE_S))
+        own = ReportMetrics(self.registry, self._reporter, self._sender)
+        self._undo.append(self.registry.add_source(own))
 
     def _share(self, directory: str) -> None:
         try:

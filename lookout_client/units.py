@@ -50,6 +50,8 @@ def check_mtype(mtype: str, unit: str, kind: Kind) -> str:
         return _DEFAULT_MTYPE[kind]
     if mtype not in MTYPES:
         raise InvalidUnit(f"mtype {mtype!r} is unknown: expected one of {', '.join(MTYPES)}")
+    if kind is Kind.COUNTER and mtype != "counter":
+        raise InvalidUnit(f"a counter only grows: its mtype is 'counter', not {mtype!r}")
     if mtype == "rate" and unit and not unit.endswith("/s"):
         raise InvalidUnit(f"mtype 'rate' is per second, but the unit {unit!r} does not end in '/s'")
     return mtype

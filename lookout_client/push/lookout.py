@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from exporters.backlog import Backlog
+from exporters.ledger import Ledger, Report
 from exporters.periodic import Task
 from exporters.sender import Limits, Sender
 
@@ -25,7 +26,12 @@ COMPRESS_FROM = 100  # measurements
 
 
 class LookoutSender(Sender):
-    """Queues bodies for a gateway; retries them, and spills them where a directory is given."""
+    """Queues bodies for a gateway; retries them, and spills them where a directory is given.
+
+    The lines in them are accounted for as spans are, in a ledger of their own.
+    """
+
+    what = "metrics"
 
     def __init__(
         self,
@@ -37,15 +43,27 @@ class LookoutSender(Sender):
         limits = Limits(memory_bytes=8_000_000, longest_wait_s=3_600.0)
         backlog = Backlog(limits.memory_bytes, spill, spill_bytes)
         super().__init__("lookout gateway", transport, limits=limits, backlog=backlog)
+        self.open(Ledger())
 
-    def put(self, body: bytes, headers: dict[str, str]) -> None:
-        """Send ``body`` as soon as a gateway takes it. Never blocks."""
-        self._put(body, PATH, headers)
+    def put(self, body: bytes, headers: dict[str, str], lines: int) -> None:
+        """Send ``body`` with so many lines as soon as a gateway takes it. Never blocks."""
+        self._ledger.create(lines)
+        self._put(body, PATH, headers, count=lines)
+
+    @property
+    def report(self) -> Report:
+        """What became of the lines."""
+        return self._ledger.report(self.name)
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._ledger.reset()
 
 
 class LookoutReporter:
     """Reads each priority's metrics at the edges of its steps and hands the lines to ``put``.
 
+    :param put: takes a body, the headers that tell what it is, and how many lines it has.
     :param common_tags: tags of every line, such as ``app``, ``ip`` and ``host``.
     :param wanted: whether an indicator is to be reported; the gateway's filter by default.
     """
@@ -53,7 +71,7 @@ class LookoutReporter:
     def __init__(
         self,
         registry: Registry,
-        put: Callable[[bytes, dict[str, str]], object],
+        put: Callable[[bytes, dict[str, str], int], object],
         *,
         common_tags: Mapping[str, object] | None = None,
         intervals: Intervals | None = None,
@@ -77,8 +95,7 @@ class LookoutReporter:
         }
         #: While False, steps pass without a report: a pull server has taken over.
         self.active = True
-        #: Batches handed on, and lines the gateway would not have taken.
-        self.batches = 0
+        #: Lines that the gateway would not have taken.
         self.refused = 0
 
     def report(self, priority: Priority) -> None:
@@ -104,8 +121,7 @@ class LookoutReporter:
         told = [text for text in lines if text is not None]
         self.refused += len(lines) - len(told)
         for batch in batches(told, self._batch_size):
-            self._put(*self.body(priority, batch))
-            self.batches += 1
+            self._put(*self.body(priority, batch), len(batch))
 
     def body(self, priority: Priority, batch: Sequence[bytes]) -> tuple[bytes, dict[str, str]]:
         """The body of one POST and the headers that tell what it is."""
@@ -126,6 +142,7 @@ class LookoutReporter:
     def after_fork(self) -> None:
         """In the child: nobody pulls from it, and its series count from nothing."""
         self.active = True
+        self.refused = 0
         for reader in self.readers.values():
             reader.begin_again(self._clock_ms())
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cramjam
@@ -26,6 +27,8 @@ from lookout_client.pull import PullExporter, PullServer, Slots
 from lookout_client.push.gateway import GatewayTransport, ReportFilter, base_url
 from lookout_client.push.lines import SEPARATOR, iso_seconds, line
 from lookout_client.push.lookout import LookoutReporter, LookoutSender
+from lookout_client.self_metrics import ReportMetrics
+from lookout_client.snapshot import NumberPoint
 from lookout_client.steps import Priority
 from lookout_client.windows import Indicator
 
@@ -107,7 +110,7 @@ def collected(registry: Registry) -> tuple[list[tuple[bytes, dict[str, str]]], L
     now = [0]
     sent: list[tuple[bytes, dict[str, str]]] = []
     reporter = LookoutReporter(
-        registry, lambda body, headers: sent.append((body, headers)), clock_ms=lambda: now[0]
+        registry, lambda body, headers, lines: sent.append((body, headers)), clock_ms=lambda: now[0]
     )
     now[0] = 30_000
     return sent, reporter
@@ -344,6 +347,57 @@ def test_defect_3_a_report_survives_an_outage_and_the_end(gateway: Gateway) -> N
     (post,) = gateway.posts()
     told = json.loads(post.body)
     assert (told["c"]["count"], told["time"]) == (2, iso_seconds(1_000))  # not in the future
+
+
+def test_defect_3_a_report_survives_a_restart_where_a_directory_is_given(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """What waits when the process ends is sent by the next one; every line is accounted for."""
+    gateway.answers["GET"] = (503, {}, b"")
+    first = LookoutSender(transport(gateway), spill=str(tmp_path / "spill"))
+    first.put(b"earlier", {"pri": "LOW"}, 7)
+    assert not first.shutdown(Deadline(1))
+    assert (first.report.created, first.report.in_flight, first.report.dropped) == (7, 7, {})
+    del gateway.answers["GET"]
+    second = LookoutSender(transport(gateway), spill=str(tmp_path / "spill"))
+    second.put(b"later", {"pri": "LOW"}, 3)
+    done = threading.Event()
+    for _ in range(200):
+        if len(gateway.posts()) == 2 or done.wait(0.05):
+            break
+    assert second.shutdown(Deadline(5))
+    assert sorted(post.body for post in gateway.posts()) == [b"earlier", b"later"]
+    assert (second.report.created, second.report.acknowledged) == (3, 3)
+
+
+def test_what_becomes_of_the_lines_is_a_metric(gateway: Gateway) -> None:
+    """Acknowledged, not allowed, dropped by reason, and those that wait."""
+    registry = Registry()
+    sender = LookoutSender(transport(gateway))
+    now = [0]
+    reporter = LookoutReporter(registry, sender.put, clock_ms=lambda: now[0])
+    registry.add_source(ReportMetrics(registry, reporter, sender))
+    registry.counter("c").inc(5)
+    registry.counter("n" * 201).inc()
+    now[0] = 30_000
+    reporter.report(Priority.NORMAL)
+    gateway.answers["POST"] = (400, {}, b"")
+    sender.flush(Deadline(5))
+    found = {
+        (snapshot.definition.name, dict(point.tags).get("outcome", "")): point.value
+        for snapshot in registry.collect()
+        for point in snapshot.points
+        if isinstance(point, NumberPoint) and snapshot.definition.name.startswith("lookout.")
+    }
+    lines = "lookout.gateway.lines"
+    assert found[lines, "not allowed"] == 1
+    assert found[lines, "acknowledged"] == 0
+    assert found[lines, "dropped: refused"] == len(told_lines(gateway))
+    assert found["lookout.gateway.waiting", ""] == 0
+
+
+def told_lines(gateway: Gateway) -> list[bytes]:
+    return [line for post in gateway.posts() for line in post.body.split(SEPARATOR)]
 
 
 def read(server: PullServer, path: str, **headers: str) -> tuple[int, Any]:

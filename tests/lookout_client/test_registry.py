@@ -36,6 +36,7 @@ def test_a_wrong_definition_is_named() -> None:
         (InvalidUnit, "is not a unit", lambda: registry.counter("a", unit="per second")),
         (InvalidUnit, "expected one of rate, count", lambda: registry.gauge("a", mtype="speed")),
         (InvalidUnit, "does not end in '/s'", lambda: registry.gauge("a", mtype="rate", unit="B")),
+        (InvalidUnit, "its mtype is 'counter'", lambda: registry.counter("a", mtype="gauge")),
         (InvalidUnit, "its unit is 's'", lambda: registry.timer("a", unit="ms")),
         (MeterError, "must be numbers", lambda: registry.histogram("a", buckets=["x"])),
         (MeterError, "across must be one of", lambda: registry.gauge("a", across="avg")),
@@ -43,6 +44,23 @@ def test_a_wrong_definition_is_named() -> None:
         with pytest.raises(error, match=message):
             create()
     assert len(registry) == 0
+
+
+#: Metrics 2.0's own units, and combinations that its text gives as examples.
+METRICS20 = [
+    "s", "Hz", "B", "b", "M", "h", "d", "w", "mo", "err", "warn", "conn", "event", "ino", "email",
+    "jiff", "job", "file", "load", "metric", "msg", "P", "page", "pckt", "process", "req", "sock",
+    "thread", "ticket", "kHz", "MB/s", "Mb/s", "req/s",
+]  # fmt: skip
+
+
+def test_every_unit_of_metrics_20_is_known() -> None:
+    """None is remarked upon as unknown; what is in none of the vocabularies is."""
+    registry = Registry()
+    for number, unit in enumerate((*METRICS20, "Mbps", "furlong")):
+        registry.gauge(f"g{number}", unit=unit).set(1)
+    unknown = [remark for remark in registry.lint() if "is unknown to Metrics 2.0" in remark]
+    assert [remark.split("'")[1] for remark in unknown] == ["Mbps", "furlong"]
 
 
 def test_unit_and_mtype_and_meta_travel_but_are_no_identity() -> None:

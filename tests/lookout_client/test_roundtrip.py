@@ -38,7 +38,7 @@ def test_the_collector_reads_every_line_of_a_report() -> None:
     now = [NOW_MS - 30_000]
     sent: list[bytes] = []
     reporter = LookoutReporter(
-        registry, lambda body, headers: sent.append(body), clock_ms=lambda: now[0]
+        registry, lambda body, headers, lines: sent.append(body), clock_ms=lambda: now[0]
     )
     registry.counter("hits").inc(6, code="200")
     registry.timer("rpc", buckets=(0.1,)).record(0.05)

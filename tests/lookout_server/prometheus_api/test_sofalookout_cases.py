@@ -158,7 +158,7 @@ def test_d7_what_our_timers_report_has_quantiles(client: TestClient) -> None:
     """From a timer's buckets by way of SOFALookout's protocol to the median: 1 to 1000 ms."""
     registry, sent, now = Registry(), list[bytes](), [time.time_ns() // 1_000_000 - 60_000]
     reporter = LookoutReporter(
-        registry, lambda body, headers: sent.append(body), compress_from=10_000,
+        registry, lambda body, headers, lines: sent.append(body), compress_from=10_000,
         clock_ms=lambda: now[0],
     )  # fmt: skip
     timer = registry.timer("rpc", buckets=(0.1, 0.2, 0.4, 0.8))
