@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 #: Tenant, kind, service, value and day: a row of ``span_names``.
 Name: TypeAlias = tuple[str, str, str, str, int]
+#: Tenant, kind and service: a list of names to choose from.
+NameList: TypeAlias = tuple[str, str, str]
 
 _MOST = 200_000
 

@@ -13,6 +13,7 @@ from ..ingest.span_formats import decoder
 from ..signal import Receipt
 from .columns import DEBUG, Ids, SpanColumns
 from .known import KnownNames
+from .news import NewsDesk
 from .packed import PackedSpans, Vocabulary
 from .tables import span_tables
 
@@ -28,6 +29,8 @@ class SpanSignal:
         self._sample_rate = config.collector_sample_rate
         self._vocabulary = Vocabulary()
         self._names = KnownNames()
+        #: Where those register who remember what they read.
+        self.news = NewsDesk()
         self._autocomplete_keys = tuple(config.autocomplete_keys)
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> PackedSpans:
@@ -51,15 +54,19 @@ class SpanSignal:
 
     def tables(self, rows: Sequence[PackedSpans]) -> Mapping[str, pa.Table]:
         """The batch as tables (:func:`.tables.span_tables`)."""
-        return span_tables(rows, self._autocomplete_keys, self._names)
+        made = span_tables(rows, self._autocomplete_keys, self._names)
+        self.news.underway(made)
+        return made
 
     def stored(self) -> None:
         """The tables made last are in the store."""
         self._names.stored()
+        self.news.stored()
 
     def forget(self) -> None:
         """Tables that were made have not been stored: leave no name out any more."""
         self._names.forget()
+        self.news.forget()
 
 
 def sampled(columns: SpanColumns, rate: float) -> npt.NDArray[np.bool_]:

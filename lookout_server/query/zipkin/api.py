@@ -20,6 +20,7 @@ from ..explain import Explanation
 from .dependencies import Dependencies
 from .link_cache import LinkCache
 from .link_keeper import LinkKeeper
+from .memory import Memories
 from .names import read_names
 from .render import trace_bytes, traces_bytes
 from .request import BadQuery, optional_long, parse_request, whole_number
@@ -43,6 +44,7 @@ def routes(server: Server) -> list[BaseRoute]:
     if not server.config.query_enabled:
         return status_routes(server)
     api = ZipkinApi(server)
+    memories = Memories.of(server)
     endpoints: dict[str, _Handler] = {
         "services": api.services,
         "spans": api.spans,
@@ -55,7 +57,7 @@ def routes(server: Server) -> list[BaseRoute]:
         "autocompleteValues": api.autocomplete_values,
     }
     queries = [
-        Route(f"{mount}/api/v2/{path}", _endpoint(server, handler), methods=["GET"])
+        Route(f"{mount}/api/v2/{path}", _endpoint(server, handler, memories), methods=["GET"])
         for mount in ("", "/zipkin")
         for path, handler in endpoints.items()
     ]
@@ -70,12 +72,15 @@ def services(server: Server) -> list[Service]:
 class _Query:
     """One request: its tenant, its parameters and what is to be explained of it."""
 
-    def __init__(self, server: Server, request: Request) -> None:
+    def __init__(self, server: Server, request: Request, memories: Memories | None) -> None:
         self.tenant = server.tenant(request)
         self.path = request.path_params
         # Of a repeated parameter the first counts.
         self.parameters = dict(reversed(request.query_params.multi_items()))
         self.explanation = Explanation()
+        self.explained = self.parameters.get("explain") == "1"
+        #: Who wants to know what a query costs has it read everything.
+        self.memories = None if self.explained else memories
 
     def required(self, name: str) -> str:
         """A parameter that must be there, if only empty. Raises BadQuery."""
@@ -84,15 +89,17 @@ class _Query:
         return self.parameters[name]
 
 
-def _endpoint(server: Server, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    server: Server, handler: _Handler, memories: Memories | None
+) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        query = _Query(server, request)
+        query = _Query(server, request, memories)
         try:
             await server.settle("spans")
             response = await handler(query)
         except (BadQuery, BadSpan) as error:
             return PlainTextResponse(str(error), 400)
-        if query.parameters.get("explain") == "1":
+        if query.explained:
             return _json(orjson.dumps(query.explanation.json()))
         return response
 
@@ -187,12 +194,16 @@ class ZipkinApi:
         return _json(orjson.dumps(links.json()))
 
     def _reader(self, query: _Query) -> TraceReader:
-        return TraceReader(self._server, query.tenant, query.explanation)
+        memory = query.memories.traces if query.memories else None
+        return TraceReader(self._server, query.tenant, query.explanation, memory)
 
     async def _names(self, query: _Query, what: str, service: str = "") -> list[str]:
         if not self._config.search_enabled or (what != "service" and not service):
             return []
-        return await read_names(self._server, query.tenant, what, service, query.explanation)
+        memory = query.memories.names if query.memories else None
+        return await read_names(
+            self._server, query.tenant, what, service, query.explanation, memory
+        )
 
     def _name_list(self, query: _Query, names: list[str]) -> Response:
         return _json(orjson.dumps(names), _CACHE if query.tenant in self._cached else None)
@@ -202,15 +213,14 @@ def _trace_ids(text: str) -> list[str]:
     """Normalized ids of a comma-separated list. Raises BadQuery and BadSpan."""
     if not text:
         raise BadQuery("traceIds parameter is empty")
-    ids = text.split(",", _TRACES_MOST - 1)
-    if len(ids) == 1:
-        raise BadQuery("Use /api/v2/trace/{traceId} endpoint to retrieve a single trace")
     normalized: dict[str, None] = {}
-    for trace_id in ids:
+    for trace_id in text.split(",", _TRACES_MOST - 1):
         normal = normalize_trace_id(trace_id)
         if normal in normalized:
             raise BadQuery(f"redundant traceId: {trace_id}")
         normalized[normal] = None
+    if len(normalized) == 1:
+        raise BadQuery("Use /api/v2/trace/{traceId} endpoint to retrieve a single trace")
     return list(normalized)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from ...server import Server
 from ...spans.model import Span
 from ..explain import Explanation
+from .memory import TraceMemory, Traces
 from .read import SPAN_COLUMNS, distinct, spans_of
 
 #: Results from this size on are decoded on a worker thread: the event loop has spans to take.
@@ -27,8 +28,15 @@ WHERE tenant = {{tenant:String}} AND (bucket, fold) GLOBAL IN (
 class TraceReader:
     """Reads one tenant's traces for one request."""
 
-    def __init__(self, server: Server, tenant: str, explanation: Explanation) -> None:
+    def __init__(
+        self,
+        server: Server,
+        tenant: str,
+        explanation: Explanation,
+        memory: TraceMemory | None = None,
+    ) -> None:
         self.tenant = tenant
+        self._memory = memory
         self._server = server
         self._explanation = explanation
         self._strict = server.config.strict_trace_id
@@ -49,14 +57,36 @@ class TraceReader:
 
     async def fetch(self, folds: set[int]) -> dict[str, list[Span]]:
         """Distinct spans by low trace id, of all traces with these folded ids."""
+        known = self._known(folds)
+        number = self._memory.number() if self._memory else 0
+        found = await self._read(folds - known.keys())
+        traces = {low: spans for known_ones in known.values() for low, spans in known_ones.items()}
+        for fold, read in found.items():
+            traces |= read
+            if self._memory:
+                self._memory.keep((self.tenant, fold), read, number)
+        return traces
+
+    def _known(self, folds: set[int]) -> dict[int, Traces]:
+        """What is in memory of them."""
+        if self._memory is None:
+            return {}
+        with self._explanation.stage("traces in memory") as note:
+            known = {fold: self._memory.get((self.tenant, fold)) for fold in folds}
+            found = {fold: traces for fold, traces in known.items() if traces is not None}
+            note.rows = len(found)
+            return found
+
+    async def _read(self, folds: set[int]) -> dict[int, dict[str, list[Span]]]:
+        """The traces of each folded id that has any, out of the store."""
         if not folds:
             return {}
         parameters = {"tenant": self.tenant, "folds": sorted(folds)}
         table = await self._query("read traces", _FETCH, parameters)
         with self._explanation.stage("decode spans", rows=table.num_rows):
             if table.num_rows > _INLINE_ROWS:
-                return await asyncio.to_thread(_by_low_id, table)
-            return _by_low_id(table)
+                return await asyncio.to_thread(_by_fold, table)
+            return _by_fold(table)
 
     async def candidates(
         self, queries: Sequence[str], parameters: Mapping[str, Any]
@@ -86,11 +116,14 @@ class TraceReader:
             return table
 
 
-def _by_low_id(table: pa.Table) -> dict[str, list[Span]]:
+def _by_fold(table: pa.Table) -> dict[int, dict[str, list[Span]]]:
     traces: dict[str, list[Span]] = {}
     for span in spans_of(table):
         traces.setdefault(span.low_trace_id, []).append(span)
-    return {low: distinct(spans) for low, spans in traces.items()}
+    folds: dict[int, dict[str, list[Span]]] = {}
+    for low, spans in traces.items():
+        folds.setdefault(_fold(low), {})[low] = distinct(spans)
+    return folds
 
 
 def by_strict_id(spans: Sequence[Span]) -> list[list[Span]]:

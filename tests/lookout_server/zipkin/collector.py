@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,8 @@ class PlainCollector:
         self.store = store
         self.intake: Intake = self
         self._signal = SpanSignal(config)
+        #: As the collector has it, so that what was read is remembered here too.
+        self.writers = {"spans": SimpleNamespace(signal=self._signal)}
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
         rows = self._signal.decode(fmt, body, receipt)
@@ -42,6 +45,7 @@ class PlainCollector:
         for table, data in self._signal.tables([rows]).items():
             if data.num_rows:
                 self.store.insert(table, data, f"plain-{batch}-{table}")
+        self._signal.stored()
 
     def tenant(self, request: Request) -> str:
         return request.headers.get("x-scope-orgid", "default")

@@ -1,0 +1,163 @@
+"""What was read lately, kept in memory for as long as no stored batch has changed it.
+
+Only while the database is embedded: where other processes write too, nobody tells. A person opens
+traces that a search has just read, and a page asks for the same names again and again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from ...server import Server
+from ...spans import SpanSignal
+from ...spans.known import NameList
+from ...spans.model import Span
+from ...spans.news import News
+
+#: Read anew after so long: retention deletes without telling.
+_AGE_S = 300.0
+_TRACE_BYTES, _NAMES_BYTES = 40_000_000, 8_000_000
+#: What an entry, a span and each text of it take beside the text, about.
+_ENTRY_BYTES, _SPAN_BYTES, _TEXT_BYTES = 400, 900, 60
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+#: A trace's tenant and folded id.
+Place: TypeAlias = tuple[str, int]
+#: Distinct spans by low trace id, of all traces with one folded id.
+Traces: TypeAlias = Mapping[str, list[Span]]
+
+
+class Memory(Generic[Key, Value]):
+    """Values by key, the least recently asked for making room. Thread-safe."""
+
+    def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``capacity`` is in bytes; one value may take half of it."""
+        self._capacity = capacity
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Key, tuple[Value, int, float]] = OrderedDict()
+        self._bytes = 0
+        self._number = 0
+
+    def number(self) -> int:
+        """Of the newest batch that can be read. To be asked before reading."""
+        return self._number
+
+    def get(self, key: Key) -> Value | None:
+        """What is held and true."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is None:
+                return None
+            value, _, read_at = held
+            if self._clock() - read_at > _AGE_S:
+                self._drop(key)
+                return None
+            self._held.move_to_end(key)
+            return value
+
+    def put(self, key: Key, value: Value, size: int, number: int) -> None:
+        """Hold what was read after ``number`` was asked for; not if a batch came meanwhile."""
+        size += _ENTRY_BYTES
+        with self._lock:
+            if number != self._number or size > self._capacity // 2:
+                return
+            self._drop(key)
+            self._held[key] = value, size, self._clock()
+            self._bytes += size
+            while self._bytes > self._capacity:
+                self._drop(next(iter(self._held)))
+
+    def forget(self) -> None:
+        """Anything may have changed."""
+        with self._lock:
+            self._number += 1
+            self._held.clear()
+            self._bytes = 0
+
+    def _changed(self, keys: Callable[[Iterable[Key]], Iterable[Key]]) -> None:
+        """A batch can be read: drop those of the keys held that it has changed."""
+        with self._lock:
+            self._number += 1
+            if self._held:
+                for key in list(keys(self._held)):
+                    self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._bytes -= held[1]
+
+
+class TraceMemory(Memory[Place, Traces]):
+    """Whole traces."""
+
+    def __init__(self) -> None:
+        super().__init__(_TRACE_BYTES)
+
+    def keep(self, place: Place, traces: Traces, number: int) -> None:
+        """Hold what was read of a folded id."""
+        self.put(place, traces, sum(map(_span_bytes, _all(traces))), number)
+
+    def stored(self, news: Iterable[News]) -> None:
+        """See :class:`lookout_server.spans.news.Rememberer`."""
+        folds = np.concatenate([batch.folds for batch in news])
+
+        def changed(held: Iterable[Place]) -> Iterable[Place]:
+            places = list(held)
+            ids = np.array([fold for _, fold in places], np.uint32)
+            return [places[at] for at in np.flatnonzero(np.isin(ids, folds)).tolist()]
+
+        self._changed(changed)
+
+
+class NamesMemory(Memory[NameList, list[str]]):
+    """Lists of names to choose from."""
+
+    def __init__(self) -> None:
+        super().__init__(_NAMES_BYTES)
+
+    def keep(self, place: NameList, names: list[str], number: int) -> None:
+        """Hold what was read of a list."""
+        self.put(place, names, sum(len(name) + _TEXT_BYTES for name in names), number)
+
+    def stored(self, news: Iterable[News]) -> None:
+        """See :class:`lookout_server.spans.news.Rememberer`."""
+        lists = {key for batch in news for key in batch.lists}
+        self._changed(lists.intersection)
+
+
+class Memories:
+    """Of traces and of names."""
+
+    def __init__(self) -> None:
+        self.traces = TraceMemory()
+        self.names = NamesMemory()
+
+    @classmethod
+    def of(cls, server: Server) -> Memories | None:
+        """Those of a collector that is told all that is stored; None for any other."""
+        writers = getattr(server, "writers", None)
+        if writers is None or server.config.clickhouse_url is not None:
+            return None
+        memories = cls()
+        signal: SpanSignal = writers["spans"].signal
+        signal.news.add(memories.traces)
+        signal.news.add(memories.names)
+        return memories
+
+
+def _all(traces: Traces) -> Iterable[Span]:
+    return (span for spans in traces.values() for span in spans)
+
+
+def _span_bytes(span: Span) -> int:
+    texts = [*span.tags.keys(), *span.tags.values(), *(note.value for note in span.annotations)]
+    return _SPAN_BYTES + sum(map(len, texts)) + _TEXT_BYTES * len(texts) + len(span.name)

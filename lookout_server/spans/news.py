@@ -1,0 +1,69 @@
+"""What a stored batch changes for those who remember what they read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .known import NameList
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Of one batch: which traces have more spans now, and which lists more names."""
+
+    #: Folded trace ids, of whatever tenant.
+    folds: npt.NDArray[np.uint32]
+    lists: frozenset[NameList]
+
+    @classmethod
+    def of(cls, tables: Mapping[str, pa.Table]) -> News:
+        """The news in the tables of a batch."""
+        names = tables["span_names"]
+        fields = (names.column(name).to_pylist() for name in ("tenant", "what", "service"))
+        folds = tables["trace_index"].column("fold").to_numpy()
+        return cls(folds, frozenset(zip(*fields, strict=True)))
+
+
+class Rememberer(Protocol):
+    """Who remembers what was read. Called on the writer's thread: it must be quick."""
+
+    def stored(self, news: Iterable[News]) -> None:
+        """These batches can be read now."""
+
+    def forget(self) -> None:
+        """Anything may have changed."""
+
+
+class NewsDesk:
+    """Collects what is being stored, and tells it when it can be read (the writer's thread)."""
+
+    def __init__(self) -> None:
+        self._rememberers: list[Rememberer] = []
+        self._underway: list[News] = []
+
+    def add(self, rememberer: Rememberer) -> None:
+        """Before the first batch that it has to know of."""
+        self._rememberers.append(rememberer)
+
+    def underway(self, tables: Mapping[str, pa.Table]) -> None:
+        """These tables are about to be stored."""
+        if self._rememberers:
+            self._underway.append(News.of(tables))
+
+    def stored(self) -> None:
+        """What was underway can be read."""
+        news, self._underway = self._underway, []
+        if news:
+            for rememberer in self._rememberers:
+                rememberer.stored(news)
+
+    def forget(self) -> None:
+        """What was underway may be stored in parts."""
+        for rememberer in self._rememberers:
+            rememberer.forget()
