@@ -76,10 +76,8 @@ def range_parameters(prefix: str, since: int, until: int) -> dict[str, int]:
     }
 
 
-def plan_drivers(request: QueryRequest) -> list[Driver] | None:
-    """The conditions of a request, the one to drive by first. None: nothing can match."""
-    if "" in request.annotations:
-        return None  # no key is empty
+def plan_drivers(request: QueryRequest) -> list[Driver]:
+    """The conditions of a request, the one to drive by first."""
     with_values_first = sorted(request.annotations.items(), key=lambda term: not term[1])
     drivers = [
         _tag_driver(request, number, key, value)
@@ -103,6 +101,17 @@ def _service(request: QueryRequest) -> tuple[tuple[str, ...], dict[str, Any]]:
     return ("service = {service:String}",), {"service": request.service}
 
 
+def _has_key(key: str, plain: str) -> str:
+    """SQL for spans that have a tag of a key, whose parameter is ``plain``."""
+    if key == "error":
+        return f"bitAnd(flags, {ERROR}) != 0"
+    if not key:  # the shape of that key alone is that of none
+        return "arrayExists(tag -> startsWith(tag, '='), arrayConcat(tags_low, tags_high))"
+    if SHAPE_SEPARATOR in key:
+        return f"position(shape, {plain}) > 0"
+    return f"has(splitByChar('{SHAPE_SEPARATOR}', shape), {plain})"
+
+
 def _tag_driver(request: QueryRequest, number: int, key: str, value: str) -> Driver:
     conditions, parameters = _service(request)
     name = f"tag{number}"
@@ -116,9 +125,7 @@ def _tag_driver(request: QueryRequest, number: int, key: str, value: str) -> Dri
         places = (f"has(tags_high, {plain})", f"has(tags_low, {plain})")
         return Driver("spans", (*conditions, keyed), places, parameters)
     parameters[name] = key
-    keys = f"has(splitByChar('{SHAPE_SEPARATOR}', shape), {plain})"
-    tagged = f"bitAnd(flags, {ERROR}) != 0" if key == "error" else keys
-    either = f"({tagged} OR has(annotations, {plain}))"
+    either = f"({_has_key(key, plain)} OR has(annotations, {plain}))"
     return Driver("spans", (*conditions, either), parameters=parameters)
 
 

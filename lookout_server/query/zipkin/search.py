@@ -98,8 +98,6 @@ class TraceSearch:
         request = self._request
         order = Order(trace_timestamp, after)
         drivers = plan_drivers(request)
-        if drivers is None:
-            return [], None
         latest = min(request.end_us, after.value) if after else request.end_us
         begin = max(request.begin_us, 0)
         candidates = Candidates(self._reader.tenant, drivers, latest, begin, self._slack_us)
@@ -111,8 +109,6 @@ class TraceSearch:
         request = self._request
         order = Order(self._longest_span, after)
         drivers = plan_drivers(request)
-        if drivers is None:
-            return [], None
         others = [d for d in drivers if d.conditions or d.alternatives]
         if drivers == [service_driver(request)]:
             others = []  # the service alone, which durations are looked for by anyway

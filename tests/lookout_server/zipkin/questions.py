@@ -61,8 +61,10 @@ def batches(draw: st.DrawFn, slot: Slot) -> list[list[dict[str, Any]]]:
     """One to three messages with spans of a few traces, some of them sent again."""
     count = draw(st.integers(1, 4))
     spans = [span for low in range(1, count + 1) for span in draw(_trace(slot, low))]
-    # Of several roots the one that came first dates a trace in Zipkin, the earliest does here.
-    spans = sorted(spans, key=_time) if _several_roots(spans) else draw(st.permutations(spans))
+    # In Zipkin the first that came of several roots dates a trace, and of pieces that contradict each
+    # other the first is believed; here the earliest is.
+    disputed = _several_roots(spans) or _contradictions(spans)
+    spans = sorted(spans, key=_time) if disputed else draw(st.permutations(spans))
     # A span without timestamp is kept where its trace is if it comes with it: see docs/zipkin.md.
     most = 2 if all(_time(span) for span in spans) else 0
     cuts = sorted(draw(st.lists(st.integers(0, len(spans)), max_size=most)))
@@ -83,6 +85,17 @@ def _several_roots(spans: list[dict[str, Any]]) -> bool:
         if span.get("parentId", span["id"]) == span["id"] and _time(span):
             times.setdefault(span["traceId"][-16:], set()).add(_time(span))
     return any(len(found) > 1 for found in times.values())
+
+
+def _contradictions(spans: list[dict[str, Any]]) -> bool:
+    """Whether a span is there twice, with another kind or remote service."""
+    said: dict[tuple[Any, ...], set[Any]] = {}
+    for span in spans:
+        remote = span.get("remoteEndpoint", {}).get("serviceName")
+        for name, value in (("kind", span.get("kind")), ("remote", remote)):
+            if value:
+                said.setdefault((span["traceId"][-16:], span["id"], name), set()).add(value)
+    return any(len(values) > 1 for values in said.values())
 
 
 @st.composite

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,9 @@ from .running import serving
 
 _BESIDE = Path(__file__).parents[3].parent / "shared" / "conformance"
 SUITE = Path(os.environ.get("LOOKOUT_CONFORMANCE", _BESIDE)) / "zipkin"
+
+#: Times of the cases are this close to their base.
+_NEAR_MS = 40 * 86_400_000
 
 pytestmark = pytest.mark.skipif(
     not (SUITE / "run.py").exists(),
@@ -27,6 +33,30 @@ def replay(base_url: str, *options: str) -> str:
         [*command, "--quirks", *options], capture_output=True, text=True, timeout=300, check=False
     )
     return done.stdout + done.stderr
+
+
+def moved_to_today() -> str:
+    """The cases with all their times moved, in what is sent as in what is expected."""
+    text = (SUITE / "cases.json").read_text()
+    base_ms = json.loads(text)["base_ms"]
+    days = int(time.time()) // 86_400 - base_ms // 86_400_000
+
+    def moved(number: re.Match[str]) -> str:
+        unit = 86_400_000 if len(number[0]) == 13 else 86_400_000_000
+        near = abs(int(number[0]) * 86_400_000 // unit - base_ms) <= _NEAR_MS
+        return str(int(number[0]) + days * unit) if near else number[0]
+
+    cases = json.loads(re.sub(r"\b\d{13}(?:\d{3})?\b", moved, text))
+    cases["cases"] = [case for case in cases["cases"] if not case.get("no_shift")]
+    return json.dumps(cases)
+
+
+def test_cases_hold_today(tmp_path: Path) -> None:
+    """Of spans of this day the cases hold too."""
+    (tmp_path / "cases.json").write_text(moved_to_today())
+    with serving(tmp_path) as base_url:
+        output = replay(base_url, "--cases", str(tmp_path / "cases.json"))
+    assert output.endswith(" passed, 0 failed\n"), output
 
 
 def test_all_cases_hold(tmp_path: Path) -> None:

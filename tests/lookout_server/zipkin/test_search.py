@@ -121,6 +121,19 @@ async def test_search_finds_exactly_what_matches(client: httpx.AsyncClient) -> N
         assert keys_of(answer) == wanted[: query["limit"]], query
 
 
+@pytest.mark.parametrize("key", ["", "a\x1fb", "\\", "key", " "])
+async def test_any_key_is_found(client: httpx.AsyncClient, key: str) -> None:
+    """A tag is found by its key alone and with its value, whatever characters the key has."""
+    span = {"traceId": "1", "id": "1", "timestamp": START_US, "tags": {key: "v", "other": "w"}}
+    await client.post("/api/v2/spans", json=[span, span | {"traceId": "2", "tags": {"o": "v"}}])
+    asked = key.strip()  # as Zipkin does; a key of spaces cannot be asked for
+    for term in (asked or " ", f"{asked}=v"):
+        query = {"annotationQuery": term, "endTs": END_MS}
+        answer = (await client.get("/api/v2/traces", params=query)).json()
+        found = [trace[0]["traceId"] for trace in answer]
+        assert found == [f"{1:016x}"] * (asked == key), term
+
+
 async def test_search_gets_past_a_busy_second(client: httpx.AsyncClient) -> None:
     """More traces in one second than are read at once, none of which matches, end the search."""
     spans = [
