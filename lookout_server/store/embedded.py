@@ -135,7 +135,9 @@ class _Reader:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self._limits: Limits | None = None
-        connection.query("SET session_timezone = 'UTC'")
+        # Filters asked piece by piece as these are read cost a rare tag twice the time, and nothing
+        # is remembered of pieces that have it not.
+        connection.query("SET session_timezone = 'UTC', use_skip_indexes_on_data_read = 0")
 
     def limit(self, limits: Limits) -> None:
         if limits == self._limits:

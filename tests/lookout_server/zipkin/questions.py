@@ -61,8 +61,8 @@ def batches(draw: st.DrawFn, slot: Slot) -> list[list[dict[str, Any]]]:
     """One to three messages with spans of a few traces, some of them sent again."""
     count = draw(st.integers(1, 4))
     spans = [span for low in range(1, count + 1) for span in draw(_trace(slot, low))]
-    # In Zipkin the first that came of several roots dates a trace, and of pieces that contradict each
-    # other the first is believed; here the earliest is.
+    # Of several roots the one that came first dates a trace in Zipkin, the earliest does here; and
+    # of pieces that contradict each other it is the same with what is believed.
     disputed = _several_roots(spans) or _contradictions(spans)
     spans = sorted(spans, key=_time) if disputed else draw(st.permutations(spans))
     # A span without timestamp is kept where its trace is if it comes with it: see docs/zipkin.md.
