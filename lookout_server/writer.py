@@ -29,6 +29,8 @@ Decode = Callable[[str, bytes, Receipt], Rows]
 
 #: ClickHouse found fault with the data itself: repeating the insert cannot help.
 DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 469, 690}
+#: Load goes on for so long after the last rows: journalled bodies come in groups.
+_STILL_SECONDS = 0.5
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -377,27 +379,37 @@ class Early:
 
 
 class Load:
-    """Rows in this second and in the one before."""
+    """Rows in this second and in the two before."""
 
     def __init__(self, busy_rows: int) -> None:
         self._busy_rows = busy_rows
         self._second = 0
         self._rows = 0
         self._before = 0
+        self._earlier = 0
+        self._latest = 0.0
 
     def count(self, rows: int) -> None:
         self._turn()
         self._rows += rows
+        self._latest = time.monotonic()
 
     def busy(self) -> bool:
-        """Whether many rows came in the second before and come still."""
+        """Whether many rows came in the second before and come still.
+
+        As a second begins none came in it yet. After two that were busy it is enough that some
+        came just now: a reader in that moment would wait for a batch.
+        """
         self._turn()
-        return self._before > self._busy_rows and self._rows > 0
+        recent = time.monotonic() - self._latest < _STILL_SECONDS
+        still = self._rows > 0 or (self._earlier > self._busy_rows and recent)
+        return self._before > self._busy_rows and still
 
     def _turn(self) -> None:
         second = int(time.monotonic())
         if second != self._second:
-            self._before = self._rows if second == self._second + 1 else 0
+            follows = second == self._second + 1
+            self._earlier, self._before = (self._before, self._rows) if follows else (0, 0)
             self._second, self._rows = second, 0
 
 

@@ -535,3 +535,17 @@ def test_load_is_busy_after_a_busy_second(monkeypatch: pytest.MonkeyPatch) -> No
     now = 1003.0
     load.count(1)
     assert not load.busy()
+
+
+def test_load_goes_on_as_a_second_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two bodies of a steady load no reader takes it for ended, and soon after it is."""
+    now = 1000.9
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    load = Load(100)
+    load.count(5000)
+    now = 1001.9
+    load.count(5000)
+    now = 1002.1
+    assert load.busy()
+    now = 1002.5
+    assert not load.busy()
