@@ -1,0 +1,157 @@
+"""What is remembered of earlier answers: within bounds, and never longer than it is true."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from lookout_server.config import load
+from lookout_server.query.zipkin import memory
+from lookout_server.query.zipkin.memory import NamesMemory, TraceMemory
+from lookout_server.spans.model import Span
+from lookout_server.spans.news import News
+from lookout_server.store.embedded import EmbeddedStore
+from lookout_server.store.port import Store
+
+from .collector import PlainCollector
+
+START_US = 1_700_000_000_000_000
+WINDOW = {"endTs": START_US // 1000 + 3_600_000, "lookback": 7_200_000, "limit": 1000}
+
+
+class CountingStore:
+    """A store that counts what is fetched from it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.fetches: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def fetch(self, sql: str, *rest: Any) -> Any:
+        self.fetches.append(sql)
+        return self._store.fetch(sql, *rest)
+
+
+@pytest.fixture
+def counted(store: EmbeddedStore) -> CountingStore:
+    return CountingStore(store)
+
+
+@pytest.fixture
+async def client(counted: CountingStore, tenant: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The span endpoints of a collector that remembers."""
+    app = PlainCollector(counted, load(autocomplete_keys=["k"])).app()
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://collector",
+        headers={"X-Scope-OrgID": tenant},
+    ) as opened:
+        yield opened
+
+
+def span(trace: int, number: int, name: str = "get") -> dict[str, Any]:
+    return {
+        "traceId": f"{trace:x}",
+        "id": f"{number:x}",
+        "name": name,
+        "timestamp": START_US + number,
+        "localEndpoint": {"serviceName": "a"},
+        "remoteEndpoint": {"serviceName": f"of-{name}"},
+        "tags": {"k": name},
+    }
+
+
+async def test_asked_again_nothing_is_read(
+    client: httpx.AsyncClient, counted: CountingStore
+) -> None:
+    """A trace that a search has read, and names asked for before, cost no query; explain=1 does."""
+    await client.post("/api/v2/spans", json=[span(1, 1), span(2, 1)])
+    paths = ["trace/1", "traceMany?traceIds=1,2", "services", "spans?serviceName=a"]
+    paths += ["remoteServices?serviceName=a", "autocompleteValues?key=k"]
+    assert len((await client.get("/api/v2/traces", params=WINDOW)).json()) == 2
+    first = [(await client.get(f"/api/v2/{path}")).json() for path in paths]
+    counted.fetches.clear()
+    assert [(await client.get(f"/api/v2/{path}")).json() for path in paths] == first
+    assert counted.fetches == []
+    for path in paths:
+        await client.get(f"/api/v2/{path}{'&' if '?' in path else '?'}explain=1")
+    assert len(counted.fetches) == len(paths)
+
+
+async def test_answers_are_those_of_what_is_stored(client: httpx.AsyncClient) -> None:
+    """Whatever comes in between: every span and name is in the next answer."""
+    chance = random.Random(3)
+    names: set[str] = set()
+    sent: dict[int, set[str]] = {}
+    for number in range(1, 40):
+        trace, name = chance.randrange(1, 4), f"n{chance.randrange(12)}"
+        await client.post("/api/v2/spans", json=[span(trace, number, name)])
+        sent.setdefault(trace, set()).add(f"{number:016x}")
+        names.add(name)
+        for known, ids in sent.items():
+            answer = (await client.get(f"/api/v2/trace/{known:x}")).json()
+            assert {found["id"] for found in answer} == ids
+        for path in ("spans?serviceName=a", "autocompleteValues?key=k"):
+            assert (await client.get(f"/api/v2/{path}")).json() == sorted(names)
+        remote = (await client.get("/api/v2/remoteServices?serviceName=a")).json()
+        assert remote == sorted(f"of-{one}" for one in names)
+
+
+def spans_of(trace: int, size: int = 10) -> dict[str, list[Span]]:
+    found = Span(f"{trace:016x}", f"{1:016x}", tags={"k": "v" * size})
+    return {found.low_trace_id: [found]}
+
+
+def news(*folds: int, lists: frozenset[tuple[str, str, str]] = frozenset()) -> Iterator[News]:
+    yield News(np.array(folds, np.uint32), lists)
+
+
+def test_a_stored_batch_drops_what_it_changes() -> None:
+    """Traces and lists that a batch adds to are forgotten, of whatever tenant; others are kept."""
+    traces, names = TraceMemory(), NamesMemory()
+    for fold in (1, 2, 3):
+        traces.keep(("t", fold), spans_of(fold), traces.number())
+    traces.stored(news(2, 9))
+    assert [traces.get(("t", fold)) is None for fold in (1, 2, 3)] == [False, True, False]
+    key = ("t", "span", "a")
+    names.keep(key, ["get"], names.number())
+    names.stored(news(2))
+    assert names.get(key) == ["get"]
+    names.stored(news(lists=frozenset([key])))
+    assert names.get(key) is None
+
+
+def test_what_was_read_while_a_batch_came_is_not_kept() -> None:
+    """It may be without the batch, which would never be noticed."""
+    traces = TraceMemory()
+    number = traces.number()
+    traces.stored(news(7))
+    traces.keep(("t", 1), spans_of(1), number)
+    assert traces.get(("t", 1)) is None
+    traces.forget()
+    traces.keep(("t", 1), spans_of(1), number)
+    assert traces.get(("t", 1)) is None
+
+
+def test_memory_is_bounded_in_bytes_and_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently asked for make room; what is huge is not kept, what is old read again."""
+    now = 0.0
+    monkeypatch.setattr(memory, "_TRACE_BYTES", 20_000)
+    traces = TraceMemory()
+    monkeypatch.setattr(traces, "_clock", lambda: now)
+    traces.keep(("t", 0), spans_of(0, size=11_000), traces.number())
+    assert traces.get(("t", 0)) is None
+    for fold in range(1, 30):
+        traces.keep(("t", fold), spans_of(fold), traces.number())
+        assert traces.get(("t", 1)) is not None
+    kept = [fold for fold in range(1, 30) if traces.get(("t", fold)) is not None]
+    assert kept == [1, *range(30 - len(kept) + 1, 30)] and 5 < len(kept) < 20
+    now = memory._AGE_S + 1
+    assert traces.get(("t", 1)) is None
