@@ -183,8 +183,9 @@ class ModifierParser:
         if not stream.at_keyword(*_CARDINALITIES):
             return tree.VectorMatching(labels=labels, on=on)
         cardinality = _CARDINALITIES[stream.advance().word]
-        nothing = begins_expression(stream) or stream.at_keyword(*FILL_WORDS)
-        include = () if nothing and not stream.at("(") else self.grouping_labels()
+        follows = begins_expression(stream) or stream.at_keyword(*FILL_WORDS)
+        omitted = follows and not stream.at("(")
+        include = () if omitted else self.grouping_labels()
         return tree.VectorMatching(cardinality, labels, on, include)
 
     def _fills(self) -> tuple[float | None, float | None]:
