@@ -7,7 +7,7 @@ of the time that the series' samples are of: offsets and ``@`` of the first sele
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,32 +87,36 @@ class _InfoSeries:
 def _info_series(
     evaluator: Evaluator, enricher: _Enricher, names: Sequence[Matcher], times: Int64Array
 ) -> list[_InfoSeries]:
-    wanted = enricher.identities()
-    if not wanted:
-        return []
-    matchers = [
-        *names,
-        *enricher.data_matchers,
-        *(
-            Matcher(MatchType.REGEX, name, "|".join(re.escape(v) for v in sorted(values)))
-            for name, values in wanted.items()
-        ),
-    ]
-    sampled = sample_at(
-        matchers, times, evaluator.steps, evaluator.context, Surroundings(function="info")
-    )
-    frame = sampled.frame()
-    if frame.histograms is not None and frame.is_histogram().any():
-        row = int(np.flatnonzero(frame.is_histogram().any(axis=1))[0])
-        raise ExecutionError(
-            "this should be an info metric, with float samples: "
-            f"{labelsets.text(frame.labels[row])}"
+    """The info series of the series to enrich, sought apart by the identifying labels they have."""
+    found: list[_InfoSeries] = []
+    for wanted in enricher.identities():
+        matchers = [*names, *enricher.data_matchers, *_identifying(wanted)]
+        sampled = sample_at(
+            matchers, times, evaluator.steps, evaluator.context, Surroundings(function="info")
         )
-    stamps = sampled.timestamps()
-    return [
-        _InfoSeries(labels, np.where(stamps.present[row], stamps.values[row], np.nan))
-        for row, labels in enumerate(stamps.labels)
-    ]
+        frame = sampled.frame()
+        if frame.histograms is not None and frame.is_histogram().any():
+            row = int(np.flatnonzero(frame.is_histogram().any(axis=1))[0])
+            raise ExecutionError(
+                "this should be an info metric, with float samples: "
+                f"{labelsets.text(frame.labels[row])}"
+            )
+        stamps = sampled.timestamps()
+        found += [
+            _InfoSeries(labels, np.where(stamps.present[row], stamps.values[row], np.nan))
+            for row, labels in enumerate(stamps.labels)
+        ]
+    return found
+
+
+def _identifying(wanted: dict[str, set[str]]) -> Iterator[Matcher]:
+    """What selects the info series with these values, and no identifying label besides."""
+    for name in IDENTIFYING:
+        if name in wanted:
+            values = "|".join(re.escape(value) for value in sorted(wanted[name]))
+            yield Matcher(MatchType.REGEX, name, values)
+        else:
+            yield Matcher(MatchType.EQUAL, name, "")
 
 
 class _Enricher:
@@ -123,15 +127,16 @@ class _Enricher:
         self.data_matchers = data_matchers
         self._ignored = ignored
 
-    def identities(self) -> dict[str, set[str]]:
-        """The values of identifying labels that there are."""
-        wanted: dict[str, set[str]] = {}
+    def identities(self) -> Iterable[dict[str, set[str]]]:
+        """The values of identifying labels that there are, by which of these labels there are."""
+        wanted: dict[frozenset[str], dict[str, set[str]]] = {}
         for labels, ignored in zip(self._frame.labels, self._ignored, strict=True):
-            for name in IDENTIFYING if not ignored else ():
-                value = labelsets.get(labels, name)
-                if value:
-                    wanted.setdefault(name, set()).add(value)
-        return wanted
+            identity = labelsets.only(labels, IDENTIFYING)
+            if identity and not ignored:
+                of_kind = wanted.setdefault(frozenset(name for name, _ in identity), {})
+                for name, value in identity:
+                    of_kind.setdefault(name, set()).add(value)
+        return wanted.values()
 
     def enriched(self, found: list[_InfoSeries]) -> Frame:
         """All series, with labels changing over time as their info series do."""
