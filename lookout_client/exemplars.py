@@ -11,12 +11,17 @@ TRIES = 64
 
 
 class Exemplar(NamedTuple):
-    """One recorded value and the sampled trace it was recorded in."""
+    """One recorded value and the trace it was recorded in, whose ids are hexadecimal."""
 
-    trace_id: int
-    span_id: int
+    trace_id: str
+    span_id: str
     value: float
     time_ns: int  # Unix epoch
+
+    @classmethod
+    def of(cls, trace_id: int, span_id: int, value: float, time_ns: int) -> Exemplar:
+        """The same from ids that are numbers."""
+        return cls(f"{trace_id:032x}", f"{span_id:016x}", value, time_ns)
 
 
 #: Answers (trace id, span id) of the current sampled span, or None.
@@ -52,7 +57,7 @@ class Exemplars:
             found = self.current()
         except Exception:
             return None
-        return Exemplar(*found, value, self.clock_ns()) if found else None
+        return Exemplar.of(*found, value, self.clock_ns()) if found else None
 
     def note(self, meter: Any, amount: float) -> None:
         """Give a counter its exemplar."""

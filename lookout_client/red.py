@@ -61,7 +61,7 @@ class SpanMetrics:
             meters.duration.record(seconds)
             if span.flags & SAMPLED:
                 end_ns = span.start_ns + span.duration_ns
-                exemplar = Exemplar(span.trace_id, span.span_id, seconds, end_ns)
+                exemplar = Exemplar.of(span.trace_id, span.span_id, seconds, end_ns)
                 self._registry.exemplars.keep(meters.duration, seconds, exemplar)
 
     def _meters_of(self, key: tuple[str, int, int]) -> _Meters:

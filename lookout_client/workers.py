@@ -188,8 +188,15 @@ def _is_claimed(path: Path) -> bool:
 def _stored(snapshot: Snapshot) -> _Stored:
     groups: dict[type[Any], list[Any]] = {NumberPoint: [], BucketPoint: [], ExponentialPoint: []}
     for point in snapshot.points:
-        groups[type(point)].append(point)
+        groups[type(point)].append(_sized(point))
     return _Stored(snapshot.definition, *groups.values())
+
+
+def _sized(point: Point) -> Point:
+    """``point`` with a value that the format can hold: a sum may outgrow 64 bits."""
+    if isinstance(point, NumberPoint) and not -(2**63) <= point.value < 2**63:
+        return point._replace(value=float(point.value))
+    return point
 
 
 def _restored(stored: _Stored) -> Snapshot:

@@ -206,6 +206,6 @@ def exemplar(item: Exemplar) -> dict[str, Any]:
     return {
         "timeUnixNano": str(item.time_ns),
         "asDouble": double(item.value),
-        "traceId": f"{item.trace_id:032x}",
-        "spanId": f"{item.span_id:016x}",
+        "traceId": item.trace_id,
+        "spanId": item.span_id,
     }

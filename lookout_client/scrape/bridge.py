@@ -98,7 +98,7 @@ def _add_distribution(
 def _their_exemplar(exemplar: Exemplar | None) -> TheirExemplar | None:
     if exemplar is None:
         return None
-    labels = {"trace_id": f"{exemplar.trace_id:032x}", "span_id": f"{exemplar.span_id:016x}"}
+    labels = {"trace_id": exemplar.trace_id, "span_id": exemplar.span_id}
     return TheirExemplar(labels, exemplar.value, exemplar.time_ns / 1e9)
 
 
@@ -239,4 +239,7 @@ def _our_exemplar(exemplar: TheirExemplar | None) -> Exemplar | None:
         span_id = int(exemplar.labels.get("span_id", "0"), 16)
     except (KeyError, ValueError):
         return None
-    return Exemplar(trace_id, span_id, exemplar.value, int(float(exemplar.timestamp or 0) * 1e9))
+    if trace_id >> 128 or span_id >> 64:
+        return None
+    time_ns = int(float(exemplar.timestamp or 0) * 1e9)
+    return Exemplar.of(trace_id, span_id, exemplar.value, time_ns)

@@ -144,8 +144,8 @@ def _created(message: Any, created_ns: int) -> None:
 
 
 def _exemplar(message: Any, exemplar: Exemplar) -> None:
-    message.label.add(name="trace_id", value=f"{exemplar.trace_id:032x}")
-    message.label.add(name="span_id", value=f"{exemplar.span_id:016x}")
+    message.label.add(name="trace_id", value=exemplar.trace_id)
+    message.label.add(name="span_id", value=exemplar.span_id)
     message.value = exemplar.value
     seconds, nanos = divmod(exemplar.time_ns, 1_000_000_000)
     message.timestamp.seconds, message.timestamp.nanos = seconds, nanos

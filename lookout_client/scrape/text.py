@@ -200,10 +200,8 @@ def _exemplar(exemplar: Exemplar | None) -> str:
     if exemplar is None:
         return ""
     trace_id, span_id, value, time_ns = exemplar
-    return (
-        f' # {{trace_id="{trace_id:032x}",span_id="{span_id:016x}"}} '
-        f"{number(value)} {time_ns / 1e9:.3f}"
-    )
+    labels = f'{{trace_id="{trace_id}",span_id="{span_id}"}}'
+    return f" # {labels} {number(value)} {time_ns / 1e9:.3f}"
 
 
 def powers_of_two(point: ExponentialPoint) -> tuple[tuple[float, ...], list[int]]:

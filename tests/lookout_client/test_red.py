@@ -48,7 +48,8 @@ def test_spans_are_counted_and_timed_by_name_kind_and_status() -> None:
     assert (point.recorded, point.total) == (2, pytest.approx(0.5))
     assert point.exemplars is not None
     (exemplar,) = point.exemplars.values()
-    assert (exemplar.trace_id, exemplar.span_id, exemplar.value) == (5, 6, 0.2)
+    assert (exemplar.trace_id, exemplar.span_id) == (f"{5:032x}", f"{6:016x}")
+    assert exemplar.value == 0.2
 
 
 def test_span_names_without_end_stay_bounded() -> None:

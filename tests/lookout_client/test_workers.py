@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lookout_client import Registry
 from lookout_client.aggregate import Sums
 from lookout_client.scrape import Exposition
+from lookout_client.snapshot import NumberPoint
 from lookout_client.workers import Workers
 
 APP = """
@@ -42,7 +46,7 @@ def handle(environ, start_response):
     return [str(os.getpid()).encode()]
 
 
-app = lookout.metrics_wsgi(handle)
+app = lookout.WsgiMiddleware(lookout.metrics_wsgi(handle))
 """
 
 
@@ -104,6 +108,35 @@ Workers(registry, sys.argv[1]).write()
         ".metrics",
     ]
     workers.close()
+
+
+@given(
+    st.lists(st.integers(0, 2**63) | st.floats(0, 1e308), min_size=1, max_size=6),
+    st.integers(1, 2**128 - 1),
+    st.integers(1, 2**64 - 1),
+)
+def test_whatever_is_held_can_be_shared(values: list[Any], trace: int, span: int) -> None:
+    """Sums beyond 64 bits, traces of 128: another process adds just what this one has."""
+    registry = Registry()
+    registry.exemplars.use(lambda: (trace, span))
+    for value in values:
+        registry.counter("c").inc(value)
+        registry.histogram("h", buckets=(1, 1e9)).record(value)
+        registry.native_histogram("n").record(value)
+        registry.gauge("g", across="max").set(value)
+    with tempfile.TemporaryDirectory() as directory:
+        Workers(registry, directory).write()
+        other = Registry()
+        other.counter("mine").inc()
+        found = {one.definition.name: one.points for one in Workers(other, directory).collect()}
+    expected = {one.definition.name: one.points for one in registry.collect()}
+    (number,), (own,) = found["c"], expected["c"]
+    assert isinstance(number, NumberPoint) and isinstance(own, NumberPoint)
+    assert number.value == pytest.approx(float(own.value))
+    assert number.exemplar == own.exemplar
+    assert number.exemplar is not None and int(number.exemplar.trace_id, 16) == trace
+    assert found["h"] == expected["h"]
+    assert found["n"] == expected["n"]
 
 
 def test_a_broken_file_costs_only_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -189,10 +222,11 @@ class Gunicorn:
             time.sleep(0.05)
         pytest.fail(f"waited {seconds} s in vain: {self.log.read_text()}")
 
-    def get(self, path: str) -> str:
+    def get(self, path: str, accept: str = "") -> str:
+        request = urllib.request.Request(self.url + path, headers={"Accept": accept})
         for _ in range(100):
             try:
-                with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=10) as answer:
                     return str(answer.read().decode())
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.05)
@@ -239,6 +273,8 @@ def test_gunicorn_with_four_workers_restarted_in_the_middle(
     gunicorn.wait_for('requests_total{path="/a"} 100')
     gunicorn.wait_for('sizes_bucket{le="10.0"} 100')
     gunicorn.wait_for("sizes_sum 500.0")
+    exemplar = r'requests_total{path="/a"} 100 # {trace_id="[0-9a-f]{32}",span_id="[0-9a-f]{16}"} '
+    assert re.search(exemplar, gunicorn.get("/metrics", "application/openmetrics-text"))
     # The files of the replaced go: four workers', and the master's where it loaded the app.
     gunicorn.wait(lambda: len(list((tmp_path / "shared").glob("*-*.metrics"))) <= 5)
     gunicorn.wait_for('requests_total{path="/a"} 100')
