@@ -393,7 +393,9 @@ class Distribution(Meter[B]):
     def point(self) -> BucketPoint:
         # No call between the two reads: a recording is seen in both or in neither.
         counts, total = [*self._counts], self._sum
-        return BucketPoint(self.tags, total, counts, self.created_ns, self.exemplars)
+        # A copy: recordings go on, and who reads it would see it grow.
+        exemplars = {**self.exemplars} if self.exemplars else None
+        return BucketPoint(self.tags, total, counts, self.created_ns, exemplars)
 
 
 if not has_gil():

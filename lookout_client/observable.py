@@ -91,21 +91,31 @@ class Observer:
 
 def _as_callback(callback: Any) -> Callback:
     """A callback as it is; of a generator the sender of options."""
-    if isinstance(callback, Generator):
-        started = False
+    return _Sender(callback) if isinstance(callback, Generator) else callback
 
-        def proceed(options: api.CallbackOptions) -> Iterable[api.Observation]:
-            nonlocal started
-            if not started:
-                started = True
-                return next(callback, ())
+
+class _Sender:
+    """Sends options to a generator for what it observes then."""
+
+    def __init__(self, generator: Generator[Any, Any, Any]) -> None:
+        self._generator = generator
+        self._started = False
+        self._last: Iterable[api.Observation] = ()
+
+    def __call__(self, options: api.CallbackOptions) -> Iterable[api.Observation]:
+        # A push and a scrape may ask at once; a generator can answer one of them.
+        if not self._generator.gi_running:
             try:
-                return callback.send(options)  # type: ignore[no-any-return]
+                self._last = list(self._next(options))
             except StopIteration:
-                return ()
+                self._last = ()
+        return self._last
 
-        return proceed
-    return callback  # type: ignore[no-any-return]
+    def _next(self, options: api.CallbackOptions) -> Iterable[api.Observation]:
+        if self._started:
+            return self._generator.send(options)  # type: ignore[no-any-return]
+        self._started = True
+        return next(self._generator)  # type: ignore[no-any-return]
 
 
 class ObservableCounter(api.ObservableCounter):

@@ -66,7 +66,15 @@ class TopN:
         if best is None or value * self._sign > best * self._sign:
             current[key] = value
         if len(current) > self._places * SPARE:
-            self._current = dict(self._best(current))
+            self._trim(current)
+
+    def _trim(self, current: dict[Tags, float]) -> None:
+        """Throw out the hindmost, in place: other threads may be recording."""
+        seen = dict(current)
+        best = dict(self._best(seen))
+        for key, value in seen.items():
+            if key not in best and current.get(key) == value:
+                current.pop(key, None)
 
     def _turn(self) -> None:
         """End the round if its time is over; one that passed unseen ended with nothing."""

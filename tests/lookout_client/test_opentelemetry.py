@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
@@ -112,6 +113,29 @@ def test_callbacks_are_asked_at_every_reading(registry: Registry) -> None:
     assert [
         p.value for s in (first, second) for p in s["c"].points if isinstance(p, NumberPoint)
     ] == [1, 2]
+
+
+def test_two_readings_at_once_of_a_generator(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one is inside, the other has what was observed before, and nothing fails."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def observe() -> Generator[Iterable[Observation], CallbackOptions, None]:
+        yield [Observation(1)]
+        inside.set()
+        go_on.wait(30)
+        yield [Observation(2)]
+
+    meter_of(registry).create_observable_gauge("g", callbacks=[observe()])
+    assert value(registry, "g") == 1
+    slow = threading.Thread(target=registry.collect)
+    slow.start()
+    assert inside.wait(30)
+    assert value(registry, "g") == 1
+    go_on.set()
+    slow.join(30)
+    assert caplog.records == []
 
 
 def test_a_failing_callback_costs_only_itself(registry: Registry) -> None:

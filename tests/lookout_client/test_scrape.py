@@ -16,6 +16,7 @@ from prometheus_client.samples import Sample
 
 from lookout_client import Registry
 from lookout_client.scrape import Exposition, start_server
+from lookout_client.snapshot import BucketPoint
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 NOW_NS = 1_700_000_000_500_000_000
@@ -140,6 +141,19 @@ def test_exemplars_name_the_trace(registry: Registry) -> None:
     bucket = found["h_bucket"][frozenset({"le=5.0"})].exemplar
     assert bucket is not None and (bucket.labels, bucket.value) == (labels, 3)
     assert found["h_bucket"][frozenset({"le=1.0"})].exemplar is None
+
+
+def test_a_reading_does_not_grow_while_it_is_encoded(registry: Registry) -> None:
+    """An exemplar that another thread adds meanwhile would end the push of everything."""
+    registry.exemplars.use(lambda: (0xABC, 0xDEF))
+    histogram = registry.histogram("h", buckets=(1, 5))
+    histogram.record(3)
+    (snapshot,) = registry.collect()
+    (point,) = snapshot.points
+    assert isinstance(point, BucketPoint) and point.exemplars is not None
+    for _ in point.exemplars:
+        histogram.record(0.5)
+    assert len(point.exemplars) == 1
 
 
 def test_a_metric_without_own_recordings_shows_only_its_tagged_series(registry: Registry) -> None:
