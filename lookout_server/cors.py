@@ -24,7 +24,7 @@ _METHODS = "GET,POST"
 _PLAIN_HEADERS = "content-type"
 _HEADERS = "content-type,authorization,x-scope-orgid"
 #: What pages may read of an answer beyond its body: where the next page of traces begins.
-_EXPOSED = "X-Lookout-Next-Cursor"
+_EXPOSED = "X-Lookout-Next-Cursor, X-Lookout-Linked"
 
 
 class QueryCors:

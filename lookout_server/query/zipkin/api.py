@@ -35,6 +35,8 @@ _FEW_NAMES = 3
 _TRACES_MOST = 1000
 #: Of an answer of traces that has more behind it: what to send as ``cursor`` for them.
 CURSOR_HEADER = "X-Lookout-Next-Cursor"
+#: Of dependencies, where not all of the range asked for is linked: the part that they are of.
+LINKED_HEADER = "X-Lookout-Linked"
 
 _Handler = Callable[["_Query"], Awaitable[Response]]
 
@@ -190,8 +192,11 @@ class ZipkinApi:
             if value <= 0:
                 raise BadQuery(f"{name} <= 0")
         dependencies = Dependencies(self._server, query.tenant, query.explanation, self._links)
-        links = await dependencies.between(end_ts - lookback, end_ts)
-        return _json(orjson.dumps(links.json()))
+        since = max(end_ts - lookback, 0)
+        answer = await dependencies.between(since, end_ts)
+        shorter = (answer.since_ms, answer.until_ms) != (since, end_ts)
+        linked = {LINKED_HEADER: f"{answer.since_ms}-{answer.until_ms}"} if shorter else None
+        return _json(orjson.dumps(answer.links.json()), linked)
 
     def _reader(self, query: _Query) -> TraceReader:
         memory = query.memories.traces if query.memories else None

@@ -3,8 +3,8 @@
 Links are kept per five minutes ("bucket"), for the traces whose first span lies in it, always from
 whole traces, and per hour once all of its buckets are final. A range is answered by the stored
 links of the hours and buckets inside of it, by linking the buckets that are not stored or no longer
-true, and by linking the traces at its edges. What a range needed is kept in memory: asked again,
-only the counts are read that tell whether it is still true.
+true, and by linking the traces at its edges, as far as that can be waited for. What a range needed
+is kept in memory: asked again, only the counts are read that tell whether it is still true.
 """
 
 from __future__ import annotations
@@ -32,9 +32,17 @@ from .span_counts import BUCKET_MS, REACH, SpanCounts
 _SPANS_MOST = 400_000
 #: What a range needs linked that nobody asked for before may take this long (s).
 _LINKING_MOST = 60.0
+#: Spans of young and of partial buckets that a question has linked, some three seconds' worth. At a
+#: few thousand a second five minutes have more; then the range ends before them.
+_SPANS_WAITED = 3_000_000
 
 _IN_TENANT = "tenant = {tenant:String}"
-_PART = "AND fold % {parts:UInt32} = {number:UInt32}"  # folds may cluster, their remainders do not
+_PART = "AND fold BETWEEN {f0:UInt32} AND {f1:UInt32}"  # of a bucket these lie together
+_LAST_FOLD = 2**32 - 1
+_CUTS = f"""
+SELECT arrayMap(cut -> toUInt32(cut), quantiles(%s)(fold)) AS cuts FROM spans
+WHERE {_IN_TENANT} AND bucket BETWEEN {{c0:UInt32}} AND {{c1:UInt32}}
+"""
 _WHOLE_TRACES = f"""
 SELECT {LINK_COLUMNS} FROM spans
 WHERE {_IN_TENANT} {_PART} AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}}
@@ -81,6 +89,15 @@ class _Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Links, and the range (Unix ms, both ends in it) that they are of."""
+
+    links: LinkSums
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """What is known of a window's links."""
 
@@ -96,42 +113,81 @@ class Dependencies:
     """The links of one tenant."""
 
     def __init__(
-        self, server: Server, tenant: str, explanation: Explanation, cache: LinkCache
+        self,
+        server: Server,
+        tenant: str,
+        explanation: Explanation,
+        cache: LinkCache,
+        seconds: float | None = None,
     ) -> None:
+        """``seconds`` is how long linking may take, if not as long as for a question."""
         self._tenant = tenant
         self._explanation = explanation
         self._store = LinkStore(server, tenant, explanation)
         self._cache = cache
-        self._deadline = time.monotonic() + _LINKING_MOST
+        self._seconds = _LINKING_MOST if seconds is None else seconds
+        self._deadline = time.monotonic() + self._seconds
 
-    async def between(self, since_ms: int, until_ms: int) -> LinkSums:
+    async def between(self, since_ms: int, until_ms: int) -> Answer:
         """Links of every trace with a span in the range (Unix ms, both ends in it).
 
-        Raises StoreLimit if too much of it was never linked.
+        Where more spans came lately than can be linked while somebody waits, the range of the
+        answer is shorter. Raises StoreLimit if nothing is left of it, or too much was never linked.
         """
-        window = _Window(max(since_ms, 0), until_ms)
-        state = await self._state(window)
+        asked = _Window(max(since_ms, 0), until_ms)
+        counts = await self._counts(asked)
+        window = self._affordable(asked, counts)
+        state = await self._state(window, counts)
         known, edges = await asyncio.gather(
             self._complete(window, state), self._edges(window, state.counts)
         )
         with self._explanation.stage("sum links", rows=sum(map(len, (*known, *edges)))):
-            return total((*known, *edges))
+            return Answer(total((*known, *edges)), window.since, window.until)
 
     async def settle(self, since_ms: int, until_ms: int) -> None:
         """Link and store what has settled in the range and is not stored or not true."""
         window = _Window(max(since_ms, 0), until_ms)
-        state = await self._state(window)
+        state = await self._state(window, await self._counts(window))
         settled = [bucket for bucket in state.missing if state.counts.settled(bucket)]
         await self._store_hours(window, state, await self._link_settled(settled, state.counts))
 
-    async def _state(self, window: _Window) -> _State:
+    async def _counts(self, window: _Window) -> SpanCounts:
+        """To be read before links: what is counted was written before, so these have it all."""
         touched = window.touched
-        # Counts first: what is counted was written before, so links read later have it all.
         at_ms = now_ms()
         spans = await self._store.counts(touched.start - REACH, touched.stop - 1 + REACH)
-        counts = SpanCounts(at_ms, spans)
+        return SpanCounts(at_ms, spans)
+
+    def _affordable(self, asked: _Window, counts: SpanCounts) -> _Window:
+        """As much of a range as can be linked while somebody waits."""
+        since, until, left = asked.since, asked.until, _SPANS_WAITED
+        young = [b for b in counts.spans if b in asked.touched and not counts.settled(b)]
+        for bucket in young:
+            left -= self._cost(bucket, asked, counts)
+            if left < 0:
+                until = bucket * BUCKET_MS - 1
+                break
+        first = asked.touched.start
+        if first not in young and self._cost(first, asked, counts) > max(left, 0):
+            since = (first + 1) * BUCKET_MS
+        if since > until:
+            raise StoreLimit(
+                "too many spans came lately to link them while you wait; links of five minutes "
+                "are there some ten minutes later: ask for a range that begins earlier"
+            )
+        return _Window(since, until)
+
+    def _cost(self, bucket: int, window: _Window, counts: SpanCounts) -> int:
+        """Spans to link for a young or partial bucket that is not linked already."""
+        whole = bucket in window.buckets
+        if whole and counts.settled(bucket):
+            return 0
+        linked = self._cached("bucket" if whole else "traces", bucket, counts.mark(bucket))
+        return 0 if linked is not None else counts.spans.get(bucket, 0)
+
+    async def _state(self, window: _Window, counts: SpanCounts) -> _State:
         hours = await self._known_hours(window, counts)
-        rest = [b for b in spans if b in window.buckets and b // OF_HOUR not in hours]
+        rest = [b for b in counts.spans if b in window.buckets and b // OF_HOUR not in hours]
         buckets = await self._known_buckets(rest, counts)
         return _State(counts, hours, buckets, [b for b in rest if b not in buckets])
 
@@ -208,6 +264,8 @@ class Dependencies:
             after = counts.between(bucket, bucket - 1 + REACH)
             bounds = {"before": bucket - REACH, "after": bucket - 1 + REACH, "b0": bucket}
             spans = min(before, after)
+            if spans > _SPANS_WAITED:
+                return []
             linked = [t async for t in self._link(_CROSSING, bounds, spans)] if spans else []
             kept = self._keep("crossing", bucket, mark, _Parts(linked))
         return kept.parts
@@ -241,20 +299,30 @@ class Dependencies:
         self, sql: str, bounds: Mapping[str, int], spans: int
     ) -> AsyncIterator[LinkedTraces]:
         """Read whole traces and link them, in as many parts as so many spans need."""
-        parts = -(-spans // _SPANS_MOST)
         within = {name: max(bucket, 0) for name, bucket in bounds.items()}
-        for number in range(parts):
+        ranges = await self._ranges(within, -(-spans // _SPANS_MOST))
+        for first, last in ranges:
             self._check_time()
-            parameters = {**within, "parts": parts, "number": number}
-            part = sql if parts > 1 else sql.replace(_PART, "")
+            parameters = {**within, "f0": first, "f1": last}
+            part = sql if len(ranges) > 1 else sql.replace(_PART, "")
             table = await self._store.fetch("read traces", part, parameters)
             with self._explanation.stage("link", rows=table.num_rows):
                 yield await asyncio.to_thread(bulk_linker.link_traces, table)
 
+    async def _ranges(self, bounds: Mapping[str, int], parts: int) -> list[tuple[int, int]]:
+        """Ranges of folded ids, both ends in them, that have about equally many spans."""
+        cuts: list[int] = []
+        if parts > 1:
+            levels = ", ".join(f"{number / parts:.6f}" for number in range(1, parts))
+            ends = {"c0": bounds["b0"], "c1": bounds.get("b1", bounds["b0"])}
+            table = await self._store.fetch("divide traces", _CUTS % levels, ends)
+            cuts = sorted({*table.column("cuts")[0].as_py()} - {0})
+        return list(zip([0, *cuts], [*(cut - 1 for cut in cuts), _LAST_FOLD], strict=True))
+
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
             raise StoreLimit(
-                f"linking what nobody asked for before took more than {_LINKING_MOST:g} s; "
+                f"linking what nobody asked for before took more than {self._seconds:g} s; "
                 "what is linked by now is kept: ask again, or for less time"
             )
 

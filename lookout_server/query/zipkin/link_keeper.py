@@ -1,29 +1,49 @@
-"""Keeps dependency links stored as traces settle, so that a query for a day only sums them."""
+"""Keeps dependency links stored as traces settle, so that a query for a day only sums them.
+
+Of the last hours once a minute; of the days before as well, where spans were stored while nobody
+linked them or came late, but at leisure: a question for such a day links it at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 
 from ...server import Server
-from ...store.port import StoreError
+from ...store.port import StoreError, StoreLimit
 from ..explain import Explanation
 from .dependencies import Dependencies
 from .link_cache import LinkCache
+from .link_store import OF_HOUR, now_ms
+from .span_counts import BUCKET_MS
 
 log = logging.getLogger("lookout.links")
 
 _EVERY_S = 60.0
-#: What is older is linked when somebody asks for it. Enough for an hour whose last five minutes
-#: become final 70 minutes after they ended.
+#: The last hours. Enough for one whose last five minutes become final 70 minutes after they ended.
 _LOOKBACK_MS = 14_400_000
+#: Five minutes of tens of thousands of spans a second take a minute.
+_LINKING_MOST_S = 240.0
+#: Days before are looked at in every so many rounds, and for each second of it others are paused.
+_ROUNDS = 10
+_LEISURE = 4
+_HOUR_MS = 3_600_000
+#: What is older is linked when somebody asks for it: hours back, and hours of all tenants at most.
+_HOURS_BACK, _HOURS_MOST = 192, 10_000
 #: Kept from round to round, so that links stored already need not be read again.
 _BYTES_MOST = 12_500_000
 _TENANTS = """
 SELECT DISTINCT tenant FROM span_counts
 WHERE bucket >= {since:UInt32}
+"""
+_HOURS = """
+SELECT tenant, intDiv(bucket, 12) AS hour, sum(spans) AS spans FROM span_counts
+WHERE bucket BETWEEN {since:UInt32} AND {until:UInt32} GROUP BY tenant, hour
+ORDER BY hour DESC LIMIT {most:UInt32}
 """
 
 
@@ -34,6 +54,8 @@ class LinkKeeper:
         self._server = server
         self._links = LinkCache(_BYTES_MOST)
         self._task: asyncio.Task[None] | None = None
+        #: Spans of the days before by tenant and hour, when these were found linked.
+        self._linked: dict[tuple[str, int], int] = {}
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -45,17 +67,42 @@ class LinkKeeper:
                 await self._task
 
     async def _run(self) -> None:
-        while True:
+        for number in count():
             await asyncio.sleep(_EVERY_S)
             try:
                 await self.settle()
+                if number % _ROUNDS == 0:
+                    await self.settle_days()
             except StoreError as error:  # the next round tries again
                 log.warning("links of the last hours are not stored yet: %s", error)
 
     async def settle(self) -> None:
         """Store the links of what has settled in the last hours, tenant by tenant."""
-        now = time.time_ns() // 1_000_000
+        now = now_ms()
         since = now - _LOOKBACK_MS
-        table = await self._server.fetch(_TENANTS, {"since": since // 300_000})
+        table = await self._server.fetch(_TENANTS, {"since": since // BUCKET_MS})
         for tenant in table.column("tenant").to_pylist():
-            await Dependencies(self._server, tenant, Explanation(), self._links).settle(since, now)
+            await self._settle(tenant, since, now)
+
+    async def settle_days(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Store the links of the hours before, the latest first, where spans came since."""
+        last = (now_ms() - _LOOKBACK_MS) // _HOUR_MS
+        first = last - _HOURS_BACK
+        ends = {"since": first * OF_HOUR, "until": (last + 1) * OF_HOUR - 1, "most": _HOURS_MOST}
+        hours = (await self._server.fetch(_HOURS, ends)).to_pylist()
+        linked = {(row["tenant"], row["hour"]): row["spans"] for row in hours}
+        self._linked = {key: spans for key, spans in self._linked.items() if key in linked}
+        for (tenant, hour), spans in linked.items():
+            if self._linked.get((tenant, hour)) == spans:
+                continue
+            began = time.monotonic()
+            with suppress(StoreLimit):  # too much for once: what it did is stored
+                await self._settle(tenant, hour * _HOUR_MS, (hour + 1) * _HOUR_MS - 1)
+                self._linked[tenant, hour] = spans
+            await pause(_LEISURE * (time.monotonic() - began))
+
+    async def _settle(self, tenant: str, since_ms: int, until_ms: int) -> None:
+        dependencies = Dependencies(
+            self._server, tenant, Explanation(), self._links, _LINKING_MOST_S
+        )
+        await dependencies.settle(since_ms, until_ms)

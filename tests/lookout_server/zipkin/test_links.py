@@ -16,6 +16,7 @@ from lookout_server.config import load
 from lookout_server.query.zipkin import bulk_linker, dependencies
 from lookout_server.query.zipkin.bulk_linker import LinkedTraces
 from lookout_server.query.zipkin.link_cache import LinkCache
+from lookout_server.query.zipkin.link_keeper import LinkKeeper
 from lookout_server.query.zipkin.link_sums import LinkSums, total
 from lookout_server.query.zipkin.linker import Linker, link_traces
 from lookout_server.spans.columns import ERROR, SHARED, pack_address
@@ -333,6 +334,63 @@ async def test_linking_without_end_is_refused(
     monkeypatch.setattr(dependencies, "_LINKING_MOST", -1.0)
     with pytest.raises(StoreLimit, match="ask again, or for less time"):
         await links(client, PAST_US // 1000 + 600_000, 900_000)
+
+
+async def test_a_range_ends_before_what_cannot_be_linked_in_time(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where very much came lately the answer is of the time before, and says so."""
+    monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)
+    now_us = PAST_US + 100 * BUCKET_US
+    await client.post("/api/v2/spans", json=call(1, PAST_US + 5, "web", "db"))
+    await client.post("/api/v2/spans", json=call(2, now_us + 5, "web", "db"))
+    asked = {"endTs": now_us // 1000 + 200_000, "lookback": 100 * 300_000 + 200_000}
+    answer = await client.get("/api/v2/dependencies", params=asked)
+    assert [link["callCount"] for link in answer.json()] == [2]
+    assert "X-Lookout-Linked" not in answer.headers
+    await client.post("/api/v2/spans", json=call(3, now_us + 5, "web", "db"))
+    answer = await client.get("/api/v2/dependencies", params=asked)
+    assert [link["callCount"] for link in answer.json()] == [1]
+    assert answer.headers["X-Lookout-Linked"] == f"{PAST_US // 1000}-{now_us // 1000 - 1}"
+    with pytest.raises(StoreLimit, match="range that begins earlier"):
+        await links(client, asked["endTs"], 1000)
+
+
+async def test_a_first_bucket_with_too_many_spans_is_left_off(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range that begins within five minutes of very much begins at the next ones."""
+    monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)
+    for trace, at in enumerate((5, 7, BUCKET_US + 5), 1):
+        await client.post("/api/v2/spans", json=call(trace, PAST_US + at, f"s{trace}", "db"))
+    end_ms = PAST_US // 1000 + 600_000 - 1
+    assert set(await links(client, end_ms, 600_000 - 1)) == {"s1>db", "s2>db", "s3>db"}
+    asked = {"endTs": end_ms, "lookback": 600_000 - 2}
+    answer = await client.get("/api/v2/dependencies", params=asked)
+    assert [link["parent"] for link in answer.json()] == ["s3"]
+    assert answer.headers["X-Lookout-Linked"] == f"{PAST_US // 1000 + 300_000}-{end_ms}"
+
+
+async def test_days_before_are_linked_unasked(
+    client: httpx.AsyncClient, store: EmbeddedStore, tenant: str
+) -> None:
+    """Spans of days ago, and those that join them late, have their links stored by themselves."""
+    hour = PAST_US // (12 * BUCKET_US) - 30
+    begin_us = hour * 12 * BUCKET_US
+    keeper = LinkKeeper(PlainCollector(store, load()))
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    for calls in (1, 2):
+        await client.post("/api/v2/spans", json=call(calls, begin_us + 5, "web", "db"))
+        await keeper.settle_days(pause)
+        (row,) = _hours(store, tenant)
+        assert (row["hour"], row["spans"], row["calls"]) == (hour, 2 * calls, [calls])
+        rounds = len(paused)
+        await keeper.settle_days(pause)
+        assert len(paused) == rounds > 0
 
 
 @pytest.mark.parametrize("end_ms", [PAST_US // 1000 + 600_000, 2**63 - 1])
