@@ -25,7 +25,7 @@ from .security import Gate, load_tokens
 from .self_metrics import SelfMetrics
 from .self_tracing import SelfTracing, step
 from .server import Right
-from .spans import SpanSignal
+from .spans.signal import SpanSignal
 from .stages import staged
 from .store.migrations import migrate
 from .store.opening import dialect, open_store

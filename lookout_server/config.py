@@ -6,11 +6,9 @@ Precedence: command line > ``LOOKOUT_*`` environment > TOML file (``LOOKOUT_CONF
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,34 +28,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+from .durations import parse_duration
+
 _SIZES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-
-
-def parse_duration(text: object) -> float:
-    """Seconds of ``7d``, ``1h30m``, ``250ms`` or a plain number of seconds.
-
-    Raises ValueError naming the text and the form expected.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdwy])", str(text))
-    if parts and "".join(n + u for n, u in parts) == str(text):
-        return float(sum(float(n) * _UNITS[u] for n, u in parts))
-    with suppress(ValueError):
-        seconds = float(str(text))
-        if 0 <= seconds < math.inf:
-            return seconds
-    raise ValueError(f"{text!r} is no duration; expected such as 7d, 12h, 90s or 0")
-
-
-def format_duration(seconds: float) -> str:
-    """The duration as people write it, such as ``7d`` or ``1h30m``, to the millisecond."""
-    rest = round(seconds * 1000)
-    text = ""
-    for unit in ("d", "h", "m", "s", "ms"):
-        count, rest = divmod(rest, round(_UNITS[unit] * 1000))
-        text += f"{count}{unit}" if count else ""
-    return text or "0"
 
 
 def parse_size(text: object) -> int:

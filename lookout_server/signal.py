@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import pyarrow as pa
+if TYPE_CHECKING:  # commands that ask a collector need none of it
+    import pyarrow as pa
 
 
 class Malformed(Exception):

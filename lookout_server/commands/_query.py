@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import click
 import urllib3
 
-from ..config import parse_duration
+from ..durations import parse_duration
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _TIMEOUT_S = 60

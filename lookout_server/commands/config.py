@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from ..config import ServerConfig, environment_names, format_duration, is_duration
+from ..config import ServerConfig, environment_names, is_duration
+from ..durations import format_duration
 from ._settings import CONFIG_OPTION, settings
 
 

@@ -24,6 +24,11 @@ from ._query import (
     moment,
 )
 
+#: Columns from which on everything of a trace has room in one line, mostly.
+_WIDE = 130
+#: Where nobody looks at it but a program, a trace is one line, however long.
+_UNBOUNDED = 1_000
+
 
 @click.command("traces")
 @click.option("--service", help="Local service name; constrains the other conditions.")
@@ -59,26 +64,34 @@ def command(url: str, tenant: str | None, token: str | None, as_json: bool, **op
     if not traces:
         click.echo("no traces")
         return
-    Console().print(table_of(traces))
+    console = Console()
+    if not console.is_terminal:
+        console.width = _UNBOUNDED
+    console.print(table_of(traces, wide=console.width >= _WIDE))
 
 
-def table_of(traces: Sequence[Sequence[Span]]) -> Table:
-    """A row a trace: when, how long, what, by whom, in error or not."""
+def table_of(traces: Sequence[Sequence[Span]], *, wide: bool = True) -> Table:
+    """A row a trace: when, how long, what, by whom, in error or not.
+
+    On a terminal that is not wide a trace has two lines, and its services are left out.
+    """
     table = Table(box=None, pad_edge=False)
-    for heading in ("START", "DURATION", "SPANS", "ROOT", "SERVICES", "TRACE ID"):
-        table.add_column(heading, no_wrap=heading not in ("ROOT", "SERVICES"))
+    headings = ("ROOT", "SERVICES", "TRACE ID") if wide else ("ROOT AND TRACE ID",)
+    for heading in ("START", "DURATION", "SPANS", *headings):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
     shape = _time_shape([trace_timestamp(trace) for trace in traces])
     for trace in traces:
         root = next((span for span in trace if not span.parent_id), trace[0])
         services = dict.fromkeys(s.local.service for s in trace if s.local.service)
         failed = any("error" in span.tags for span in trace)
+        what = escape(f"{'ERR ' * failed}{root.local.service or '?'}: {root.name or '?'}")
+        who = escape(", ".join([*services][:4]) + (" ..." if len(services) > 4 else ""))
+        trace_id = trace[0].trace_id
         table.add_row(
             _time(trace_timestamp(trace), shape),
             duration_text(extent(trace)[1]),
             str(len(trace)),
-            escape(f"{'ERR ' * failed}{root.local.service or '?'}: {root.name or '?'}"),
-            escape(", ".join([*services][:4]) + (" ..." if len(services) > 4 else "")),
-            trace[0].trace_id,
+            *((what, who, trace_id) if wide else (f"{what}\n{trace_id}",)),
             style="red" if failed else None,
         )
     return table

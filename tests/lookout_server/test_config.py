@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lookout_server.config import format_duration, is_duration, load, parse_duration, parse_size
+from lookout_server.config import is_duration, load, parse_size
+from lookout_server.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

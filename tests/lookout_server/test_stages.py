@@ -9,7 +9,7 @@ import pytest
 from lookout_server import stages
 from lookout_server.config import load
 from lookout_server.signal import Malformed, Receipt, Rows
-from lookout_server.spans import SpanSignal
+from lookout_server.spans.signal import SpanSignal
 from lookout_server.stages import StageError, compose, staged
 
 from .test_serve import span

@@ -15,10 +15,10 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 
 from ...server import Server
-from ...spans import SpanSignal
 from ...spans.known import NameList
 from ...spans.model import Span
 from ...spans.news import News
+from ...spans.signal import SpanSignal
 
 #: Read anew after so long: retention deletes without telling.
 _AGE_S = 300.0

@@ -9,7 +9,7 @@ import pytest
 
 from lookout_server.config import load
 from lookout_server.signal import Receipt
-from lookout_server.spans import SpanSignal
+from lookout_server.spans.signal import SpanSignal
 from lookout_server.store.migrations import migrate, pending
 from lookout_server.store.port import StoreUnavailable
 from lookout_server.store.server import ServerStore, driver_url

@@ -17,7 +17,7 @@ from lookout_server.ingest import span_routes
 from lookout_server.query.zipkin import api
 from lookout_server.server import Intake, Right
 from lookout_server.signal import Receipt, Rows
-from lookout_server.spans import SpanSignal
+from lookout_server.spans.signal import SpanSignal
 from lookout_server.store.port import Limits, Store
 
 _BATCHES = itertools.count(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -10,10 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from lookout_server.cli import cli
 from lookout_server.commands.trace import waterfall
+from lookout_server.commands.traces import table_of
 from lookout_server.ingest.zipkin_json import read_spans
+from lookout_server.spans.model import Endpoint, make_span
 
 from .running import serving
 
@@ -54,11 +58,30 @@ def test_traces_lists_what_it_finds(url: str) -> None:
     ).output
     for text in ("5ms", "web: get /", "web, db", "00000000000000a1"):
         assert text in found
-    # At 80 columns, without colours: one line, its time whole, the failure told.
+    # For a program to read: one line, its time whole, the failure told.
     row = found.splitlines()[1]
     assert re.match(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d  5ms  ", row)
     assert "  ERR web: get /  " in row
     assert row.endswith("00000000000000a1")
+
+
+def test_traces_fit_a_narrow_terminal() -> None:
+    """At 80 columns a trace has two lines, none of them wrapped, and its id is whole."""
+    trace_id = "463ac35c9f6413ad48485a3953bb6124"
+    trace = [
+        make_span(trace_id, f"{number:016x}", parent_id="1" * (number > 1), name="get /" + "x" * 90,
+                  timestamp=1_600_000_000_000_000, local=Endpoint(f"service-{number}"))
+        for number in range(1, 7)
+    ]  # fmt: skip
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table_of([trace, trace], wide=False))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert len(lines) == 1 + 2 * 2 and all(len(line) <= 80 for line in lines)
+    assert lines[1].endswith("…") and "service-1: get /xx" in lines[1]
+    assert lines[2].strip() == trace_id
+    wide = Console(width=160, record=True, file=io.StringIO())
+    wide.print(table_of([trace]))
+    assert len(wide.export_text().splitlines()) == 2
 
 
 def test_trace_draws_a_waterfall(url: str) -> None:
