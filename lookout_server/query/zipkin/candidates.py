@@ -178,11 +178,11 @@ class Candidates:
         queries = [f"{one} ORDER BY last DESC LIMIT {most}" for one in self._selects()]
         return queries, self._parameters(since, until)
 
-    def after(self) -> tuple[list[str], dict[str, Any]]:
-        """SQL for traces that match by a span after the window, and have one at its end."""
+    def after(self, since: int) -> tuple[list[str], dict[str, Any]]:
+        """SQL for traces that match by a span after the window, and have one in it since then."""
         before = Driver("spans").select("fold", "before")
         parameters = self._parameters(self.latest + 1, self.last)
-        parameters |= range_parameters("before", max(self.latest - self._slack, 0), self.latest)
+        parameters |= range_parameters("before", max(self.latest - self._slack, since), self.latest)
         return self._selects(f"fold GLOBAL IN ({before})"), parameters
 
     def _selects(self, *further: str) -> list[str]:

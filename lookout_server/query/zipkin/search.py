@@ -126,26 +126,29 @@ class TraceSearch:
         most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
         steps = _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
         until = candidates.last
+        many_later = False
         since = max(candidates.latest - next(steps), candidates.earliest)
         while until >= candidates.earliest:
             rows = (await self._reader.candidates(*candidates.step(since, until, most)))[:most]
             full = len(rows) == most
             if full and until > candidates.latest and rows[0][1] > candidates.latest:
-                # Too many to take them all: of those after the window only what reaches into it.
-                later = await self._reader.candidates(*candidates.after())
-                await self._take([fold for fold, _ in later], order)
-                until = candidates.latest
+                many_later, until = True, candidates.latest
                 continue
             # Of what was not read, all is before the oldest row, or before this step.
             rest = rows[-1][1] if full else since - 1
             if await self._take_until_complete(rows, rest, order):
-                return
+                break
             if not full:
                 until, since = since - 1, max(since - next(steps), candidates.earliest)
             elif rest + _SECOND_US >= until:
                 most *= 4  # one moment alone has more
             else:
                 until = rest + _SECOND_US
+        if many_later:
+            # Too many to take them all. Only one that began after the last that is answered counts.
+            begun = max(self._last_value(order) or 0, candidates.earliest)
+            later = await self._reader.candidates(*candidates.after(begun))
+            await self._take([fold for fold, _ in later], order)
 
     async def _by_duration(self, candidates: LongestFirst, order: Order, upper: int) -> None:
         most = wanted = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
@@ -187,10 +190,15 @@ class TraceSearch:
 
         A trace not found yet has its matching spans before the bound, so it began before it.
         """
+        last = self._last_value(order)
+        return last is not None and last > bound
+
+    def _last_value(self, order: Order) -> int | None:
+        """By what the last trace of the answer is sorted; None while there are too few."""
         limit = self._request.limit
         if len(self._matched) < limit:
-            return False
-        return sorted(map(order.value, self._matched), reverse=True)[limit - 1] > bound
+            return None
+        return sorted(map(order.value, self._matched), reverse=True)[limit - 1]
 
     async def _take(self, folds: Sequence[int], order: Order) -> None:
         new = [fold for fold in folds if fold not in self._seen]

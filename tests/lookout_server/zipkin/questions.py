@@ -219,7 +219,7 @@ def _malformed(draw: st.DrawFn, slot: Slot) -> str:
     """A question with something missing, doubled or out of range."""
     what = draw(st.sampled_from(["traces"] * 3 + ["dependencies", "trace", "many", "names"]))
     if what == "trace":
-        return f"trace/{quote(draw(_IDS), safe='')}"
+        return f"trace/{quote(draw(_IDS.filter(bool)), safe='')}"
     if what == "many":
         return f"traceMany?{urlencode({'traceIds': ','.join(draw(st.lists(_IDS, max_size=3)))})}"
     if what == "names":

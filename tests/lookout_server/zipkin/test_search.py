@@ -134,6 +134,33 @@ async def test_any_key_is_found(client: httpx.AsyncClient, key: str) -> None:
         assert found == [f"{1:016x}"] * (asked == key), term
 
 
+@pytest.mark.parametrize("limit", [1, 5, 30])
+async def test_search_is_exact_where_much_came_after_the_window(
+    client: httpx.AsyncClient, limit: int
+) -> None:
+    """A trace that matches by a span after the window counts, however many others are there."""
+    end_us = END_MS * 1000
+    spans = []
+    for number in range(1, 601):
+        # Before the window's end one in thirty matches, after it all do; some reach across it.
+        begin = end_us - 3_000_000 + number * 10_000
+        late = end_us + 5_000_000 if number % 40 == 7 else begin
+        service = "a" if begin > end_us or number % 30 == 0 else "b"
+        spans += [
+            {"traceId": f"{number:x}", "id": "1", "timestamp": begin,
+             "localEndpoint": {"serviceName": service}},
+            {"traceId": f"{number:x}", "id": "2", "parentId": "1", "timestamp": late,
+             "localEndpoint": {"serviceName": "a" if late > begin else "c"}},
+        ]  # fmt: skip
+    await client.post("/api/v2/spans", json=spans)
+    traces: dict[str, list[Span]] = {}
+    for span in read_spans(json.dumps(spans).encode()):
+        traces.setdefault(span.trace_id, []).append(span)
+    query = {"serviceName": "a", "limit": limit, "endTs": END_MS, "lookback": 2_500}
+    answer = (await client.get("/api/v2/traces", params=query)).json()
+    assert keys_of(answer) == expected([*traces.values()], query)[:limit]
+
+
 async def test_search_gets_past_a_busy_second(client: httpx.AsyncClient) -> None:
     """More traces in one second than are read at once, none of which matches, end the search."""
     spans = [
