@@ -104,7 +104,7 @@ class _Sender:
 
     def __call__(self, options: api.CallbackOptions) -> Iterable[api.Observation]:
         # A push and a scrape may ask at once; a generator can answer one of them.
-        if not self._generator.gi_running:
+        if not getattr(self._generator, "gi_running", False):
             try:
                 self._last = list(self._next(options))
             except StopIteration:
@@ -115,7 +115,7 @@ class _Sender:
         if self._started:
             return self._generator.send(options)  # type: ignore[no-any-return]
         self._started = True
-        return next(self._generator)  # type: ignore[no-any-return]
+        return next(self._generator)
 
 
 class ObservableCounter(api.ObservableCounter):
