@@ -4,8 +4,8 @@ usage: scripts/bench zipkin_queries [--spans 1000000] [--data DIR] [--sets 12] [
                                     [--rate 40000] [--zipkin] [--rows TEXT]
 
 Writes the spans (benchmarks/span_mix.py) into an embedded store, once per DIR, then asks a running
-`lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all, and the p95
-of each asked for the first time, when nothing of it is remembered. With
+`lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all, and the
+p95 of each asked for the first time, when nothing of it is remembered. With
 ``--rate`` the rows are asked again beside so many spans a second of ingest. With ``--zipkin`` the
 spans are posted to a real Zipkin server with its storage in memory and to us, and the two are asked
 in turns.
