@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..family import Definition
 from ..metric import Kind, Tags
 from ..registry import Registry
 from ..snapshot import NumberPoint, Snapshot
+from ..steps import Priority
 from . import Context
 
 
@@ -31,8 +32,30 @@ def start(context: Context) -> None:
             },
             description="Machine and process.",
         )
+        if hasattr(os, "statvfs"):
+            _file_system(context, os.path.abspath(os.sep))
     else:
         context.undo.append(context.registry.add_source(reader))
+
+
+def _file_system(context: Context, root: str) -> None:
+    """SOFALookout's figures of the root file system, under its spelling of them."""
+
+    def space(blocks: str) -> Callable[[], float]:
+        def read() -> float:
+            found = os.statvfs(root)
+            return float(getattr(found, blocks) * found.f_frsize)
+
+        return read
+
+    context.gauges(
+        "instance.file.system",
+        {"total.space": space("f_blocks"), "free.space": space("f_bfree"),
+         "usabe.space": space("f_bavail")},
+        {"root": root},
+        description="Bytes of the root file system.",
+        priority=Priority.LOW,
+    )  # fmt: skip
 
 
 class ProcessReader:

@@ -1,4 +1,5 @@
-"""The Python runtime: garbage collection, threads, exceptions nobody caught, the event loop.
+"""The Python runtime: garbage collection, memory blocks, threads, exceptions nobody caught, the
+event loop.
 
 Names as in OpenTelemetry's conventions for CPython
 (https://opentelemetry.io/docs/specs/semconv/runtime/cpython-metrics/); as SOFALookout names them
@@ -12,9 +13,11 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from ..bound import BoundTimer
 from ..family import Definition
 from ..metric import Kind, Tags
 from ..registry import Registry
@@ -35,27 +38,42 @@ def start(context: Context) -> None:
         _start_as_jvm(context)
     else:
         context.undo.append(registry.add_source(GcCounts(registry)))
-        registry.gauge(
-            "cpython.thread.count",
-            callback=lambda: float(threading.active_count()),
-            description="Threads that Python knows of.",
-        )
-        context.undo.append(lambda: registry.remove("cpython.thread.count"))
-    context.undo.append(_time_collections(registry))
+        _start_gauges(context)
+    context.undo.append(_time_collections(_gc_timers(registry)))
     context.undo.append(_count_uncaught(registry))
+
+
+def _start_gauges(context: Context) -> None:
+    readings: list[tuple[str, str, str, Callable[[], float]]] = [
+        ("cpython.thread.count", "{thread}", "Threads that Python knows of.",
+         lambda: float(threading.active_count()))
+    ]  # fmt: skip
+    if hasattr(sys, "getallocatedblocks"):
+        readings.append(
+            ("cpython.memory.allocated_blocks", "{block}", "Memory blocks that objects are in.",
+             lambda: float(sys.getallocatedblocks()))
+        )  # fmt: skip
+    for name, unit, text, read in readings:
+        context.registry.gauge(name, callback=read, unit=unit, description=text)
+        context.undo.append(partial(context.registry.remove, name))
 
 
 def _start_as_jvm(context: Context) -> None:
     """SOFALookout's ``jvm.gc`` and ``jvm.threads``, for dashboards that exist."""
+    timers = _gc_timers(context.registry)
 
-    def collections(*generations: int) -> Callable[[], float]:
+    def count(*generations: int) -> Callable[[], float]:
         return lambda: float(sum(gc.get_stats()[index]["collections"] for index in generations))
+
+    def milliseconds(*generations: int) -> Callable[[], float]:
+        return lambda: 1000 * sum(timers[index].total for index in generations)
 
     context.gauges(
         "jvm.gc",
-        {"young.count": collections(0, 1), "old.count": collections(2)},
-        description="Collections so far.",
-    )
+        {"young.count": count(0, 1), "young.time": milliseconds(0, 1),
+         "old.count": count(2), "old.time": milliseconds(2)},
+        description="Collections so far, and the milliseconds they took.",
+    )  # fmt: skip
     context.gauges(
         "jvm.threads",
         {
@@ -87,17 +105,20 @@ def _generation(number: int) -> Tags:
     return (("cpython.gc.generation", str(number)),)
 
 
-def _time_collections(registry: Registry) -> Callable[[], None]:
-    """How long the interpreter stood still for the collector.
-
-    The callback may run in the middle of anything, so it records into bound meters only.
-    """
+def _gc_timers(registry: Registry) -> list[BoundTimer]:
     timer = registry.timer(
         "cpython.gc.duration",
         keys=("cpython.gc.generation",),
         description="How long the interpreter stood still for a collection.",
     )
-    bound = [timer.tagged(str(generation)) for generation in range(3)]
+    return [timer.tagged(str(generation)) for generation in range(3)]
+
+
+def _time_collections(bound: Sequence[BoundTimer]) -> Callable[[], None]:
+    """How long the interpreter stood still for the collector, by generation.
+
+    The callback may run in the middle of anything, so it records into bound meters only.
+    """
     started = [0]
 
     def watch(phase: str, info: dict[str, int]) -> None:

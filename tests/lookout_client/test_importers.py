@@ -52,6 +52,7 @@ def test_the_runtime_and_the_process_are_measured(registry: Registry) -> None:
     assert found["cpython.gc.collections"]["cpython.gc.generation=2"] >= 1
     assert found["cpython.gc.duration"]["cpython.gc.generation=2"] >= 1
     assert found["cpython.thread.count"][""] == threading.active_count()
+    assert found["cpython.memory.allocated_blocks"][""] > 10_000
     assert found["process.memory.usage"][""] > 1e6
     assert found["process.cpu.time"]["cpu.mode=user"] > 0
     assert found["process.unix.file_descriptor.count"][""] > 0
@@ -106,6 +107,13 @@ def test_sofalookouts_names_are_an_option(registry: Registry) -> None:
     assert set(lines["os.memory.stats"].values) == {
         "total.bytes", "free.bytes", "buffers.bytes", "cached.bytes"
     }  # fmt: skip
+    gc.collect()
+    assert set(lines["jvm.gc"].values) == {"young.count", "young.time", "old.count", "old.time"}
+    assert values(registry)["jvm.gc.old.time"][""] > 0
+    seldom = StepReader(registry, 60_000, 0, (Priority.LOW,)).read(60_000)
+    (root,) = [line for line in seldom if line.name == "instance.file.system"]
+    assert set(root.values) == {"total.space", "free.space", "usabe.space"}
+    assert root.tags == (("root", "/"),)
 
 
 class Io(NamedTuple):
