@@ -79,7 +79,8 @@ def _start_metrics(sdk: setup.Sdk, config: MetricsConfig) -> None:
     if config.span_metrics:
         sdk.add_destination(SpanMetrics(REGISTRY))
     metrics.start(sdk.collector.post if sdk.collector is not None else None)
-    sdk.before_flush.append(metrics.push)
+    sdk.before_flush.append(metrics.flush)
+    sdk.before_shutdown.append(metrics.last_words)
 
 
 def flush(timeout: float = 5.0) -> bool:

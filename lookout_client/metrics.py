@@ -19,13 +19,12 @@ from .expiry import Expiry
 from .importers import start_importers
 from .importers.http import watch_http
 from .pull import PullExporter, PullServer
-from .push.gateway import GatewayTransport
-from .push.lookout import LookoutReporter, LookoutSender
 from .push.pusher import OtlpPusher, Post
 from .registry import Registry
-from .resource import common_tags, metric_resource
+from .reports import CLOSE_S, Reports
+from .resource import metric_resource
 from .scrape.server import ScrapeServer, start_server
-from .self_metrics import ReportMetrics, SelfMetrics
+from .self_metrics import SelfMetrics
 from .tracing import TRACES
 
 _log = logging.getLogger("lookout")
@@ -34,8 +33,6 @@ _log = logging.getLogger("lookout")
 EXPIRY_INTERVAL_S = 60.0
 #: How often a worker process writes down what it holds.
 WORKERS_INTERVAL_S = 1.0
-#: How long the last report to a gateway may take at the end, and work that goes on may go on.
-CLOSE_S = 2.0
 
 
 class Metrics:
@@ -57,8 +54,7 @@ class Metrics:
         self._resource = resource
         self._spill_dir = spill_dir
         self._push: Task | None = None
-        self._sender: LookoutSender | None = None
-        self._reporter: LookoutReporter | None = None
+        self._reports: Reports | None = None
         self._pid = os.getpid()
         self._undo: list[Callable[[], object]] = []
 
@@ -85,13 +81,19 @@ class Metrics:
         self._serve()
         after_fork_in_child(self._after_fork)
 
-    def push(self, timeout_s: float = CLOSE_S) -> bool:
-        """Hand the current metrics to the collector's queue now.
+    def flush(self, timeout_s: float) -> bool:
+        """Hand the current metrics to the collector's queue and completed steps to the gateway.
 
-        False where a push that goes on already, held up by a gauge, took longer than ``timeout_s``.
+        False where a push that goes on already, held up by a gauge, or the gateway took longer
+        than ``timeout_s``.
         """
-        push = self._push
-        return push is None or push.run(timeout_s)
+        deadline, push, reports = Deadline(timeout_s), self._push, self._reports
+        pushed = push is None or push.run(deadline.left() / 2)
+        return (reports is None or reports.flush(deadline.left())) and pushed
+
+    def last_words(self, timeout_s: float) -> bool:
+        """Report the present step to the gateway too, and nothing more after it."""
+        return self._reports is None or self._reports.close(timeout_s)
 
     def stop(self) -> None:
         """End everything begun; the last step goes to the gateway."""
@@ -102,10 +104,8 @@ class Metrics:
         for server in (self.server, self.pull_server):
             if server is not None and self._pid == os.getpid():
                 server.close()
-        if self._reporter is not None and self._sender is not None:
-            self._reporter.finish()
-            self._sender.shutdown(Deadline(CLOSE_S))
-        self.server = self.pull_server = self._push = self._reporter = self._sender = None
+        self.last_words(CLOSE_S)
+        self.server = self.pull_server = self._push = self._reports = None
 
     def _every(self, period_s: float, work: Callable[[], object]) -> Task:
         task = self._flusher.schedule(period_s, work)
@@ -113,26 +113,16 @@ class Metrics:
         return task
 
     def _report_to_gateway(self) -> None:
-        tags = common_tags(self._resource)
-        headers = {"app": tags["app"], "Client-Ip": tags["ip"]}
         try:
-            way = GatewayTransport(self.config.gateway, headers, token=self.config.gateway_token)
+            self._reports = Reports(
+                self.registry,
+                self.config,
+                self._resource,
+                self._flusher.schedule,
+                self._spill_dir,
+            )
         except ValueError as error:
             _log.warning("lookout: gateway ignored: %s", error)
-            return
-        # Beside the collector's: each sender looks after a directory of its own.
-        spill = f"{os.path.normpath(self._spill_dir)}-gateway" if self._spill_dir else None
-        self._sender = LookoutSender(way, spill=spill)
-        self._reporter = LookoutReporter(
-            self.registry,
-            self._sender.put,
-            common_tags=tags,
-            wanted=way.wants,
-        )
-        for task in self._reporter.start(self._flusher.schedule):
-            self._undo.append(partial(task.cancel, CLOSE_S))
-        own = ReportMetrics(self.registry, self._reporter, self._sender)
-        self._undo.append(self.registry.add_source(own))
 
     def _share(self, directory: str) -> None:
         try:
@@ -167,17 +157,15 @@ class Metrics:
 
     def _pulled(self, active: bool) -> None:
         """While somebody pulls, nothing is reported to the gateway besides."""
-        if self._reporter is not None:
-            self._reporter.active = not active
+        if self._reports is not None:
+            self._reports.pulled(active)
 
     def _after_fork(self) -> None:
         """A child pushes its own metrics, even one that never finishes a span."""
         for server in (self.server, self.pull_server):
             if server is not None:
                 server.abandon()
-        if self._sender is not None:
-            self._sender.after_fork()
-        if self._reporter is not None:
-            self._reporter.after_fork()
+        if self._reports is not None:
+            self._reports.after_fork()
         if self._undo:
             self._flusher.wake()

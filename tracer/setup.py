@@ -66,6 +66,8 @@ class Sdk:
         #: What else has something to hand over when a flush is asked for, such as metrics; each
         #: is told how many seconds it has and answers whether they were enough.
         self.before_flush: list[Callable[[float], bool]] = []
+        #: The same for the end.
+        self.before_shutdown: list[Callable[[float], bool]] = []
         self.flusher = Flusher(
             self.ring,
             ledger=self.ledger,
@@ -88,8 +90,8 @@ class Sdk:
     def flush(self, timeout: float = 5.0) -> bool:
         """Hand over everything finished so far. False when ``timeout`` seconds were not enough."""
         deadline = Deadline(timeout)
-        ready = [prepare(deadline.left() / 2) for prepare in self.before_flush]
-        return self.flusher.flush(deadline.left()) and all(ready)
+        ready = _all_done(self.before_flush, deadline)
+        return self.flusher.flush(deadline.left()) and ready
 
     @contextlib.contextmanager
     def before_exit(self, share: float) -> Iterator[float]:
@@ -112,7 +114,9 @@ class Sdk:
         Without ``timeout`` it may take what is left of the exit timeout.
         """
         self.pipeline.disable()
-        return self.flusher.shutdown(self.flusher.exit_timeout_s if timeout is None else timeout)
+        deadline = Deadline(self.flusher.exit_timeout_s if timeout is None else timeout)
+        ended = _all_done(self.before_shutdown, deadline)
+        return self.flusher.shutdown(deadline.left()) and ended
 
     def _wire(self, ids: IdGenerator | None, clock: Clock | None) -> None:
         settings = self.config
@@ -145,6 +149,18 @@ class Sdk:
             errors=self.config.keep_errors,
             slower_than_s=self.config.keep_slower_than_s,
         ).emit
+
+
+def _all_done(works: Sequence[Callable[[float], bool]], deadline: Deadline) -> bool:
+    """Do each in half of the time left; whether all were done."""
+    done = True
+    for work in works:
+        try:
+            done = work(deadline.left() / 2) and done
+        except Exception:
+            _log.debug("something to be handed over was not", exc_info=True)
+            done = False
+    return done
 
 
 def init(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -347,6 +349,37 @@ def test_defect_3_a_report_survives_an_outage_and_the_end(gateway: Gateway) -> N
     (post,) = gateway.posts()
     told = json.loads(post.body)
     assert (told["c"]["count"], told["time"]) == (2, iso_seconds(1_000))  # not in the future
+
+
+ENDS = """
+import os, signal, sys
+import lookout_client as lookout
+lookout.init("demo", collector="", gateway=sys.argv[1], importers="none", flush_on_sigterm=True)
+lookout.counter("hits").inc(4)
+if sys.argv[2] == "fork":
+    child = os.fork()
+    if child == 0:
+        lookout.counter("hits").inc(3)
+        sys.exit()
+    os.waitpid(child, 0)
+elif sys.argv[2] == "sigterm":
+    os.kill(os.getpid(), signal.SIGTERM)
+elif sys.argv[2] == "shutdown":
+    lookout.shutdown(5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "reported"), [("exit", [4]), ("shutdown", [4]), ("sigterm", [4]), ("fork", [3, 4])]
+)
+def test_defect_3_the_last_step_is_reported_however_the_process_ends(
+    gateway: Gateway, end: str, reported: list[int]
+) -> None:
+    """At exit, at a shutdown, at SIGTERM where it is asked for, and by each of two processes."""
+    address = f"127.0.0.1:{gateway.port}"
+    subprocess.run([sys.executable, "-c", ENDS, address, end], timeout=30, check=end != "sigterm")
+    counts = [json.loads(line).get("hits", {}).get("count", 0) for line in told_lines(gateway)]
+    assert sorted(filter(None, counts)) == reported
 
 
 def test_defect_3_a_report_survives_a_restart_where_a_directory_is_given(
