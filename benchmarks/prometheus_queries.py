@@ -1,13 +1,14 @@
 """PromQL over HTTP against Prometheus on the same samples: seconds and the ratio of both.
 
-usage: scripts/bench prometheus_queries [--rounds 5] [--hours 24] [--only TEXT]
+usage: scripts/bench prometheus_queries [--rounds 5] [--hours 24] [--only TEXT] [--data DIR]
 
 Starts ``lookout serve`` and Prometheus (``/usr/bin/prometheus`` or PROMETHEUS) as processes of
 their own, writes the same samples to both by remote write, and asks both the same queries in turn.
 Times are wall clock from the request to the last byte of the uncompressed answer; "first" is the
 first time a query is asked, when Lookout reads what it then holds in memory. Answers are compared:
 every number of a matrix must agree within 1e-9. At the end a small query is asked again and again
-beside heavy ones. The most memory each process had is that since the samples were loaded.
+beside heavy ones. The most memory each process had is that since the samples were loaded. With
+``--data`` the samples are kept there, for other runs (of the next few hours: theirs grow old).
 """
 
 from __future__ import annotations
@@ -299,6 +300,31 @@ def load(servers: tuple[Server, Server], hours: float, end: int) -> None:
             server.write(body)
 
 
+@contextmanager
+def data_directory(kept: Path | None) -> Iterator[Path]:
+    """Where both store: the directory named, or one that is gone afterwards."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def loaded(directory: Path, servers: tuple[Server, Server], hours: float) -> int:
+    """The time (ms) of the newest samples, which are written unless the directory has them."""
+    note = directory / "end"
+    if note.exists():
+        return int(note.read_text())
+    end = int(time.time()) // 60 * 60_000
+    began = time.perf_counter()
+    load(servers, hours, end)
+    print(f"loaded in {time.perf_counter() - began:.0f} s", flush=True)
+    time.sleep(3)
+    note.write_text(str(end))
+    return end
+
+
 def measure(case: Case, servers: tuple[Server, Server], end: int, rounds: int) -> str:
     """The line of one case."""
     path = path_of(case, end)
@@ -346,14 +372,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--hours", type=float, default=24.2)
     parser.add_argument("--only", default="")
-    parser.add_argument("--beside", type=float, default=15.0, help="seconds of heavy queries")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--beside", type=float, default=15.0, help="seconds, 0: none")
     options = parser.parse_args()
-    end = int(time.time()) // 60 * 60_000
-    with tempfile.TemporaryDirectory() as directory, both(Path(directory)) as servers:
-        began = time.perf_counter()
-        load(servers, options.hours, end)
-        print(f"loaded in {time.perf_counter() - began:.0f} s")
-        time.sleep(3)
+    with (
+        data_directory(options.data) as directory,
+        both(directory) as servers,
+    ):
+        end = loaded(directory, servers, options.hours)
         for server in servers:
             server.forget_memory()
         before = [server.most_memory() for server in servers]
@@ -362,9 +388,10 @@ def main() -> None:
             if options.only in case.name and case.hours <= options.hours:
                 print(measure(case, servers, end, options.rounds), flush=True)
         for name, server, rest in zip(("lookout", "prometheus"), servers, before, strict=True):
-            took = beside(server, end, options.hours, options.beside)
-            middle, p99 = np.percentile(took, (50, 99))
-            print(f"small query beside heavy ones, {name}: p50 {middle:.0f} ms, p99 {p99:.0f} ms")
+            if options.beside:
+                took = beside(server, end, options.hours, options.beside)
+                middle, p99 = np.percentile(took, (50, 99))
+                print(f"small query beside heavy ones, {name}: p50 {middle:.0f}, p99 {p99:.0f} ms")
             most = server.most_memory()
             print(f"memory, {name}: {rest:.0f} MB when loaded, {most:.0f} MB at most", flush=True)
 

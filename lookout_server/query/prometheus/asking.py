@@ -28,24 +28,24 @@ class Asking:
         self.explanation = Explanation()
         self.explained = False  # the client asked for the explanation
         self.canceled = False
-        self._mark: str | None = None
+        self._marks: set[str] = set()
 
     @contextmanager
     def marked(self) -> Iterator[str]:
         """A mark for one fetch. Raises QueryCanceled where nobody waits for it."""
-        if self.canceled:
-            raise QueryCanceled
-        self._mark = f"lookout-promql-{os.getpid()}-{next(_NUMBERS)}"
+        mark = f"lookout-promql-{os.getpid()}-{next(_NUMBERS)}"
+        self._marks.add(mark)  # first, so that either this or cancel() sees the other
         try:
-            yield self._mark
+            if self.canceled:
+                raise QueryCanceled
+            yield mark
         finally:
-            self._mark = None
+            self._marks.discard(mark)
 
     def cancel(self, store: Store) -> None:
         """Nobody waits any more: fetch nothing else, and stop what is being fetched. Blocks."""
         self.canceled = True
-        mark = self._mark
-        if mark is not None:
+        for mark in [*self._marks]:
             store.cancel(mark)
 
 

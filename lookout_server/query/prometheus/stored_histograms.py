@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .histogram import Buckets, Histogram, ResetHint, from_spans
-from .sample_columns import SampleColumns, SeriesPlaces, column, ordered, taken
+from .sample_columns import Order, SampleColumns, SeriesPlaces, column
 from .source import ObjectArray
 
 #: Everything a histogram is made of, in the order of :func:`_histogram`'s arguments.
@@ -24,11 +24,10 @@ def histogram_columns(table: pa.Table, places: SeriesPlaces) -> SampleColumns:
     ids = column(table, "id").view(np.uint64)
     timestamps = column(table, "ts").view(np.int64)
     starts = column(table, "st").view(np.int64)
-    series, order = ordered(ids, timestamps, places)
     histograms = _objects([_histogram(*row) for row in _rows(table)])
-    timestamps, starts = taken(timestamps, order), taken(starts, order)
-    histograms = taken(histograms, order)
-    return SampleColumns(series, timestamps, np.zeros(len(timestamps)), starts, histograms)
+    order = Order([ids], [timestamps], places)
+    values = np.zeros(len(order.times))
+    return SampleColumns(order.offsets, order.times, values, order([starts]), order([histograms]))
 
 
 def _rows(table: pa.Table) -> Any:

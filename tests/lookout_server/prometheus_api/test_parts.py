@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from starlette.testclient import TestClient
 
 from lookout_server.ingest.remote_write_messages import WriteRequest
 from lookout_server.metrics.catalog import Catalog
+from lookout_server.metrics.index import Found, Metric
+from lookout_server.query.prometheus import storage
 from lookout_server.query.prometheus.errors import TooManySamples
 from lookout_server.query.prometheus.matchers import Matcher, MatchType
 from lookout_server.query.prometheus.source import SelectHints, SeriesBlock
@@ -73,3 +76,67 @@ def test_a_series_beyond_the_limit_fails_the_query(source: ClickHouseSource) -> 
     hints = SelectHints(part_samples=10, max_samples=100)
     with pytest.raises(TooManySamples):
         list(source.select_parts(_ALL, 0, _END_MS, hints))
+
+
+_HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def hours(client: TestClient, store: EmbeddedStore, tenant: str) -> ClickHouseSource:
+    """Ten series over more than three hours, a few samples written twice, another metric beside."""
+    request, again = WriteRequest(), WriteRequest()
+    for name, number in [("one", n) for n in range(10)] + [("other", 0)]:
+        for message, every in ((request, 15), (again, 600)):
+            series = message.timeseries.add()
+            series.labels.add(name="__name__", value=name)
+            series.labels.add(name="i", value=str(number))
+            for second in range(0, 12_000, every):
+                add_sample(series, second * 1000, float(number + second + every), 0)
+    for message in (request, again):
+        answer = client.post("/api/v1/write", content=compressed(message), headers=HEADERS)
+        assert answer.status_code == 204
+    return ClickHouseSource(store, Catalog(store), tenant)
+
+
+@pytest.mark.parametrize("step_ms", [0, 60_000, 7_000_000])
+@pytest.mark.parametrize("newest", [False, True])
+def test_stretches_of_time_read_at_once_are_the_whole(
+    hours: ClickHouseSource, monkeypatch: pytest.MonkeyPatch, step_ms: int, newest: bool
+) -> None:
+    """However many statements read a window, their samples are in order, and there once."""
+    matchers = [Matcher(MatchType.EQUAL, "__name__", "one")]
+    hints = SelectHints(step_ms=step_ms, newest_per_step=newest)
+    end_ms = 11_990_000
+    at_once = hours.select(matchers, 100, end_ms, hints)
+    for samples in (1, 2_000, 5_000):
+        monkeypatch.setattr(storage, "_SLICE_SAMPLES", samples)
+        monkeypatch.setattr(storage, "_SMALL_SAMPLES", samples // 8)
+        sliced = hours.select(matchers, 100, end_ms, hints)
+        assert len(sliced) == 10
+        found = _newest(sliced, step_ms, end_ms) if newest else _contents([sliced])
+        expected = _newest(at_once, step_ms, end_ms) if newest else _contents([at_once])
+        assert found == expected
+
+
+def _newest(block: SeriesBlock, step_ms: int, end_ms: int) -> Any:
+    """The newest sample of each series and step: what a thinned block is for."""
+    return {
+        labels: {(end_ms - time) // (step_ms or end_ms + 1): (time, value) for time, value in rows}
+        for labels, rows in _contents([block]).items()
+    }
+
+
+def test_statements_share_no_hour() -> None:
+    """A window is cut where the table's key has another hour, into as few pieces as are wanted."""
+    found = [Found(Metric("one", 1), np.arange(1_000))]
+    window = storage.Window("default", found, 90 * 60_000, 25 * _HOUR_MS + 5)
+    slices = window.slices()
+    assert [one.start_ms for one in slices] == [
+        90 * 60_000,
+        8 * _HOUR_MS,
+        15 * _HOUR_MS,
+        22 * _HOUR_MS,
+    ]
+    assert slices[-1].end_ms == window.end_ms
+    for one, following in itertools.pairwise(slices):
+        assert one.end_ms + 1 == following.start_ms
