@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain, compress
 from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
 
 from ..spans.addresses import parse_ip
-from ..spans.columns import ERROR, SHAPE_SEPARATOR, SpanColumns, pack_address, pack_remote
+from ..spans.columns import ERROR, SHAPES, Ids, Ints, SpanColumns, pack_address, pack_remote
 from ..spans.model import KIND_CODES, NOWHERE, Endpoint
 
 SERVICE_NAME: Final = "service.name"
 _UNKNOWN_SERVICE = "unknown_service"
 #: OTLP's SpanKind by number, as our code of Zipkin's kind; internal spans have none.
-_KINDS = (0, 0, *(KIND_CODES[name] for name in ("SERVER", "CLIENT", "PRODUCER", "CONSUMER")))
+_KINDS = {
+    number: KIND_CODES[name]
+    for number, name in enumerate(("SERVER", "CLIENT", "PRODUCER", "CONSUMER"), 2)
+}
 _CALLERS = (KIND_CODES["CLIENT"], KIND_CODES["PRODUCER"])
 _STATUS_OK, _STATUS_ERROR = 1, 2
 _ZEROS = bytes(16)
+_US = np.uint64(1000)  # nanoseconds
 #: Attributes that name the other side of a call, the best first, with the one that has its port.
 _PEERS: Final = (
     ("peer.service", ""),
@@ -64,14 +69,34 @@ class Link(NamedTuple):
     attributes: Tags
 
 
+class OtlpSpans(NamedTuple):
+    """Spans of one scope, by their fields; equally long lists."""
+
+    trace_ids: list[bytes]
+    span_ids: list[bytes]
+    parent_ids: list[bytes]
+    names: list[str]
+    kinds: list[int]
+    starts: list[int]  # Unix epoch, nanoseconds
+    ends: list[int]
+    attributes: list[dict[str, str]]
+    events: list[list[Event]]
+    links: list[list[Link]]
+    statuses: list[tuple[int, str]]
+    trace_states: list[str]
+
+
 class OtlpColumns:
-    """Columns that grow by OpenTelemetry's spans."""
+    """Columns that grow by OpenTelemetry's spans.
+
+    One comprehension a column: half of what one loop over the spans takes.
+    """
 
     def __init__(self) -> None:
         self._columns = SpanColumns()
         self._ids: list[bytes] = []
-        self._timestamps: list[int] = []
-        self._durations: list[int] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
         self._service = ""
         self._address = ""
         self._inherited: Tags = {}
@@ -87,60 +112,75 @@ class OtlpColumns:
         self._service = (resource.get(SERVICE_NAME) or _UNKNOWN_SERVICE).lower()
         self._address = pack_address(Endpoint().with_ip(resource.get("host.ip", "")))
 
-    def add(
-        self,
-        trace_id: bytes,
-        span_id: bytes,
-        parent_id: bytes,
-        name: str,
-        kind: int,
-        start_ns: int,
-        end_ns: int,
-        attributes: Tags,
-        events: Sequence[Event],
-        links: Sequence[Link],
-        status: int,
-        status_text: str,
-        trace_state: str,
-    ) -> None:
-        """One span; one with ids that are none is counted as refused."""
-        if not _is_id(trace_id, 16) or not _is_id(span_id, 8):
-            self._refuse(trace_id, span_id)
-            return
-        parent = parent_id if len(parent_id) == 8 and parent_id != span_id else bytes(8)
-        self._ids += (trace_id, parent, span_id)
-        start = start_ns // 1000
-        self._timestamps.append(start)
-        self._durations.append(_duration(start_ns, end_ns))
-        code = _KINDS[kind] if 0 <= kind < len(_KINDS) else 0
-        tags = {**self._inherited, **attributes} if self._inherited else dict(attributes)
-        if links or trace_state or status:
-            _add_rare(tags, links, trace_state, status, status_text)
-        columns = self._columns
-        columns.flags.append(code | ERROR if "error" in tags else code)
-        columns.names.append(name.lower())
-        columns.services.append(self._service)
-        columns.local_address.append(self._address)
-        remote = _peer(attributes) if code in _CALLERS else NOWHERE
-        columns.remote_services.append(remote.service)
-        columns.remote.append(pack_remote(remote) if remote is not NOWHERE else "")
-        columns.shapes.append(SHAPE_SEPARATOR.join(tags))
-        columns.tag_counts.append(len(tags))
-        columns.tag_keys.extend(tags)
-        columns.tag_values.extend(tags.values())
-        columns.annotation_counts.append(len(events))
-        if events:
-            for time_ns, text in sorted((e.time_ns // 1000, _annotation(e)) for e in events):
-                columns.annotation_times.append(time_ns)
-                columns.annotation_values.append(text)
+    def add(self, given: OtlpSpans) -> None:
+        """Spans of one scope; those with ids that are none are counted as refused."""
+        spans = given if _all_ids(given) else self._with_ids(given)
+        columns, count = self._columns, len(spans.names)
+        self._ids += chain.from_iterable(
+            zip(spans.trace_ids, _parents(spans), spans.span_ids, strict=True)
+        )
+        self._starts += spans.starts
+        self._ends += spans.ends
+        codes = [_KINDS.get(kind, 0) for kind in spans.kinds]
+        tags = self._tags(spans)
+        columns.flags += [
+            code | ERROR if "error" in of_span else code
+            for code, of_span in zip(codes, tags, strict=True)
+        ]
+        columns.names += [name.lower() for name in spans.names]
+        columns.services += [self._service] * count
+        columns.local_address += [self._address] * count
+        columns.shapes += map(SHAPES.__getitem__, map(tuple, tags))
+        columns.tag_counts += map(len, tags)
+        columns.tag_keys += chain.from_iterable(tags)
+        columns.tag_values += chain.from_iterable(map(dict.values, tags))
+        self._add_remotes(codes, spans.attributes)
+        self._add_annotations(spans.events)
 
     def finish(self) -> SpanColumns:
         """The columns."""
         columns = self._columns
         columns.set_packed_ids(b"".join(self._ids))
-        columns.timestamps = np.array(self._timestamps, np.int64)
-        columns.durations = np.array(self._durations, np.int64)
+        starts, ends = np.array(self._starts, np.uint64), np.array(self._ends, np.uint64)
+        columns.timestamps = (starts // _US).astype(np.int64)
+        columns.durations = _durations(starts, ends)
         return columns
+
+    def _tags(self, spans: OtlpSpans) -> list[dict[str, str]]:
+        inherited = self._inherited
+        tags = [{**inherited, **own} for own in spans.attributes]
+        if any(spans.links) or any(spans.trace_states) or any(code for code, _ in spans.statuses):
+            rare = zip(tags, spans.links, spans.trace_states, spans.statuses, strict=True)
+            for of_span, links, trace_state, (status, text) in rare:
+                _add_rare(of_span, links, trace_state, status, text)
+        return tags
+
+    def _add_remotes(self, codes: list[int], attributes: list[dict[str, str]]) -> None:
+        remotes = [
+            _peer(own) if code in _CALLERS else NOWHERE
+            for code, own in zip(codes, attributes, strict=True)
+        ]
+        self._columns.remote_services += [remote.service for remote in remotes]
+        self._columns.remote += [
+            "" if remote is NOWHERE else pack_remote(remote) for remote in remotes
+        ]
+
+    def _add_annotations(self, events: list[list[Event]]) -> None:
+        columns = self._columns
+        columns.annotation_counts += map(len, events)
+        for of_span in filter(None, events):
+            for time_us, text in sorted((e.time_ns // 1000, _annotation(e)) for e in of_span):
+                columns.annotation_times.append(time_us)
+                columns.annotation_values.append(text)
+
+    def _with_ids(self, spans: OtlpSpans) -> OtlpSpans:
+        """Those that have valid ids; the others are counted as refused."""
+        valid = []
+        for trace_id, span_id in zip(spans.trace_ids, spans.span_ids, strict=True):
+            valid.append(_is_id(trace_id, 16) and _is_id(span_id, 8))
+            if not valid[-1]:
+                self._refuse(trace_id, span_id)
+        return OtlpSpans(*(list(compress(field, valid)) for field in spans))  # type: ignore[arg-type]
 
     def _refuse(self, trace_id: bytes, span_id: bytes) -> None:
         self._columns.refused += 1
@@ -151,15 +191,27 @@ class OtlpColumns:
             )
 
 
+def _all_ids(spans: OtlpSpans) -> bool:
+    lengths = set(map(len, spans.trace_ids)) <= {16} and set(map(len, spans.span_ids)) <= {8}
+    return lengths and _ZEROS not in spans.trace_ids and _ZEROS[:8] not in spans.span_ids
+
+
+def _parents(spans: OtlpSpans) -> list[bytes]:
+    return [
+        parent if len(parent) == 8 and parent != own else _ZEROS[:8]
+        for parent, own in zip(spans.parent_ids, spans.span_ids, strict=True)
+    ]
+
+
 def _is_id(id: bytes, length: int) -> bool:
     return len(id) == length and id != _ZEROS[:length]
 
 
-def _duration(start_ns: int, end_ns: int) -> int:
+def _durations(starts: Ids, ends: Ids) -> Ints:
     """Microseconds, at least one for a span that took any time."""
-    if end_ns <= start_ns or start_ns == 0:
-        return 0
-    return max((end_ns - start_ns) // 1000, 1)
+    took = (ends > starts) & (starts > 0)
+    durations = np.maximum((ends - starts) // _US, np.uint64(1))  # wraps where it is not taken
+    return np.where(took, durations, np.uint64(0)).astype(np.int64)
 
 
 def _add_rare(

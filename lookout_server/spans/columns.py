@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .model import KIND_CODES, Endpoint, Span
+from .remembered import Remembered
 
 #: Bits of the flags column; the three lowest are the kind's code (model.KIND_CODES).
 KIND_MASK = 0b111
@@ -17,6 +18,8 @@ DEBUG = 0b0010_0000
 
 #: Between the tag keys of a span's shape. A key that contains it is found too often, never missed.
 SHAPE_SEPARATOR = "\x1f"
+#: The shape of tag keys.
+SHAPES: Remembered[tuple[str, ...], str] = Remembered(SHAPE_SEPARATOR.join, size=len)
 
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.uint64]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,7 +17,7 @@ from .columns import (
     DEBUG,
     ERROR,
     KIND_MASK,
-    SHAPE_SEPARATOR,
+    SHAPES,
     SHARED,
     Ints,
     SpanColumns,
@@ -26,6 +25,7 @@ from .columns import (
     pack_remote,
 )
 from .model import KIND_CODES, Endpoint
+from .remembered import Remembered
 
 _ZERO = "0" * 16
 _HEX = b"0123456789abcdef"
@@ -34,9 +34,6 @@ _KINDS: dict[str | None, int] = {None: 0}
 _KINDS.update(KIND_CODES.items())
 _NOWHERE = ("", "", "")
 _NO_TAGS: dict[str, str] = {}
-#: Endpoints and shapes that are remembered at most, and their longest: some 20 MB of each.
-_MOST_KNOWN: Final = 16_384
-_LONGEST_KNOWN: Final = 256
 
 
 class Irregular(Exception):
@@ -102,7 +99,7 @@ def columns_of(spans: Sequence[FastSpan]) -> SpanColumns:
     columns.tag_counts = list(map(len, tags))
     columns.tag_keys = list(chain.from_iterable(tags))
     columns.tag_values = list(chain.from_iterable(map(dict.values, tags)))
-    columns.shapes = list(map(_shapes.__getitem__, map(tuple, tags)))
+    columns.shapes = list(map(SHAPES.__getitem__, map(tuple, tags)))
     if "error" in columns.tag_keys:
         flags = [
             flag | ERROR if "error" in of_span else flag
@@ -149,41 +146,10 @@ def _add_annotations(columns: SpanColumns, annotations: list[FastAnnotation]) ->
         columns.annotation_values.append(value)
 
 
-class _Packed(dict[FastEndpoint | None, tuple[str, str, str]]):
-    """Service, packed address and packed whole of endpoints seen before.
-
-    They repeat; client ports make it begin anew, not grow. Many times the speed of a function with
-    lru_cache, which makes a key of its own at each look.
-    """
-
-    def __missing__(self, endpoint: FastEndpoint | None) -> tuple[str, str, str]:
-        packed = _NOWHERE if endpoint is None else _pack(endpoint)
-        if len(packed[2]) <= _LONGEST_KNOWN:
-            _keep(self, endpoint, packed)
-        return packed
-
-
-class _Shapes(dict[tuple[str, ...], str]):
-    """Tag keys joined, of tag keys seen before."""
-
-    def __missing__(self, keys: tuple[str, ...]) -> str:
-        shape = SHAPE_SEPARATOR.join(keys)
-        if len(shape) <= _LONGEST_KNOWN:
-            _keep(self, keys, shape)
-        return shape
-
-
-def _keep(known: dict[Any, Any], key: object, value: object) -> None:
-    if len(known) >= _MOST_KNOWN:
-        known.clear()
-    known[key] = value
-
-
-_packed = _Packed()
-_shapes = _Shapes()
-
-
-def _pack(endpoint: FastEndpoint) -> tuple[str, str, str]:
+def _pack(endpoint: FastEndpoint | None) -> tuple[str, str, str]:
+    """Service, packed address and packed whole of an endpoint."""
+    if endpoint is None:
+        return _NOWHERE
     port = endpoint.port or 0
     if port > 0xFFFF:
         raise Irregular
@@ -192,6 +158,9 @@ def _pack(endpoint: FastEndpoint) -> tuple[str, str, str]:
         if text:
             packed = packed.with_ip(text)
     return packed.service, pack_address(packed), pack_remote(packed)
+
+
+_packed = Remembered(_pack, size=lambda packed: len(packed[2]))
 
 
 def _set_ids(columns: SpanColumns, spans: Sequence[FastSpan]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookout_server.spans.packed import Texts
@@ -10,6 +10,7 @@ from lookout_server.spans.packed import Texts
 _TEXT = st.text(st.sampled_from(["a", "é", "\0", "日", "\U0001f600"]), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(_TEXT, max_size=5), max_size=6))
 def test_texts_of_bodies_are_united_in_order_whatever_is_in_them(bodies: list[list[str]]) -> None:
     """NUL, empty texts and bodies without any included: the batch has each text of each body."""
