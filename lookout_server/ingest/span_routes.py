@@ -16,7 +16,7 @@ from . import otlp_http
 from .grpc_server import GrpcServer
 from .otlp_http import media_type
 
-_ACCEPTED = 202
+_ACCEPTED = Response(status_code=202)
 _LENGTH_DELIMITED_FIELD_1 = 0x0A
 #: Which list a first byte may begin: JSON, thrift (a list of structs, or a string), protobuf.
 _FIRST_BYTES = b"[\x0c\x0b"
@@ -64,7 +64,7 @@ class ZipkinCollector:
                 await self._server.intake.accept("spans", fmt, body, receipt(tenant))
         except Malformed as error:
             return PlainTextResponse(str(error), 400)
-        return Response(status_code=_ACCEPTED)
+        return _ACCEPTED
 
     async def _unzipped(self, request: Request, body: bytes) -> bytes:
         """The body, gunzipped if the header speaks of gzip.
@@ -159,7 +159,7 @@ class JaegerCollector:
         body = await read_body(request, self._server)
         tenant = self._server.tenant(request)
         await self._server.intake.accept("spans", "jaeger.thrift", body, receipt(tenant))
-        return Response(status_code=_ACCEPTED)
+        return _ACCEPTED
 
 
 _JAEGER_TYPES = ("application/x-thrift", "application/vnd.apache.thrift.binary")
