@@ -7,8 +7,8 @@ Writes the spans (benchmarks/span_mix.py) into an embedded store, once per DIR, 
 `lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all, and the
 p95 of each asked for the first time, when nothing of it is remembered. With
 ``--rate`` the rows are asked again beside so many spans a second of ingest. With ``--zipkin`` the
-spans are posted to a real Zipkin server with its storage in memory and to us, and the two are asked
-in turns.
+spans are posted to a real Zipkin server with its storage in memory and to us, and half a minute
+later the two are asked in turns.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from .span_mix import BACKENDS, NAMES, REGIONS, SERVICES, as_json, span_batches
 
 HOURS = 24.0
 DAY_MS = 86_400_000
+MERGING_S = 30.0  # for the many small parts that so many posts make
 LOAD_MOST_S = 3600.0  # of ingest beside; it is stopped when the rows are done
 _MERGING = "SELECT count() AS n FROM system.merges"
 
@@ -159,6 +160,7 @@ def beside_zipkin(data: Path, options: argparse.Namespace) -> None:
                 connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
                 connection.request("POST", "/api/v2/spans", body)
                 assert connection.getresponse().status == 202
+        time.sleep(MERGING_S)
         measure(servers, end_ms, options)
 
 

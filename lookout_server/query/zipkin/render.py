@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -12,22 +13,31 @@ from ...spans.model import Endpoint, Span
 
 def span_json(span: Span) -> dict[str, Any]:
     """A span as an object, absent fields left out."""
-    fields: dict[str, Any] = {
-        "traceId": span.trace_id,
-        "parentId": span.parent_id,
-        "id": span.id,
-        "kind": span.kind,
-        "name": span.name,
-        "timestamp": span.timestamp,
-        "duration": span.duration,
-        "localEndpoint": _endpoint(span.local),
-        "remoteEndpoint": _endpoint(span.remote),
-        "annotations": [{"timestamp": t, "value": v} for t, v in span.annotations],
-        "tags": span.tags,
-        "debug": span.debug,
-        "shared": span.shared,
-    }
-    return {name: value for name, value in fields.items() if value}
+    fields: dict[str, Any] = {"traceId": span.trace_id}
+    if span.parent_id:
+        fields["parentId"] = span.parent_id
+    fields["id"] = span.id
+    if span.kind:
+        fields["kind"] = span.kind
+    if span.name:
+        fields["name"] = span.name
+    if span.timestamp:
+        fields["timestamp"] = span.timestamp
+    if span.duration:
+        fields["duration"] = span.duration
+    if local := _endpoint(span.local):
+        fields["localEndpoint"] = local
+    if remote := _endpoint(span.remote):
+        fields["remoteEndpoint"] = remote
+    if span.annotations:
+        fields["annotations"] = [{"timestamp": t, "value": v} for t, v in span.annotations]
+    if span.tags:
+        fields["tags"] = span.tags
+    if span.debug:
+        fields["debug"] = True
+    if span.shared:
+        fields["shared"] = True
+    return fields
 
 
 def trace_bytes(trace: Iterable[Span]) -> bytes:
@@ -40,11 +50,12 @@ def traces_bytes(traces: Iterable[Iterable[Span]]) -> bytes:
     return orjson.dumps([[span_json(span) for span in trace] for trace in traces])
 
 
-def _endpoint(endpoint: Endpoint) -> Mapping[str, Any] | None:
+@lru_cache(1024)
+def _endpoint(endpoint: Endpoint) -> Mapping[str, Any]:
     fields = {
         "serviceName": endpoint.service,
         "ipv4": endpoint.ipv4,
         "ipv6": endpoint.ipv6,
         "port": endpoint.port,
     }
-    return {name: value for name, value in fields.items() if value} or None
+    return {name: value for name, value in fields.items() if value}
