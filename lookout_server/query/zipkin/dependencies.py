@@ -32,8 +32,8 @@ from .span_counts import BUCKET_MS, REACH, SpanCounts
 _SPANS_MOST = 400_000
 #: What a range needs linked that nobody asked for before may take this long (s).
 _LINKING_MOST = 60.0
-#: Spans of young and of partial buckets that a question has linked: a second's worth, or five beside
-#: much ingest. At a thousand a second the young ones have more; then the range ends before them.
+#: Spans of young and of partial buckets that a question has linked: a second's worth, or five
+#: beside much ingest. At a thousand a second the young have more; then the range ends before them.
 _SPANS_WAITED = 1_000_000
 
 _IN_TENANT = "tenant = {tenant:String}"
