@@ -14,7 +14,7 @@ from .push.gateway import GatewayTransport
 from .push.lookout import LookoutReporter, LookoutSender
 from .push.pusher import Schedule
 from .registry import Registry
-from .resource import common_tags
+from .resource import common_tags, metric_resource
 from .self_metrics import ReportMetrics
 
 _log = logging.getLogger("lookout")
@@ -36,7 +36,8 @@ class Reports:
         schedule: Schedule,
         spill_dir: str | None = None,
     ) -> None:
-        tags = common_tags(resource)
+        self._attributes = metric_resource(resource)
+        tags = common_tags(self._attributes())
         headers = {"app": tags["app"], "Client-Ip": tags["ip"]}
         way = GatewayTransport(config.gateway, headers, token=config.gateway_token)
         # Beside the collector's: each sender looks after a directory of its own.
@@ -77,7 +78,7 @@ class Reports:
     def after_fork(self) -> None:
         """In the child: what waits is the parent's to send."""
         self._sender.after_fork()
-        self._reporter.after_fork()
+        self._reporter.after_fork(common_tags(self._attributes()))
         at_exit_of_child(self._at_exit)
 
     def _at_exit(self) -> None:

@@ -34,17 +34,18 @@ def metric_resource(resource: Resource) -> Callable[[], Mapping[str, Any]]:
     return attributes
 
 
-def common_tags(resource: Resource) -> dict[str, str]:
+def common_tags(attributes: Mapping[str, Any]) -> dict[str, str]:
     """The tags that SOFALookout puts on every metric, from the resource and this machine.
 
-    ``app`` and ``ip`` always, ``host``, ``zone`` and ``instance_id`` where they are known.
+    ``attributes`` are those of this process's metrics. ``app``, ``ip`` and ``instance_id``
+    always, ``host`` and ``zone`` where they are known. SOFALookout tells the instance only where
+    it was given; workers of one machine would report the same series over each other.
     """
-    given = resource.attributes
     found = {
-        "app": resource.service_name,
+        "app": attributes["service.name"],
         "ip": local_ipv4() or "127.0.0.1",
-        "host": given.get("host.name") or socket.gethostname(),
-        "zone": given.get("cloud.availability_zone"),
-        "instance_id": given.get(INSTANCE),
+        "host": attributes.get("host.name") or socket.gethostname(),
+        "zone": attributes.get("cloud.availability_zone"),
+        "instance_id": attributes[INSTANCE],
     }
     return {key: str(value) for key, value in found.items() if value}

@@ -139,8 +139,10 @@ class LookoutReporter:
             for priority in Priority
         ]
 
-    def after_fork(self) -> None:
-        """In the child: nobody pulls from it, and its series count from nothing."""
+    def after_fork(self, common_tags: Mapping[str, object]) -> None:
+        """In the child: it has tags of its own, nobody pulls from it, its series count from
+        nothing."""
+        self._common = tag_set(common_tags)
         self.active = True
         self.refused = 0
         for reader in self.readers.values():

@@ -378,8 +378,11 @@ def test_defect_3_the_last_step_is_reported_however_the_process_ends(
     """At exit, at a shutdown, at SIGTERM where it is asked for, and by each of two processes."""
     address = f"127.0.0.1:{gateway.port}"
     subprocess.run([sys.executable, "-c", ENDS, address, end], timeout=30, check=end != "sigterm")
-    counts = [json.loads(line).get("hits", {}).get("count", 0) for line in told_lines(gateway)]
-    assert sorted(filter(None, counts)) == reported
+    lines = [json.loads(line) for line in told_lines(gateway)]
+    hits = [line for line in lines if line.get("hits", {}).get("count")]
+    assert sorted(line["hits"]["count"] for line in hits) == reported
+    instances = {line["tags"]["instance_id"] for line in hits}  # two would hide each other
+    assert len(instances) == len(reported)
 
 
 def test_defect_3_a_report_survives_a_restart_where_a_directory_is_given(
@@ -555,7 +558,7 @@ def test_a_forked_child_reports_what_it_counted_itself() -> None:
     child = os.fork()
     if child == 0:
         sent.clear()
-        reporter.after_fork()
+        reporter.after_fork({})
         counter.inc(3)
         reporter.finish()
         os.write(write_end, json.dumps(told(sent)).encode())
