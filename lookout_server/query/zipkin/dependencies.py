@@ -162,18 +162,19 @@ class Dependencies:
         """As much of a range as can be linked while somebody waits."""
         since, until, left = asked.since, asked.until, _SPANS_WAITED
         young = [b for b in counts.spans if b in asked.touched and not counts.settled(b)]
-        for bucket in young:
-            left -= self._cost(bucket, asked, counts)
-            if left < 0:
-                until = bucket * BUCKET_MS - 1
-                break
-        first = asked.touched.start
-        if first not in young and self._cost(first, asked, counts) > max(left, 0):
-            since = (first + 1) * BUCKET_MS
+        partial = [b for b in asked.edges if b not in young]
+        for bucket in (*young, *partial):
+            cost = self._cost(bucket, asked, counts)
+            if cost <= left:
+                left -= cost
+            elif bucket == asked.touched.start:
+                since = (bucket + 1) * BUCKET_MS
+            else:
+                until = min(until, bucket * BUCKET_MS - 1)
         if since > until:
             raise StoreLimit(
-                "too many spans came lately to link them while you wait; links of five minutes "
-                "are there some ten minutes later: ask for a range that begins earlier"
+                "too many spans to link them while you wait; links of whole five minutes are "
+                "there some ten minutes later: ask for a range that begins earlier"
             )
         return _Window(since, until)
 

@@ -356,19 +356,24 @@ async def test_a_range_ends_before_what_cannot_be_linked_in_time(
         await links(client, asked["endTs"], 1000)
 
 
-async def test_a_first_bucket_with_too_many_spans_is_left_off(
+async def test_partial_buckets_with_too_many_spans_are_left_off(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A range that begins within five minutes of very much begins at the next ones."""
+    """A range that begins or ends within five minutes of very much is one of whole ones."""
     monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)
     for trace, at in enumerate((5, 7, BUCKET_US + 5), 1):
         await client.post("/api/v2/spans", json=call(trace, PAST_US + at, f"s{trace}", "db"))
-    end_ms = PAST_US // 1000 + 600_000 - 1
+    begin_ms = PAST_US // 1000
+    end_ms = begin_ms + 600_000 - 1
     assert set(await links(client, end_ms, 600_000 - 1)) == {"s1>db", "s2>db", "s3>db"}
     asked = {"endTs": end_ms, "lookback": 600_000 - 2}
     answer = await client.get("/api/v2/dependencies", params=asked)
     assert [link["parent"] for link in answer.json()] == ["s3"]
-    assert answer.headers["X-Lookout-Linked"] == f"{PAST_US // 1000 + 300_000}-{end_ms}"
+    assert answer.headers["X-Lookout-Linked"] == f"{begin_ms + 300_000}-{end_ms}"
+    asked = {"endTs": begin_ms + 200_000, "lookback": 500_000}  # and at its end
+    answer = await client.get("/api/v2/dependencies", params=asked)
+    assert answer.json() == []
+    assert answer.headers["X-Lookout-Linked"] == f"{begin_ms - 300_000}-{begin_ms - 1}"
 
 
 async def test_days_before_are_linked_unasked(
