@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -32,6 +32,10 @@ class Collector:
 
     def get(self, path: str, **parameters: object) -> Any:
         """The JSON answer. Raises ClickException with the collector's own words."""
+        return self.ask(path, **parameters)[0]
+
+    def ask(self, path: str, **parameters: object) -> tuple[Any, Mapping[str, str]]:
+        """The JSON answer and its headers. Raises as :meth:`get`."""
         given = {name: value for name, value in parameters.items() if value not in (None, "")}
         url = f"{self._url}{path}" + (f"?{urlencode(given)}" if given else "")
         try:
@@ -44,7 +48,7 @@ class Collector:
         if answer.status != 200:
             raise click.ClickException(_refusal(answer))
         try:
-            return json.loads(answer.data)
+            return json.loads(answer.data), answer.headers
         except ValueError:
             raise click.ClickException(
                 f"{self._url} answers, but not as a collector does"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import click
 from rich.console import Console
@@ -24,9 +25,11 @@ def command(
     as_json: bool,
 ) -> None:
     """List the links between services, the busiest first."""
-    links = Collector(url, tenant, token).get(
+    links, headers = Collector(url, tenant, token).ask(
         "/api/v2/dependencies", endTs=moment(end), lookback=milliseconds(since)
     )
+    if linked := headers.get("X-Lookout-Linked"):
+        click.echo(f"only of {_range(linked)}: more came than can be linked at once", err=True)
     if as_json:
         click.echo(json.dumps(links))
         return
@@ -46,3 +49,9 @@ def command(
             style="red" if errors else None,
         )
     Console().print(table)
+
+
+def _range(linked: str) -> str:
+    """A range of Unix ms as times."""
+    ends = (datetime.fromtimestamp(int(ms) // 1000) for ms in linked.split("-"))
+    return " to ".join(f"{end:%Y-%m-%d %H:%M:%S}" for end in ends)

@@ -59,7 +59,14 @@ export async function traces(parameters, signal) {
 }
 
 export const trace = (id, signal) => get(`/api/v2/trace/${encodeURIComponent(id)}`, {}, signal);
-export const dependencies = (endTs, lookback) => get("/api/v2/dependencies", { endTs, lookback });
+
+/** {links, until}: calls, and where they are not of all of the range its end (Unix ms), else null. */
+export async function dependencies(endTs, lookback) {
+  const { value, headers: told } = await answer("/api/v2/dependencies", { endTs, lookback });
+  const linked = told.get("X-Lookout-Linked");
+  return { links: value, until: linked && Number(linked.split("-")[1]) };
+}
+
 export const queryRange = (query, start, end, step, signal) =>
   get("/api/v1/query_range", { query, start, end, step }, signal);
 export const metricNames = () => get("/api/v1/label/__name__/values");

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { assign, colour } from "./colours.js";
 import { h, loading, message, svg } from "./dom.js";
-import { count } from "./format.js";
+import { clock, count } from "./format.js";
 
 const HOURS = { 1: "1 hour", 6: "6 hours", 24: "1 day", 168: "7 days" };
 const BOX = { width: 150, height: 34, gapX: 110, gapY: 22 };
@@ -15,9 +15,10 @@ export async function dependenciesView({ element }, parameters) {
   element.append(h("form", { class: "filters" }, h("label", {}, "Last", choice)));
   const waiting = loading("Reading the calls …");
   element.append(waiting);
-  const links = await api.dependencies(Date.now(), hours * 3_600_000).finally(() => waiting.remove());
+  const { links, until } = await api.dependencies(Date.now(), hours * 3_600_000).finally(() => waiting.remove());
   if (!links.length) return element.append(message("No calls between services in this time", "Look further back."));
   await assign(links.flatMap((link) => [link.parent, link.child]));
+  if (until) element.append(h("p", {}, `Calls until ${clock(until / 1000)}: since then more came than can be counted while you wait.`));
   element.append(h("div", { class: "graph" }, graph(links)), callTable(links));
 }
 

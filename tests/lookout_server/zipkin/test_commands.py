@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from lookout_server.cli import cli
+from lookout_server.commands._query import Collector
 from lookout_server.commands.trace import waterfall
 from lookout_server.commands.traces import table_of
 from lookout_server.ingest.zipkin_json import read_spans
@@ -106,6 +107,18 @@ def test_services_and_deps(url: str) -> None:
     assert run(url, "services").output == "db\nweb\n"
     assert "  call\n  get /\n" in run(url, "services", "web").output
     assert run(url, "deps").output.splitlines()[1].split() == ["web", "db", "1", "1"]
+
+
+def test_deps_say_what_range_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the collector could not link all of the range, it is told beside the answer."""
+    answer = (
+        [{"parent": "web", "child": "db", "callCount": 1}],
+        {"X-Lookout-Linked": "1700000000000-1700000299999"},
+    )
+    monkeypatch.setattr(Collector, "ask", lambda *_, **__: answer)
+    found = run("http://nowhere", "deps", "--json")
+    assert json.loads(found.stdout) == answer[0]
+    assert re.match(r"only of 2023-11-1\d .* to 2023-11-1\d [\d:]+: more came", found.stderr)
 
 
 @pytest.mark.parametrize(
