@@ -455,6 +455,23 @@ def _exit(
     self.finish()
 
 
+_kids: Any = RecordedSpan._kids  # the slot, which takes what is not counted by threads at once
+
+
+def _next_kid(self: RecordedSpan) -> int:
+    """How many children were numbered, this one not among them: no two readers get one number."""
+    with _once:
+        number: int = _kids.__get__(self)
+        _kids.__set__(self, number + 1)
+        return number
+
+
+def _no_kids(self: RecordedSpan, number: int) -> None:
+    """A new span has none. What the reader of a number writes back has been counted."""
+    if not number:
+        _kids.__set__(self, 0)
+
+
 def _renew_lock() -> None:
     global _once
     _once = threading.RLock()
@@ -465,6 +482,7 @@ always_after_fork_in_child(_renew_lock)
 if not has_gil():
     RecordedSpan.finish = _finish  # type: ignore[method-assign]
     RecordedSpan.__exit__ = _exit  # type: ignore[method-assign]
+    RecordedSpan._kids = property(_next_kid, _no_kids)  # type: ignore[assignment]
 
 
 #: Spans whose tags are looked at together: all of them are shorter than one value may be, mostly.

@@ -105,8 +105,8 @@ class Tracer:
             span.parent_id = above._sid or above.span_id
             span.flags = above.flags & INHERITED
             span._carried = above._carried
-            # Where threads take turns no other runs between these two lines (see
-            # RecordedSpan.finish), and no two children get one number; elsewhere they may.
+            # No two children get one number: where threads take turns no other runs in between
+            # (see RecordedSpan.finish), elsewhere reading it takes it.
             above._kids = index = above._kids + 1
             span._index = index
             span._rpc = above.rpc_id if above._index else above._rpc

@@ -425,6 +425,48 @@ def test_without_the_interpreter_lock_a_span_is_closed_under_a_lock() -> None:
     assert done.stdout.strip() == "['block', 'fails', 'by hand'] {'a': 1} 2 None"
 
 
+_CHILDREN_WITHOUT_THE_LOCK = """
+import sys
+sys._is_gil_enabled = lambda: False
+import tracer.tracer
+from tracer import start_span
+from tracer.testing import recording
+
+def trace(frame, event, argument):
+    frame.f_trace_opcodes = True
+    if event == "opcode" and frame.f_code.co_filename == tracer.tracer.__file__:
+        sys.settrace(None)
+        frame.f_trace = None
+        start("meanwhile")
+        sys.settrace(trace)
+        frame.f_trace = trace
+    return trace
+
+def start(name):
+    ids.append(start_span(name, parent=parent).rpc_id)
+
+ids = []
+with recording():
+    parent = start_span("parent")
+    sys.settrace(trace)
+    start("child")
+    sys.settrace(None)
+    ids.append(parent.next_rpc_id())
+print(len(ids) > 20, len(ids) == len(set(ids)))
+"""
+
+
+def test_without_the_interpreter_lock_children_get_distinct_numbers() -> None:
+    """On a free-threaded interpreter another thread may start a child at any step of our own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILDREN_WITHOUT_THE_LOCK],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "True True"
+
+
 def test_no_call_stands_between_the_look_at_a_span_and_its_end() -> None:
     """What the absence of a lock rests on: nothing hands the interpreter over in between."""
     for method in (RecordedSpan.finish, RecordedSpan.__exit__):
