@@ -10,7 +10,7 @@ from exporters.records import TagValue
 from ..context import use_span
 from ..kinds import SpanKind
 from ..span import Span
-from . import http
+from . import errors, http
 from .exchange import Exchange
 from .lifespan import lifespan
 from .routes import asgi_route
@@ -28,6 +28,8 @@ class AsgiMiddleware:
 
     The span lasts until the last byte of the response is handed to the server; background tasks
     that run after it are children of the finished span. A streamed response is one span.
+    It fails with the exception that leaves the application, that Django answers 500 for, or that is
+    said as ``scope["lookout.error"]`` by one that does.
 
     When the application has answered ``lifespan.shutdown``, what is finished is flushed before the
     server hears of it, within the exit timeout: uvicorn ends itself by SIGTERM then, and nothing
@@ -40,6 +42,7 @@ class AsgiMiddleware:
     def __init__(self, app: AsgiApp, *, exclude: Iterable[str] = ()) -> None:
         self.app = app
         self._exclude = tuple(exclude)
+        errors.watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -49,6 +52,7 @@ class AsgiMiddleware:
             await self.app(scope, receive, send)
             return
         exchange = _exchange(scope)
+        scope[errors.ERROR] = None  # may be said; taken away, as tracebacks refer to the scope
         # Not ``with span:``: what still runs after the response stays below the finished span.
         with use_span(exchange.span):
             try:
@@ -57,6 +61,7 @@ class AsgiMiddleware:
                 exchange.failed(error)
                 raise
             finally:
+                scope.pop(errors.ERROR, None)
                 exchange.routed(asgi_route(scope))
                 exchange.end()
 
@@ -96,7 +101,7 @@ def _watching(exchange: Exchange, scope: Scope, send: Send) -> Send:
     async def watched(message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
-            exchange.answered(message["status"])
+            exchange.answered(message["status"], scope.pop(errors.ERROR, None))
         elif kind == "websocket.accept":
             exchange.answered(101)
         await send(message)

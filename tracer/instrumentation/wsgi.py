@@ -9,7 +9,7 @@ from exporters.records import TagValue
 
 from ..context import use_span
 from ..kinds import SpanKind
-from . import flask, http
+from . import errors, http
 from .exchange import Exchange
 from .routes import wsgi_route
 from .server import start_server_span
@@ -24,7 +24,7 @@ class WsgiMiddleware:
 
     The span is current while the application runs and while its iterable is read, and lasts
     until the server closes the iterable. It fails with the exception that leaves the application,
-    that Flask answers 500 for, or that is said as ``environ["lookout.error"]`` by one that does.
+    that Flask or Django answers 500 for, or that is said as ``environ["lookout.error"]`` by one that does.
 
     :param exclude: paths that are passed on untraced, with everything below them.
     """
@@ -32,26 +32,26 @@ class WsgiMiddleware:
     def __init__(self, app: WsgiApp, *, exclude: Iterable[str] = ()) -> None:
         self.app = app
         self._exclude = tuple(exclude)
-        flask.watch()
+        errors.watch()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if any(path == item or path.startswith(f"{item}/") for item in self._exclude):
             return self.app(environ, start_response)
         exchange = _exchange(environ)
-        environ[flask.ERROR] = None  # may be said; taken away, as tracebacks refer to the environ
+        environ[errors.ERROR] = None  # may be said; taken away, as tracebacks refer to the environ
 
         def answered(status: str, headers: Any, *more: Any) -> Any:
             # Only now: Flask forgets the request when the application returns.
             exchange.routed(wsgi_route(environ))
-            exchange.answered(_status_code(status), environ.pop(flask.ERROR, None))
+            exchange.answered(_status_code(status), environ.pop(errors.ERROR, None))
             return start_response(status, headers, *more)
 
         try:
             with use_span(exchange.span):
                 body = self.app(environ, answered)
         except BaseException as error:
-            environ.pop(flask.ERROR, None)
+            environ.pop(errors.ERROR, None)
             exchange.failed(error)
             exchange.routed(wsgi_route(environ))
             exchange.end()

@@ -55,10 +55,24 @@ def test_the_route_names_the_span(ask: Ask, spans: list[Span]) -> None:
 
 @both
 def test_an_exception_django_answers_is_an_error(ask: Ask, spans: list[Span]) -> None:
-    """A view that raises becomes a 500, and the span an error with a regular expression's route."""
+    """A view that raises becomes a 500, and the span an error with a regular expression's route, the
+    exception and its stack down to the view."""
     assert ask("/old/broken") == 500
     (span,) = spans
     assert (span.name, span.status) == ("GET /old/broken$", STATUS_ERROR)
+    assert span.tags is not None and span.tags["error.type"] == "ValueError"
+    (event,) = span.events or ()
+    assert event.attributes is not None
+    assert event.attributes["exception.message"] == "on purpose"
+    assert "in broken" in str(event.attributes["exception.stacktrace"])
+    assert event.attributes["exception.escaped"] is False
+
+
+@both
+def test_a_page_that_is_not_found_is_no_exception(ask: Ask, spans: list[Span]) -> None:
+    """What Django answers with less than 500 leaves no event."""
+    assert ask("/nothing") == 404
+    assert not spans[0].events
 
 
 @both
