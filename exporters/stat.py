@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ._text import clean, json_text
 from .digest import LocalTime, escape
-from .records import Resource, SpanRecord
+from .records import STATUS_ERROR, Resource, SpanRecord
 from .sketch import Sketch
 from .work import BIZ, Work
 
@@ -34,8 +34,6 @@ class StatKey(NamedTuple):
     success: bool
     load_test: bool
 
-
-_SUCCEEDED = (True, True, False)  # by the number of the status
 
 _Key = tuple[str, tuple[str, ...], bool, bool]
 
@@ -58,7 +56,7 @@ class Stats:
             self._sketch(self._key(record, load_test)).add(record.duration_ns)
 
     def _add_plain(self, records: Sequence[SpanRecord], load_test: bool) -> None:
-        """The application's own work: by name, and failed when its status says so.
+        """The application's own work: by name.
 
         With local names and few calls: this is most spans of most applications.
         """
@@ -70,7 +68,11 @@ class Stats:
                 if known is not None:
                     self._add_durations(known, failed, succeeded, load_test)
                 known = record.resource
-            durations = succeeded if _SUCCEEDED[record.status] else failed
+            tags = record.tags
+            if record.status != STATUS_ERROR and (not tags or "result.code" not in tags):
+                durations = succeeded
+            else:
+                durations = succeeded if self._work.has_succeeded(record, tags or {}) else failed
             name = record.name
             if name in durations:
                 durations[name].append(record.duration_ns)
@@ -106,7 +108,7 @@ class Stats:
             json_text(value).split("?", 1)[0][:_KEY_LENGTH] if value is not None else ""
             for value in found
         )
-        succeeded = work.succeeded(work.code(record, tags))
+        succeeded = work.has_succeeded(record, tags)
         return record.resource.service_name, values, succeeded, load_test
 
     def _sketch(self, key: _Key) -> Sketch:

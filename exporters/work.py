@@ -47,9 +47,9 @@ class Field:
 class Work:
     """A kind of work: its logs are ``<name>-digest.log`` and ``<name>-stat.log``.
 
-    ``code`` gives a span's result code, ``succeeded`` what counts as success in the statistics,
-    ``keys`` what they are kept by, beside the application's name. Raises ValueError for a name
-    that no file may have.
+    ``code`` gives a span's result code, ``succeeded`` which of them are a success in SOFATracer's
+    statistics, ``keys`` what they are kept by, beside the application's name. Raises ValueError for
+    a name that no file may have.
     """
 
     name: str
@@ -57,6 +57,13 @@ class Work:
     keys: tuple[Field, ...]
     code: Callable[[SpanRecord, Tags], str]
     succeeded: Callable[[str], bool]
+
+    def has_succeeded(self, record: SpanRecord, tags: Tags) -> bool:
+        """Whether the statistics count a span as a success.
+
+        One whose status is ERROR, as its digest line then says, never is one, whatever its code.
+        """
+        return not _HAS_FAILED[record.status] and self.succeeded(self.code(record, tags))
 
     def __post_init__(self) -> None:
         if not self.name or not ends_a_name(self.name):

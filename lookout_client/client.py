@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields
 from typing import Any
 
-from tracer import setup
+from tracer import misspelt, setup
 from tracer.config import Config
 from tracer.instrumentation import instrument as instrument_libraries
 
@@ -17,6 +17,9 @@ from .metrics import Metrics
 from .red import SpanMetrics
 
 _log = logging.getLogger("lookout")
+
+
+misspelt.know(MetricsConfig.variables())
 
 
 class _State:
@@ -35,8 +38,9 @@ def init(
     every ``metrics_interval_s``, all metrics go to the ``collector``, ``http://127.0.0.1:9411``
     unless said otherwise. ``instrument`` names client libraries to trace, such as ``requests``.
 
-    Called again it replaces the earlier set-up; meters and what they counted stay. TypeError for
-    a setting that does not exist; a wrong value is logged and the default used.
+    Called again it replaces the earlier set-up, and a log line says so; meters and what they
+    counted stay. TypeError for a setting that does not exist; a wrong value is logged and the
+    default used.
     """
     mine = MetricsConfig.names()
     tracing = {row.name for row in fields(Config)} | {*(setup.init.__kwdefaults__ or {})}

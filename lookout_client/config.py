@@ -200,6 +200,12 @@ class MetricsConfig:
     )
 
     @classmethod
+    def variables(cls) -> frozenset[str]:
+        """The environment variables they are read from."""
+        read = [variable for row in fields(cls) for variable in row.metadata["env"]]
+        return frozenset(name if isinstance(name, str) else name[0] for name in read)
+
+    @classmethod
     def names(cls) -> frozenset[str]:
         """The settings' names."""
         return frozenset(row.name for row in fields(cls))

@@ -28,7 +28,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from .durations import parse_duration
+from .durations import parse_age, parse_duration
 
 _SIZES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -43,6 +43,7 @@ def parse_size(text: object) -> int:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+Age = Annotated[float, BeforeValidator(parse_age)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 
 
@@ -95,14 +96,15 @@ class ServerConfig(BaseSettings):
     )
 
     # -- retention -----------------------------------------------------------------------
-    retention: Duration = Field(
+    retention: Age = Field(
         default=parse_duration("7d"),
+        validate_default=False,
         description="Age at which data is dropped (7d, 12h); 0 keeps everything.",
     )
-    retention_spans: Duration | None = Field(
+    retention_spans: Age | None = Field(
         default=None, description="Retention of spans, where it differs from `retention`."
     )
-    retention_metrics: Duration | None = Field(
+    retention_metrics: Age | None = Field(
         default=None, description="Retention of metrics, where it differs from `retention`."
     )
     retention_tenants: dict[str, str] = Field(
@@ -448,7 +450,7 @@ class ServerConfig(BaseSettings):
     @classmethod
     def _durations(cls, value: dict[str, str]) -> dict[str, str]:
         for text in value.values():
-            parse_duration(text)
+            parse_age(text)
         return value
 
     @field_validator("enable_feature")
@@ -506,8 +508,9 @@ def split_listen(listen: str) -> tuple[str, int]:
 def is_duration(field: str) -> bool:
     """Whether a field takes durations: seconds, whose type alone does not tell."""
     info = ServerConfig.model_fields[field]
-    return any(getattr(m, "func", None) is parse_duration for m in info.metadata) or (
-        info.annotation == Duration | None
+    readers = (parse_duration, parse_age)
+    return any(getattr(m, "func", None) in readers for m in info.metadata) or (
+        info.annotation in (Duration | None, Age | None)
     )
 
 

@@ -24,6 +24,17 @@ def parse_duration(text: object) -> float:
     raise ValueError(f"{text!r} is no duration; expected such as 7d, 12h, 90s or 0")
 
 
+def parse_age(text: object) -> float:
+    """The same, but a number needs its unit: data kept for ``3.5`` seconds is data lost.
+
+    Raises ValueError as above, and for a number other than 0 alone.
+    """
+    seconds = parse_duration(text)
+    if seconds and not str(text)[-1:].isalpha():
+        raise ValueError(f"{text!r} has no unit; expected such as {text}d, {text}h, or 0")
+    return seconds
+
+
 def format_duration(seconds: float) -> str:
     """The duration as people write it, such as ``7d`` or ``1h30m``, to the millisecond."""
     rest = round(seconds * 1000)

@@ -455,7 +455,8 @@ def _exit(
     self.finish()
 
 
-_kids: Any = RecordedSpan._kids  # the slot, which takes what is not counted by threads at once
+#: The slot itself, which the property below stands in front of.
+_kids: Any = vars(RecordedSpan)["_kids"]
 
 
 def _next_kid(self: RecordedSpan) -> int:
@@ -482,7 +483,7 @@ always_after_fork_in_child(_renew_lock)
 if not has_gil():
     RecordedSpan.finish = _finish  # type: ignore[method-assign]
     RecordedSpan.__exit__ = _exit  # type: ignore[method-assign]
-    RecordedSpan._kids = property(_next_kid, _no_kids)  # type: ignore[assignment]
+    setattr(RecordedSpan, "_kids", property(_next_kid, _no_kids))  # noqa: B010
 
 
 #: Spans whose tags are looked at together: all of them are shorter than one value may be, mostly.

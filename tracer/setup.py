@@ -22,7 +22,7 @@ from exporters.ledger import Ledger
 from exporters.records import Resource
 from exporters.ring import Ring
 
-from . import api, config
+from . import api, config, misspelt
 from .clock import Clock
 from .config import Config
 from .forks import renew_after_fork
@@ -174,9 +174,9 @@ def init(
 ) -> Sdk:
     """Set up tracing for this process; ``settings`` are the fields of :class:`tracer.Config`.
 
-    Called again it stops the earlier set-up and takes its place; tracers, decorators and
-    functions obtained before follow. TypeError for a setting that does not exist; a wrong value
-    is reported in one log line and the next source of that setting is used.
+    Called again it stops the earlier set-up and takes its place, and one log line says so; tracers,
+    decorators and functions obtained before follow. TypeError for a setting that does not exist; a
+    wrong value is reported in one log line and the next source of that setting is used.
 
     :param destinations: further :class:`exporters.destination.Destination` for finished spans.
     :param ids: "random", "sofa", or an :class:`tracer.identity.IdGenerator` of your own.
@@ -201,9 +201,12 @@ def start(
     with _process.lock:
         previous, _process.sdk = _process.sdk, None
         if previous is not None:
+            before, now = previous.config.service_name, settings.service_name
+            _log.warning("lookout: init again: that of %r ends, %r takes its place", before, now)
             previous.shutdown(settings.exit_timeout_s)
         sdk = _process.sdk = Sdk(settings, api.PIPELINE, destinations, ids=ids, clock=clock)
         set_global(_propagators(settings))
+        misspelt.report()  # only now there is a log of our own that hears of it
         if settings.flush_on_sigterm:
             _flush_on_sigterm()
         return sdk

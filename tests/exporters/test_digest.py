@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from exporters.digest import DelimitedDigest, LocalTime
 from exporters.json_digest import JsonDigest
 from exporters.records import EventRecord, LinkRecord, Resource, losses_of
+from exporters.stat import Stats
 from exporters.tag_rules import SECRETS, TagRules
 from exporters.work import BIZ, HTTP_CLIENT, HTTP_SERVER, SQL, work_of
 
@@ -249,6 +250,31 @@ def test_what_counts_as_success(codes: list[str], client: bool, expected: bool) 
     """SOFATracer's table of result codes, for servers and for clients."""
     work = HTTP_CLIENT if client else HTTP_SERVER
     assert [work.succeeded(code) for code in codes] == [expected] * len(codes)
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "work", "success"),
+    [
+        (0, {}, BIZ, True),
+        (2, {}, BIZ, False),
+        (0, {"result.code": "03"}, BIZ, False),
+        (1, {"result.code": "00"}, BIZ, True),
+        (2, {"result.code": "00"}, BIZ, False),
+        (2, {"http.response.status_code": 200}, HTTP_SERVER, False),
+        (0, {"http.response.status_code": 200}, HTTP_SERVER, True),
+        (0, {"http.response.status_code": 404}, HTTP_SERVER, False),
+    ],
+)
+def test_the_statistics_count_no_span_as_success_that_its_line_calls_an_error(
+    span: Any, status: int, tags: Any, work: Any, success: bool
+) -> None:
+    """Success is what the result code of the digest line says, and no span with status ERROR."""
+    stats = Stats(work)
+    stats.add([span(status=status, tags=tags)], False)
+    ((key, _),) = stats.take()
+    assert key.success is success
+    line = one(JsonDigest().encode(work, [span(status=status, tags=tags)]))
+    assert success is (work.succeeded(line["result.code"]) and line.get("status") != "ERROR")
 
 
 def test_sql_result_codes(span: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lookout_server.config import is_duration, load, parse_size
+from lookout_server.config import ServerConfig, is_duration, load, parse_size
 from lookout_server.durations import format_duration, parse_duration
 
 
@@ -53,6 +53,16 @@ def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load(file, retention="3d", listen=None)
     assert (config.retention, config.readers, config.max_tenants) == (3 * 86400, 8, 5)
     assert config.listen == "127.0.0.1:9411"
+
+
+@pytest.mark.parametrize(
+    "given", [{"retention": "3.5"}, {"retention_spans": 7}, {"retention_tenants": {"a": "30"}}]
+)
+def test_an_age_needs_a_unit(given: Any) -> None:
+    """``retention = 3.5`` would be three and a half seconds; 0 needs none."""
+    with pytest.raises(ValueError, match="has no unit; expected such as"):
+        ServerConfig(**given)
+    assert ServerConfig(retention=0, retention_spans="0").retention == 0
 
 
 def test_retention_by_signal_and_tenant() -> None:

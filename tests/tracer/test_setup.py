@@ -17,7 +17,7 @@ import pytest
 import tracer
 from exporters.logs import RollingLogs
 from exporters.memory import MemoryDestination
-from tracer import setup
+from tracer import misspelt, setup
 from tracer.api import PIPELINE
 
 
@@ -82,13 +82,42 @@ def test_functions_obtained_before_init_follow_it() -> None:
         ]
 
 
-def test_init_again_flushes_what_was_there() -> None:
-    """A second set-up loses nothing of the first."""
+def test_init_again_flushes_what_was_there(caplog: pytest.LogCaptureFixture) -> None:
+    """A second set-up loses nothing of the first, and one line says that it took its place."""
     first = MemoryDestination()
     tracer.init("one", collector=None, destinations=[first])
     tracer.start_span("a").finish()
+    assert caplog.messages == []
     tracer.init("two", collector=None)
     assert [span.name for span in first.spans] == ["a"]
+    assert caplog.messages == ["lookout: init again: that of 'one' ends, 'two' takes its place"]
+    tracer.shutdown()
+    tracer.init("three", collector=None)
+    assert len(caplog.messages) == 1
+
+
+def test_a_misspelt_variable_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has no effect, so somebody must say so: the self log does, with what was meant."""
+    monkeypatch.setattr(misspelt, "_told", set())
+    monkeypatch.setenv("LOOKOUT_SERVISE_NAME", "shop")
+    monkeypatch.setenv("LOOKOUT_WHATEVER", "of the application's own")
+    for _ in range(2):
+        tracer.init(collector=None, log_dir=tmp_path)
+        tracer.shutdown()
+    line = "LOOKOUT_SERVISE_NAME is not known and has no effect; is it LOOKOUT_SERVICE_NAME?"
+    assert caplog.messages == [f"lookout: {line}"]
+    assert (tmp_path / "tracer-self.log").read_text().count(line) == 1
+
+
+def test_what_the_collector_reads_is_not_misspelt() -> None:
+    """One environment may serve the application and the collector."""
+    config = pytest.importorskip("lookout_server.config", exc_type=ImportError)
+    client = pytest.importorskip("lookout_client.client")
+    misspelt.know(client.MetricsConfig.variables())
+    for field in config.ServerConfig.model_fields:
+        assert {*map(misspelt.nearest, config.environment_names(field))} == {None}
 
 
 def test_the_resource_says_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ class WsgiMiddleware:
 
     The span is current while the application runs and while its iterable is read, and lasts
     until the server closes the iterable. It fails with the exception that leaves the application,
-    that Flask or Django answers 500 for, or that is said as ``environ["lookout.error"]`` by one that does.
+    that Flask or Django answers 500 for, or that another application says by
+    ``environ["lookout.error"]`` as it does.
 
     :param exclude: paths that are passed on untraced, with everything below them.
     """

@@ -55,8 +55,8 @@ def test_the_route_names_the_span(ask: Ask, spans: list[Span]) -> None:
 
 @both
 def test_an_exception_django_answers_is_an_error(ask: Ask, spans: list[Span]) -> None:
-    """A view that raises becomes a 500, and the span an error with a regular expression's route, the
-    exception and its stack down to the view."""
+    """A view that raises becomes a 500, and the span an error with a regular expression's route and
+    the exception, its stack down to the view."""
     assert ask("/old/broken") == 500
     (span,) = spans
     assert (span.name, span.status) == ("GET /old/broken$", STATUS_ERROR)
