@@ -54,6 +54,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._parcels) + (len(self._spill) if self._spill is not None else 0)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether memory can take more before :meth:`settle` is called."""
+        return self._bytes < self._memory_bytes
+
     def put(self, parcel: Parcel) -> None:
         """Keep ``parcel`` behind all others. The bound is restored by :meth:`settle`."""
         with self._lock:

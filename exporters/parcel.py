@@ -78,7 +78,10 @@ class Unavailable(Exception):
 
 
 class Transport(Protocol):
-    """Wire format and connection of one kind of network destination. Used by one thread."""
+    """Wire format and connection of one kind of network destination.
+
+    One thread at a time delivers, and one encodes, which may be another at the same moment.
+    """
 
     def encode(self, records: Sequence[SpanRecord]) -> tuple[bytes, int]:
         """The body for these records, and how many of them could not be put into it."""

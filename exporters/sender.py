@@ -1,9 +1,10 @@
 """The life of a network destination: its own queue, its own thread, patience.
 
 Records wait in a bounded queue, become parcels of bounded size, and are delivered one after
-the other over one connection, oldest first. While the destination is down parcels wait in
-memory up to a limit of bytes, or on disk when a directory for them is given, and what waits
-longest gives way when that is full. Every record ends in the ledger.
+the other over one connection, oldest first. While one is being delivered and the queue is full,
+whoever brings more makes parcels of it. While the destination is down parcels wait in memory up
+to a limit of bytes, or on disk when a directory for them is given, and what waits longest gives
+way when that is full. Every record ends in the ledger.
 
 The thread starts with the first record. ``flush`` and ``shutdown`` work on the calling thread,
 so they need no other one: at interpreter exit none can be started any more.
@@ -91,7 +92,9 @@ class Sender:
         self._thread = None
         self._bell = Bell()
         self._turn_lock = threading.Lock()  # held by whoever encodes and delivers
+        self._pack_lock = threading.Lock()  # by whoever encodes, who may be another meanwhile
         self._queue_lock = threading.Lock()
+        self._attempting = False
         self._waiting = 0
         self._waiting_since = 0.0
         self._not_before = 0.0
@@ -115,6 +118,8 @@ class Sender:
     def accept(self, records: Sequence[SpanRecord]) -> None:
         """Queue a batch; what does not fit is dropped and counted."""
         self.account.offer(len(records))
+        if self._attempting and self._waiting + len(records) > self.limits.queue_records:
+            self._pack_meanwhile()
         with self._queue_lock:
             first = not self._waiting
             room = self.limits.queue_records - self._waiting
@@ -126,6 +131,18 @@ class Sender:
         self.account.drop(QUEUE_FULL, len(records) - len(taken))
         if first or self._waiting >= self._enough():
             self._wake()  # otherwise its timer runs already
+
+    def _pack_meanwhile(self) -> None:
+        """Make the oldest records a parcel on the caller's thread.
+
+        Our own waits for an answer, up to the time limit of an attempt. In parcels much more can
+        wait than in the queue.
+        """
+        if self._backlog.has_room and self._pack_lock.acquire(blocking=False):
+            try:
+                self._pack()
+            finally:
+                self._pack_lock.release()
 
     def _put(
         self,
@@ -263,11 +280,15 @@ class Sender:
         wait for the interpreter, see :mod:`exporters.flusher`.
         """
         began, computed = time.monotonic(), time.thread_time()
-        bodies = list(self._encode(self._take()))  # and nobody keeps the records
+        with self._pack_lock:
+            self._pack()
         self._rest_until = began + (time.thread_time() - computed) / _SHARE
+        self._backlog.settle(bool(self._down))
+
+    def _pack(self) -> None:
+        bodies = list(self._encode(self._take()))  # and nobody keeps the records
         for body, count in bodies:
             self._backlog.put(self._parcel(body, count))
-            self._backlog.settle(bool(self._down))
 
     def _take(self) -> list[SpanRecord]:
         wanted = min(self.limits.batch_records, self.limits.batch_bytes // self._usual_bytes + 1)
@@ -323,6 +344,7 @@ class Sender:
         own = parcel.count if parcel.process == self._ledger.process else 0
         self._on_the_wire = own
         self.account.send(own)
+        self._attempting = True
         try:
             timeout_s = parcel.timeout_s or self.limits.timeout_s
             outcome = self._attempt(parcel, min(left_s, timeout_s))
@@ -331,6 +353,8 @@ class Sender:
                 self._on_the_wire = 0
                 self.account.unsend(own)
             raise
+        finally:
+            self._attempting = False
         if self._abandoned:
             return True
         self._on_the_wire = 0

@@ -334,6 +334,42 @@ def test_spill_is_bounded(rig: Any, spans: Any, closed_port: int, tmp_path: Path
     )
 
 
+def test_nothing_is_dropped_while_an_attempt_hangs(
+    rig: Any, receiver: Any, spans: Any, wait_until: Any
+) -> None:
+    """A collector that takes its time to answer costs no span: what comes meanwhile waits encoded,
+    far beyond the queue."""
+    receiver.answering.clear()
+    lookout = rig(receiver.url, Limits(queue_records=100, batch_records=50, linger_s=0.01))
+    lookout.offer(spans(1))
+    wait_until(lambda: lookout.destination._attempting)
+    for _ in range(40):
+        lookout.destination.accept(spans(50))
+    receiver.answering.set()
+    assert lookout.flusher.flush(10)
+    assert len(receiver.ids) == 2_001
+    assert lookout.ledger.report("collector").dropped == {}
+
+
+def test_what_waits_encoded_while_an_attempt_hangs_is_bounded(
+    rig: Any, receiver: Any, spans: Any, wait_until: Any
+) -> None:
+    """Beyond the memory of parcels the queue is full, and what does not fit is counted."""
+    receiver.answering.clear()
+    limits = Limits(queue_records=100, batch_records=50, memory_bytes=3_000, linger_s=0.01)
+    lookout = rig(receiver.url, limits)
+    lookout.offer(spans(1))
+    wait_until(lambda: lookout.destination._attempting)
+    for _ in range(100):
+        lookout.destination.accept(spans(50))
+    assert lookout.destination._backlog._bytes < 3_000 + 50 * 200
+    assert lookout.ledger.report("collector").dropped["queue_full"] > 1_000
+    receiver.answering.set()
+    assert lookout.flusher.flush(10)
+    taken = sum(lookout.ledger.report("collector").dropped.values()) + len(receiver.ids)
+    assert taken == 5_001
+
+
 def test_hanging_collector_does_not_hold_up_the_exit(rig: Any, receiver: Any, spans: Any) -> None:
     """Shutdown keeps its deadline when the collector takes requests and never answers."""
     receiver.answering.clear()
