@@ -90,11 +90,13 @@ class Backlog:
             self._bytes -= len(self._parcels.popleft().body)
 
     def settle(self, down: bool) -> None:
-        """Move what waits to disk while the destination is down; have the oldest give way.
+        """Move what waits to disk while the destination is down, or slower than memory lasts.
+
+        Have the oldest give way where that does not help.
 
         Not between ``peek`` and ``pop``.
         """
-        if down and self._spill is not None:
+        if self._spill is not None and (down or self._bytes > self._memory_bytes):
             self._to_disk()
         while self._bytes > self._memory_bytes and len(self._parcels) > 1:
             with self._lock:

@@ -351,6 +351,22 @@ def test_nothing_is_dropped_while_an_attempt_hangs(
     assert lookout.ledger.report("collector").dropped == {}
 
 
+def test_what_memory_cannot_hold_goes_to_disk_before_the_destination_is_down(
+    rig: Any, receiver: Any, spans: Any, wait_until: Any, tmp_path: Path
+) -> None:
+    """With a directory to wait in, nothing gives way to the bound of the memory."""
+    receiver.answering.clear()
+    limits = Limits(queue_records=100, batch_records=50, memory_bytes=3_000, linger_s=0.01)
+    lookout = rig(receiver.url, limits, spill=tmp_path)
+    lookout.offer(spans(1))
+    wait_until(lambda: lookout.destination._attempting)
+    while lookout.destination._backlog.has_room:
+        lookout.destination.accept(spans(50))
+    receiver.answering.set()
+    assert lookout.flusher.flush(10)
+    assert "spill_full" not in lookout.ledger.report("collector").dropped
+
+
 def test_what_waits_encoded_while_an_attempt_hangs_is_bounded(
     rig: Any, receiver: Any, spans: Any, wait_until: Any
 ) -> None:
