@@ -27,7 +27,7 @@ from .kafka import KafkaDestination
 from .ledger import Ledger
 from .logs import RollingLogs
 from .memory import MemoryDestination
-from .otlp import OtlpHttpDestination
+from .otlp import OtlpGrpcDestination, OtlpHttpDestination
 from .otlp_metrics import CONTENT_TYPE, PATH, encode_metrics
 from .records import REMOTE_PARENT, SAMPLED, EventRecord, LinkRecord, Resource, losses_of
 from .sender import Limits
@@ -170,6 +170,14 @@ class OtlpSpanExporter(LookoutSpanExporter):
     def __init__(self, urls: str | Sequence[str] | None = None, **options: Any) -> None:
         urls = urls or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4318"
         super().__init__(OtlpHttpDestination(urls, **options))
+
+
+class OtlpGrpcSpanExporter(LookoutSpanExporter):
+    """To an OTLP/gRPC receiver: ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+
+    def __init__(self, url: str | None = None, **options: Any) -> None:
+        url = url or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4317"
+        super().__init__(OtlpGrpcDestination(url, **options))
 
 
 class KafkaSpanExporter(LookoutSpanExporter):

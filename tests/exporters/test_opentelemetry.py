@@ -133,6 +133,7 @@ def test_metrics_to_the_collector(receiver: Any) -> None:
         ("opentelemetry_traces_exporter", "lookout"),
         ("opentelemetry_traces_exporter", "lookout_zipkin"),
         ("opentelemetry_traces_exporter", "lookout_otlp"),
+        ("opentelemetry_traces_exporter", "lookout_otlp_grpc"),
         ("opentelemetry_traces_exporter", "lookout_file"),
         ("opentelemetry_traces_exporter", "lookout_console"),
         ("opentelemetry_traces_exporter", "lookout_kafka"),

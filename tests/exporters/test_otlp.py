@@ -232,6 +232,23 @@ def test_grpc(service: Service, grpc_rig: Any, spans: Any) -> None:
     assert (ledger.report("otlp-grpc").acknowledged, ledger.report("otlp-grpc").dropped) == (5, {})
 
 
+def test_the_opentelemetry_sdk_exports_by_grpc(service: Service) -> None:
+    """Its spans arrive, each once, through the exporter that ``lookout_otlp_grpc`` names."""
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from exporters.opentelemetry import OtlpGrpcSpanExporter
+
+    exporter = OtlpGrpcSpanExporter(f"http://127.0.0.1:{service.port}", limits=QUICK)
+    provider = sdk.TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    with provider.get_tracer("checkout").start_as_current_span("order") as span:
+        pass
+    assert provider.force_flush(5_000)
+    provider.shutdown()
+    assert service.ids == [span.get_span_context().span_id]
+
+
 def test_grpc_refusal(service: Service, grpc_rig: Any, spans: Any) -> None:
     """INVALID_ARGUMENT is final and counted."""
     destination, ledger = grpc_rig
