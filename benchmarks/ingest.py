@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -232,8 +232,8 @@ class _Load:
 
 
 @contextmanager
-def collector(*flags: str) -> Iterator[str]:
-    """A collector process on a fresh directory: its URL."""
+def collector(*flags: str) -> Iterator[tuple[str, int]]:
+    """A collector process on a fresh directory: its URL and its number."""
     with tempfile.TemporaryDirectory(prefix="lookout-bench-") as folder:
         command = [sys.executable, "-m", "lookout_server", "serve", "--listen", "127.0.0.1:0"]
         command += ["--data-dir", str(Path(folder) / "data"), *flags]
@@ -241,7 +241,7 @@ def collector(*flags: str) -> Iterator[str]:
         assert process.stdout is not None
         line = process.stdout.readline()
         try:
-            yield line.split()[-1]
+            yield line.split()[-1], process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -272,11 +272,14 @@ def _delay_quantile(values: dict[str, float], quantile: float) -> float:
 
 
 def offer(
-    url: str, options: argparse.Namespace, stop: Event | None = None
+    url: str,
+    options: argparse.Namespace,
+    stop: Event | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> tuple[list[Sent], float]:
     """Load a server, at most until told to stop; what the clients saw, and when they began.
 
-    The latter by perf_counter.
+    The latter by perf_counter; ``begin`` is called then.
     """
     host, port = url.removeprefix("http://").split(":")
     plan = Plan(options.seconds, options.connections, options.rate / options.clients, options.otlp)
@@ -291,32 +294,71 @@ def offer(
         worker.start()
     time.sleep(1.5 + options.clients * 0.5)  # while they prepare their requests
     started = time.perf_counter()
+    begin()
     go.set()
     sent: list[Sent] = [out.get() for _ in workers]
     return sent, started
 
 
+class Cores:
+    """CPU time since :meth:`begin`: of one process, and of all others."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.begin()
+
+    def begin(self) -> None:
+        self._since = time.perf_counter()
+        self._own, self._all = _cpu_of(self._pid), _busy()
+
+    def used(self, sent: list[Sent]) -> dict[str, float]:
+        """Of the process a span; of others, but for the client, as a share of the machine."""
+        elapsed = time.perf_counter() - self._since
+        own = _cpu_of(self._pid) - self._own
+        clients = sum(one.cpu for one in sent)
+        others = max(0.0, _busy() - self._all - own - clients)
+        spans = sum(one.accepted for one in sent)
+        return {
+            "cpu_us_per_span": round(own / spans * 1e6, 2),
+            "client_cpu_us_per_span": round(clients / spans * 1e6, 2),
+            "others_share_of_cpu": round(others / elapsed / (os.cpu_count() or 1), 2),
+        }
+
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_of(pid: int) -> float:
+    """Seconds a process has computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _busy() -> float:
+    """Seconds all cores together have computed; 3 and 4 are idle and waiting."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
+    return (sum(map(int, fields)) - int(fields[3]) - int(fields[4])) / _TICKS
+
+
 def ours(options: argparse.Namespace) -> dict[str, float]:
     """One round of the collector: the time runs until the last accepted span is stored."""
-    with collector() as url:
-        before = metrics(url)["process_cpu_seconds_total"]
-        sent, started = offer(url, options)
+    with collector() as (url, pid):
+        cores = Cores(pid)
+        sent, started = offer(url, options, begin=cores.begin)
         accepted = sum(one.accepted for one in sent)
         resident = 0.0
         while _stored(url) < accepted and time.perf_counter() < started + options.seconds * 3 + 30:
             resident = max(resident, metrics(url)["process_resident_memory_bytes"])
             time.sleep(0.05)
-        elapsed = time.perf_counter() - started
+        elapsed, used = time.perf_counter() - started, cores.used(sent)
         after = metrics(url)
-        cpu = after["process_cpu_seconds_total"] - before
         latencies = sorted(value for one in sent for value in one.latencies)
         return {
             "spans_accepted": accepted,
             "spans_stored": _stored(url),
             "requests_refused": sum(one.refused for one in sent),
             "spans_per_second": round(accepted / elapsed),
-            "cpu_us_per_span": round(cpu / accepted * 1e6, 2),
-            "client_cpu_us_per_span": _client_cpu(sent),
+            **used,
             "answer_p50_ms": round(statistics.median(latencies) * 1000, 2),
             "answer_p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1000, 2),
             "queryable_p99_s_at_most": _delay_quantile(after, 0.99),
@@ -324,13 +366,18 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
         }
 
 
-def _client_cpu(sent: list[Sent]) -> float:
-    return round(sum(one.cpu for one in sent) / sum(one.accepted for one in sent) * 1e6, 2)
-
-
 @contextmanager
 def zipkin(heap: str, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """A real Zipkin server with its storage in memory: its URL."""
+    with zipkin_process(heap, settings) as (url, _):
+        yield url
+
+
+@contextmanager
+def zipkin_process(
+    heap: str, settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """The same with the number of its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -348,7 +395,7 @@ def zipkin(heap: str, settings: Mapping[str, str] | None = None) -> Iterator[str
             with suppress(OSError), urllib.request.urlopen(f"{url}/health"):
                 break
             time.sleep(0.1)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -356,9 +403,10 @@ def zipkin(heap: str, settings: Mapping[str, str] | None = None) -> Iterator[str
 
 def theirs(options: argparse.Namespace) -> dict[str, float]:
     """One round of Zipkin: it answers 202 first, so what counts is what it did not drop."""
-    with zipkin(options.zipkin_heap) as url:
-        sent, started = offer(url, options)
-        elapsed = time.perf_counter() - started
+    with zipkin_process(options.zipkin_heap) as (url, pid):
+        cores = Cores(pid)
+        sent, started = offer(url, options, begin=cores.begin)
+        elapsed, used = time.perf_counter() - started, cores.used(sent)
         with urllib.request.urlopen(f"{url}/metrics") as answer:
             counters = json.load(answer)
         dropped = counters.get("counter.zipkin_collector.spans_dropped.http", 0)
@@ -367,7 +415,7 @@ def theirs(options: argparse.Namespace) -> dict[str, float]:
             "spans_accepted": accepted,
             "spans_dropped": dropped,
             "spans_per_second": round((accepted - dropped) / elapsed),
-            "client_cpu_us_per_span": _client_cpu(sent),
+            **used,
         }
 
 
