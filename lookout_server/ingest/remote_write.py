@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import cramjam
@@ -20,15 +21,16 @@ from google.protobuf.message import DecodeError
 from ..metrics.rows import (
     MAX_AHEAD_MS,
     ExemplarSample,
+    Float64Array,
     HistogramSample,
-    Int64Array,
     Metadata,
     MetricRows,
     ProblemLog,
     in_bounds,
     out_of_bounds_text,
 )
-from ..metrics.series import InvalidLabels, LabelLimits, Series, series_of
+from ..metrics.series import InvalidLabels, LabelLimits
+from ..metrics.series_table import INVALID, UNKNOWN, Int64Array, SeriesColumn, SeriesTable
 from ..query.prometheus.histogram import Histogram, InvalidHistogram, from_remote_write
 from ..query.prometheus.histogram.ingest import Side
 from ..query.prometheus.source import STALE, STALE_BITS
@@ -36,48 +38,51 @@ from ..signal import Malformed, Receipt
 from .remote_write_messages import METRIC_TYPES, RawLabel, RawRequest, RawSeries, Sample
 from .wire import varint
 
-UInt8Array: TypeAlias = npt.NDArray[np.uint8]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-
 #: A sample field as Prometheus encodes it today: tag and length, tag and double, tag and a varint
-#: of six bytes (times from 2004 to 2527). A value of 0.0 is left out altogether.
-_FULL, _ZERO = b"\x12\x10\x09", b"\x12\x07\x10"
-_FULL_BYTES, _ZERO_BYTES = 18, 9
-_ZERO_VALUE = b"\x12\x10\x09" + bytes(8)
+#: of six bytes (times from 1971 to 2109). A value of 0.0 is left out altogether. The last eight
+#: bytes of either end with the time's tag and varint.
+_FULL = np.dtype(
+    {"names": ["head", "value", "time"], "formats": ["<u4", "<f8", "<u8"], "offsets": [0, 3, 10]}
+)
+_ZERO = np.dtype({"names": ["head", "time"], "formats": ["u1", "<u8"], "offsets": [0, 1]})
+_FULL_HEAD, _ZERO_HEAD = b"\x12\x10\x09", b"\x12\x07\x10"
+_ZERO_VALUE = _FULL_HEAD + bytes(8)
+#: Tag and continuation bits in ``time``, and what they are where it is such a varint.
+_TIME_MASK = np.uint64(0x8080_8080_8080_FF00)
+_TIME_BITS = np.uint64(0x0080_8080_8080_1000)
 
 _STALE = struct.pack("<Q", STALE_BITS)
 
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
 _MAX_RAW_BYTES = 512 * 1024 * 1024
+#: First byte of a label set's key when its texts are joined by it: no text has it, for it is not
+#: UTF-8, and no field of a label set begins with it.
+SEPARATOR = b"\xff"
 
 
 class LabelCache:
     """Series by the raw bytes of their labels. Bounded: forgets everything when full."""
 
-    def __init__(self, limits: LabelLimits | None = None, capacity: int = 400_000) -> None:
-        self.limits = limits
-        self._capacity = capacity
-        self.known: dict[bytes, Series | InvalidLabels] = {}
+    def __init__(self, limits: LabelLimits | None = None, capacity: int = 256 * 2**20) -> None:
+        self._limits = limits
+        self._capacity = capacity  # bytes
+        self._table = SeriesTable(read_labels, limits)
 
-    def learn(self, raw: bytes, labels: Sequence[bytes]) -> Series | InvalidLabels:
-        """The series of these ``Label`` messages, remembered under ``raw``."""
-        texts: list[bytes] = []
-        for label in labels:
-            message = RawLabel.FromString(label)
-            texts += (message.name, message.value)
-        return self.learn_texts(raw, texts)
+    def table(self) -> SeriesTable:
+        """What is known, to be asked for once a body: a full one is replaced."""
+        if self._table.bytes > self._capacity:
+            self._table = SeriesTable(read_labels, self._limits)
+        return self._table
 
-    def learn_texts(self, raw: bytes, texts: Sequence[bytes]) -> Series | InvalidLabels:
-        """The series of these names and values in turn, remembered under ``raw``."""
-        found: Series | InvalidLabels
-        try:
-            decoded = [_checked_text(text) for text in texts]
-            found = series_of(zip(decoded[::2], decoded[1::2], strict=True), self.limits)
-        except InvalidLabels as error:
-            found = error
-        if len(self.known) >= self._capacity:
-            self.known = {}
-        self.known[raw] = found
-        return found
+
+def read_labels(raw: bytes) -> list[tuple[str, str]]:
+    """Names and values of joined label fields, or of joined texts. Raises InvalidLabels."""
+    if raw.startswith(SEPARATOR):
+        texts = [_checked_text(text) for text in raw[1:].split(SEPARATOR) if len(raw) > 1]
+        return list(zip(texts[::2], texts[1::2], strict=True))
+    labels = map(RawLabel.FromString, RawSeries.FromString(raw).labels)
+    return [(_checked_text(label.name), _checked_text(label.value)) for label in labels]
 
 
 def decompress(body: bytes, limit: int = _MAX_RAW_BYTES) -> bytes:
@@ -93,7 +98,7 @@ def decode(body: bytes, receipt: Receipt, cache: LabelCache) -> MetricRows:
     """Rows of a ``WriteRequest``; ``body`` is still compressed. Raises Malformed."""
     try:
         request = RawRequest.FromString(decompress(body))
-        rows = _Decoder(receipt, cache).rows(request.timeseries)
+        rows = _Decoder(receipt, cache.table()).rows(list(request.timeseries))
     except DecodeError as error:
         raise Malformed(f"proto: {error}") from error
     rows.metadata = [
@@ -105,77 +110,124 @@ def decode(body: bytes, receipt: Receipt, cache: LabelCache) -> MetricRows:
 
 
 class _Decoder:
-    """One body on its way to columns."""
+    """One body on its way to columns.
 
-    def __init__(self, receipt: Receipt, cache: LabelCache) -> None:
+    A prefix of an encoded TimeSeries that the table knows is a whole number of label fields, so
+    what follows it is the next field: to look for a sample by its length or its bytes is safe,
+    because a match inside of a label value leaves a prefix that is not known.
+    """
+
+    def __init__(self, receipt: Receipt, table: SeriesTable) -> None:
         self._rows = MetricRows(receipt.tenant, receipt.received_ms)
-        self._cache = cache
+        self._table = table
         self._problems = ProblemLog()
-        #: Samples in the common shape, and how many of them each series has.
-        self._common: list[bytes] = []
-        self._counts: list[int] = []
-        #: All others: index of the series, time, value, start time.
+        #: Of each TimeSeries the number of its series, of those found so far.
+        self._numbers: Int64Array = np.zeros(0, dtype=np.int64)
+        #: Samples as they are found: places of their TimeSeries, times, values.
+        self._found: list[tuple[Int64Array, Int64Array, Float64Array]] = []
+        #: Of uncommon shape: place, time, value, start time.
         self._others: list[tuple[int, int, float, int]] = []
 
-    def rows(self, bodies: Sequence[bytes]) -> MetricRows:
-        series, counts, common = self._rows.series, self._counts, self._common
-        for body in bodies:
-            found, samples = self._split(body)
-            if type(found) is Series:
-                series.append(found)
-                counts.append(len(samples) // _FULL_BYTES)
-                common.append(samples)
-            elif found is not None:
-                count = len(samples) // _FULL_BYTES
-                self._problems.add("invalid_labels", count, str(found))
-        self._take_samples()
+    def rows(self, bodies: list[bytes]) -> MetricRows:
+        self._numbers = np.full(len(bodies), UNKNOWN, dtype=np.int64)
+        left = self._take_ends(bodies, np.arange(len(bodies)), _FULL)
+        left = self._take_ends(bodies, left, _ZERO)
+        rest = self._take_runs(bodies, left.tolist())
+        messages = [(place, RawSeries.FromString(bodies[place])) for place in rest]
+        for place, message in messages:
+            self._numbers[place] = self._learned(message)
+        places = self._list_series()
+        for place, message in messages:
+            if self._numbers[place] >= 0:
+                self._take_message(place, int(places[place]), message)
+        self._columns(places)
+        keep_in_bounds(self._rows, self._problems)
         self._rows.problems = self._problems.list()
         return self._rows
 
-    def _split(self, body: bytes) -> tuple[Series | InvalidLabels | None, bytes]:
-        """The series of one encoded TimeSeries, and its samples in the common shape.
+    def _take_ends(
+        self, bodies: list[bytes], places: Int64Array, shape: np.dtype[Any]
+    ) -> Int64Array:
+        """Take each TimeSeries that is a known label set and one sample; the places of others."""
+        if not len(places):
+            return places
+        size, known = shape.itemsize, self._table.known
+        some = bodies if len(places) == len(bodies) else [bodies[at] for at in places.tolist()]
+        prefixes = [body[:-size] for body in some]
+        numbers = np.fromiter(map(known.get, prefixes, repeat(UNKNOWN)), np.int64, len(some))
+        hits = np.flatnonzero(numbers >= 0)
+        if len(hits) < len(some):
+            some = [some[hit] for hit in hits.tolist()]
+        records = np.frombuffer(b"".join([body[-size:] for body in some]), shape)
+        good = _usual(records)
+        if not good.all():
+            hits, records = hits[good], records[good]
+        self._numbers[places[hits]] = numbers[hits]
+        self._take(places[hits], records)
+        return np.delete(places, hits)
 
-        A prefix of ``body`` that the cache knows is a whole number of label fields, so what
-        follows it is the next field: looking for a sample by its bytes is safe, because a match
-        inside of a label value leaves a prefix that the cache does not know.
-        """
-        known = self._cache.known
-        if body[-18:-15] == _FULL:
-            found = known.get(body[:-18])
-            if found is not None:
-                return found, body[-18:]
-        elif body[-9:-6] == _ZERO:
-            found = known.get(body[:-9])
-            if found is not None:
-                return found, _ZERO_VALUE + body[-7:]
-        at = body.find(_FULL)
-        if at > 0 and (len(body) - at) % _FULL_BYTES == 0:
-            found = known.get(body[:at])
-            if found is not None and _all_full(body, at):
-                return found, body[at:]
-        return self._split_slowly(body)
+    def _take_runs(self, bodies: list[bytes], places: list[int]) -> list[int]:
+        """Take each that is a known label set and several full samples; the places of others."""
+        known, size = self._table.known, _FULL.itemsize
+        owners, counts, numbers, runs = [], [], [], []
+        for place in places:
+            body = bodies[place]
+            at = body.find(_FULL_HEAD)
+            if at > 0 and (len(body) - at) % size == 0:
+                number = known.get(body[:at], UNKNOWN)
+                if number >= 0:
+                    owners.append(place)
+                    counts.append((len(body) - at) // size)
+                    numbers.append(number)
+                    runs.append(body[at:])
+        if not owners:
+            return places
+        records = np.frombuffer(b"".join(runs), _FULL)
+        of_record = np.repeat(np.array(owners), counts)
+        good = _usual(records)
+        bad = set(of_record[~good].tolist())
+        if bad:
+            good = ~np.isin(of_record, list(bad))
+            records, of_record = records[good], of_record[good]
+        self._numbers[owners] = numbers
+        self._numbers[list(bad)] = UNKNOWN
+        self._take(of_record, records)
+        done = set(owners) - bad
+        return [place for place in places if place not in done]
 
-    def _split_slowly(self, body: bytes) -> tuple[Series | InvalidLabels | None, bytes]:
-        message = RawSeries.FromString(body)
-        raw = b"".join(_label_field(label) for label in message.labels)
-        found = self._cache.known.get(raw)
-        if found is None:
-            found = self._cache.learn(raw, message.labels)
-        if not isinstance(found, Series):
+    def _take(self, places: Int64Array, records: npt.NDArray[Any]) -> None:
+        values = (
+            records["value"].astype("<f8") if records.dtype == _FULL else np.zeros(len(records))
+        )
+        self._found.append((places, _times(records["time"]), values))
+
+    def _learned(self, message: Any) -> int:
+        """The number of the message's series; INVALID, noted, where it has none."""
+        try:
+            return self._table.learn(b"".join([_label_field(label) for label in message.labels]))
+        except InvalidLabels as error:
             count = len(message.samples) + len(message.histograms)
-            self._problems.add("invalid_labels", count, str(found))
-            return None, b""
-        index = len(self._rows.series)
-        self._take_exemplars(index, message.exemplars)
-        self._others += take_histograms(self._rows, self._problems, index, message.histograms)
-        common = [_common_shape(sample) for sample in message.samples]
-        if all(common):
-            return found, b"".join(common)
+            self._problems.add("invalid_labels", count, str(error))
+            return INVALID
+
+    def _list_series(self) -> Int64Array:
+        """Set the rows' series; the index among them of each TimeSeries."""
+        valid = self._numbers >= 0
+        self._rows.series = SeriesColumn(self._table, self._numbers[valid])
+        return np.cumsum(valid) - 1
+
+    def _take_message(self, place: int, series: int, message: Any) -> None:
+        """All of a TimeSeries that no quick way took."""
+        self._take_exemplars(series, message.exemplars)
+        markers = take_histograms(self._rows, self._problems, series, message.histograms)
+        self._others += [(place, time, value, start) for _, time, value, start in markers]
+        records = np.frombuffer(b"".join(map(_common_shape, message.samples)), _FULL)
+        if len(records) == len(message.samples) and _usual(records).all():
+            self._take(np.full(len(records), place), records)
+            return
         for encoded in message.samples:
             sample = Sample.FromString(encoded)
-            row = (index, sample.timestamp, sample.value, sample.start_timestamp)
-            self._others.append(row)
-        return found, b""
+            self._others.append((place, sample.timestamp, sample.value, sample.start_timestamp))
 
     def _take_exemplars(self, series: int, exemplars: Iterable[Any]) -> None:
         for exemplar in exemplars:
@@ -185,40 +237,52 @@ class _Decoder:
                     ExemplarSample(series, exemplar.timestamp, exemplar.value, labels)
                 )
 
-    def _take_samples(self) -> None:
+    def _columns(self, indexes: Int64Array) -> None:
+        """Put together what was found, in the order of the body: the last of one time wins."""
         rows = self._rows
-        table = np.frombuffer(b"".join(self._common), dtype=np.uint8).reshape(-1, _FULL_BYTES)
-        counts = np.array(self._counts, dtype=np.int64)
-        rows.sample_series = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        # Bytes 12 to 17 are the time, if it is a varint of exactly six bytes behind its tag.
-        usual = (table[:, 11] == 0x10) & (table[:, 17] < 0x80) & (table[:, 12:17] >= 0x80).all(1)
-        if not usual.all():
-            self._take_unusual(table, usual)
-            table, rows.sample_series = table[usual], rows.sample_series[usual]
-        rows.values = np.ascontiguousarray(table[:, 3:11]).view("<f8").ravel()
-        rows.timestamps = _six_byte_varints(table[:, 12:18])
-        if self._others:
-            self._add_others()
-        keep_in_bounds(rows, self._problems)
+        starts = self._add_others()
+        if not self._found:
+            return
+        columns = zip(*self._found, strict=True)
+        places, times, values = (np.concatenate(column) for column in columns)
+        if len(self._found) > 1:
+            order = np.argsort(places, kind="stable")
+            places, times, values = places[order], times[order], values[order]
+            starts = None if starts is None else starts[order]
+        rows.sample_series = indexes[places].astype(np.int32)
+        rows.timestamps, rows.values, rows.starts = times, values, starts
 
-    def _take_unusual(self, table: UInt8Array, usual: BoolArray) -> None:
-        for at in np.flatnonzero(~usual):
-            sample = Sample.FromString(table[at, 2:].tobytes())
-            series = int(self._rows.sample_series[at])
-            self._others.append((series, sample.timestamp, sample.value, sample.start_timestamp))
+    def _add_others(self) -> Int64Array | None:
+        """Those of uncommon shape behind the rest; start times of all, if one has any."""
+        if not self._others:
+            return None
+        common = sum(len(places) for places, _, _ in self._found)
+        places, times, values, starts = zip(*self._others, strict=True)
+        self._found.append(
+            (np.array(places), np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
+        )
+        if not any(starts):
+            return None
+        return np.concatenate([np.zeros(common, dtype=np.int64), np.array(starts, dtype=np.int64)])
 
-    def _add_others(self) -> None:
-        rows = self._rows
-        owners, timestamps, values, starts = zip(*self._others, strict=True)
-        all_owners = np.concatenate([rows.sample_series, np.array(owners, dtype=np.int32)])
-        # Samples of one series stay in the body's order: the last of one time wins.
-        order = np.argsort(all_owners, kind="stable")
-        rows.sample_series = all_owners[order]
-        rows.timestamps = np.concatenate([rows.timestamps, np.array(timestamps, np.int64)])[order]
-        if any(starts):
-            common = np.zeros(len(rows.values), dtype=np.int64)
-            rows.starts = np.concatenate([common, np.array(starts, dtype=np.int64)])[order]
-        rows.values = np.concatenate([rows.values, np.array(values, dtype=np.float64)])[order]
+
+def _usual(records: npt.NDArray[Any]) -> BoolArray:
+    """Whether each record is a sample of the shape it is looked at as."""
+    good: BoolArray = (records["time"] & _TIME_MASK) == _TIME_BITS
+    if records.dtype == _ZERO:
+        good &= (records["head"] == 0x12) & ((records["time"] & np.uint64(0xFF)) == 0x07)
+    else:
+        good &= (records["head"] & np.uint32(0xFFFFFF)) == 0x091012
+    return good
+
+
+def _times(words: npt.NDArray[np.uint64]) -> Int64Array:
+    """Varints of six bytes in the upper bytes of each word."""
+    packed = (words >> np.uint64(16)).astype(np.int64)
+    times = packed & 0x7F
+    for place in range(1, 6):
+        times |= (packed >> place) & (0x7F << 7 * place)
+    return times
 
 
 def keep_in_bounds(rows: MetricRows, problems: ProblemLog) -> None:
@@ -304,23 +368,12 @@ def check_length(body: bytes, limit: int) -> int:
 
 
 def _common_shape(sample: bytes) -> bytes:
-    """A sample field of :data:`_FULL_BYTES` bytes, or nothing where it has another shape."""
+    """A sample field in the shape ``_FULL``, or nothing where it has another one."""
     if len(sample) == 16 and sample[0] == 0x09:
-        return _FULL[:2] + sample
+        return _FULL_HEAD[:2] + sample
     if len(sample) == 7 and sample[0] == 0x10:
         return _ZERO_VALUE + sample
     return b""
-
-
-def _all_full(body: bytes, at: int) -> bool:
-    return all(body[i : i + 3] == _FULL for i in range(at, len(body), _FULL_BYTES))
-
-
-def _six_byte_varints(table: UInt8Array) -> Int64Array:
-    times = np.zeros(len(table), dtype=np.int64)
-    for place in range(6):
-        times |= (table[:, place] & 0x7F).astype(np.int64) << (7 * place)
-    return times
 
 
 def _label_field(label: bytes) -> bytes:

@@ -13,10 +13,20 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from ..metrics.rows import ExemplarSample, Metadata, MetricRows, ProblemLog, in_bounds
-from ..metrics.series import InvalidLabels, Labels, Series
+from ..metrics.series import METRIC_NAME, InvalidLabels, Labels
+from ..metrics.series_table import UNKNOWN, SeriesColumn, SeriesTable
 from ..signal import Malformed, Receipt
-from .remote_write import LabelCache, decompress, keep_in_bounds, metric_type, take_histograms
+from .remote_write import (
+    SEPARATOR,
+    LabelCache,
+    decompress,
+    keep_in_bounds,
+    metric_type,
+    take_histograms,
+)
 from .remote_write_messages import RequestV2
+
+_NAME = METRIC_NAME.encode()
 
 
 def decode(body: bytes, receipt: Receipt, cache: LabelCache) -> MetricRows:
@@ -25,15 +35,17 @@ def decode(body: bytes, receipt: Receipt, cache: LabelCache) -> MetricRows:
         request = RequestV2.FromString(decompress(body))
     except DecodeError as error:
         raise Malformed(f"proto: {error}") from error
-    return _Decoder(receipt, cache, request.symbols).rows(request.timeseries)
+    return _Decoder(receipt, cache.table(), request.symbols).rows(request.timeseries)
 
 
 class _Decoder:
-    def __init__(self, receipt: Receipt, cache: LabelCache, symbols: Sequence[bytes]) -> None:
+    def __init__(self, receipt: Receipt, table: SeriesTable, symbols: Sequence[bytes]) -> None:
         self._rows = MetricRows(receipt.tenant, receipt.received_ms)
-        self._cache = cache
-        self._symbols = [bytes(symbol) for symbol in symbols]
+        self._table = table
+        # A byte that is not UTF-8 becomes another such byte, so that it separates nothing.
+        self._symbols = [symbol.replace(SEPARATOR, b"\xfe") for symbol in symbols]
         self._problems = ProblemLog()
+        self._series: list[int] = []
         self._samples: list[tuple[int, int, float, int]] = []
 
     def rows(self, messages: Sequence[Any]) -> MetricRows:
@@ -41,6 +53,7 @@ class _Decoder:
             self._take(message)
         self._columns()
         rows = self._rows
+        rows.series = SeriesColumn(self._table, np.array(self._series, dtype=np.int64))
         rows.metadata = list(dict.fromkeys(rows.metadata))
         keep_in_bounds(rows, self._problems)
         rows.problems = self._problems.list()
@@ -48,14 +61,14 @@ class _Decoder:
 
     def _take(self, message: Any) -> None:
         try:
-            series = self._series(message.labels_refs)
+            series = self._number(message.labels_refs)
         except InvalidLabels as error:
             count = len(message.samples) + len(message.histograms)
             self._problems.add("invalid_labels", count, str(error))
             return
         rows = self._rows
-        index = len(rows.series)
-        rows.series.append(series)
+        index = len(self._series)
+        self._series.append(series)
         created = message.created_timestamp
         for sample in message.samples:
             start = sample.start_timestamp or created
@@ -63,7 +76,7 @@ class _Decoder:
         self._samples += take_histograms(rows, self._problems, index, message.histograms, created)
         for exemplar in message.exemplars:
             self._take_exemplar(index, exemplar)
-        self._take_metadata(series.name, message.metadata)
+        self._take_metadata(self._metric(message.labels_refs), message.metadata)
 
     def _take_exemplar(self, index: int, exemplar: Any) -> None:
         if in_bounds(exemplar.timestamp, self._rows.received_ms):
@@ -72,22 +85,23 @@ class _Decoder:
                 ExemplarSample(index, exemplar.timestamp, exemplar.value, labels)
             )
 
-    def _series(self, refs: Sequence[int]) -> Series:
+    def _number(self, refs: Sequence[int]) -> int:
+        """The number of the series with these labels. Raises InvalidLabels."""
         texts = [self._symbol(ref) for ref in refs]
         if len(texts) % 2:
             raise InvalidLabels(f"invalid labels: odd number of label references ({len(texts)})")
-        # Lengths first: no two lists of texts have the same key.
-        raw = b"2" + b",".join(b"%d" % len(text) for text in texts) + b":" + b"".join(texts)
-        found = self._cache.known.get(raw)
-        if found is None:
-            found = self._cache.learn_texts(raw, texts)
-        if isinstance(found, InvalidLabels):
-            raise found
-        return found
+        raw = SEPARATOR + SEPARATOR.join(texts)
+        number = self._table.known.get(raw, UNKNOWN)
+        return number if number >= 0 else self._table.learn(raw)
 
     def _labels(self, refs: Sequence[int]) -> Labels:
         texts = [self._symbol(ref).decode(errors="replace") for ref in refs]
         return tuple(sorted(zip(texts[::2], texts[1::2], strict=False)))
+
+    def _metric(self, refs: Sequence[int]) -> str:
+        texts = [self._symbols[ref] for ref in refs]
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        return next((value for name, value in pairs if name == _NAME), b"").decode()
 
     def _take_metadata(self, metric: str, message: Any) -> None:
         if message.type or message.help_ref or message.unit_ref:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .rows import MetricRows
+from .series_table import SeriesColumn
 
 #: How many series are remembered. One that is forgotten is written its 0 again, at the same
 #: time, where the store keeps one.
@@ -43,14 +44,14 @@ class Beginnings:
         return MetricRows(
             rows.tenant,
             rows.received_ms,
-            series=[series for series, _ in news],
+            series=SeriesColumn.of(series for series, _ in news),
             sample_series=np.arange(len(news), dtype=np.int32),
             timestamps=np.array([start for _, start in news], dtype=np.int64),
             values=np.zeros(len(news)),
         )
 
     def _is_new(self, rows: MetricRows, at: int, start: int) -> bool:
-        key = (rows.tenant, rows.series[at].id)
+        key = (rows.tenant, int(rows.series.ids[at]))
         if self._known.get(key) == start:
             return False
         self._known[key] = start

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .rows import MetricRows, Problem
 from .series import Series, describe
+from .series_table import Marks, SeriesColumn
 
 DAY_MS = 86_400_000
 
@@ -26,6 +28,17 @@ class Place(NamedTuple):
     kind: int
 
 
+_NUMBERS = itertools.count(1)
+
+
+@dataclass(slots=True)
+class _Noted:
+    """Series that were written down at a place."""
+
+    ids: set[int] = field(default_factory=set)
+    mark: int = field(default_factory=lambda: next(_NUMBERS))
+
+
 class KnownSeries:
     """Series rows already handed to the store (one thread at a time).
 
@@ -36,17 +49,27 @@ class KnownSeries:
     def __init__(self, capacity: int = 2_000_000) -> None:
         self._capacity = capacity
         self._size = 0
-        self._seen: defaultdict[Place, set[int]] = defaultdict(set)
+        self._seen: defaultdict[Place, _Noted] = defaultdict(_Noted)
+        self._marks = Marks()
 
-    def news(self, place: Place, series: Iterable[Series]) -> list[Series]:
+    def news(self, place: Place, series: SeriesColumn) -> list[Series]:
         """Those of ``series`` that were not written down there before; now they are."""
+        unmarked = self._marks.others(series, self._seen[place].mark)
+        if not len(unmarked):
+            return []
+        fresh = self.news_at(place, series, unmarked.tolist())
+        self._marks.put(series, self._seen[place].mark)
+        return fresh
+
+    def news_at(self, place: Place, series: SeriesColumn, at: Iterable[int]) -> list[Series]:
+        """The same of the series at these indexes alone."""
         if self._size > self._capacity:
             self.forget()
-        seen = self._seen[place]
-        fresh: dict[int, Series] = {s.id: s for s in series if s.id not in seen}
+        seen = self._seen[place].ids
+        fresh = {id_: index for index in at if (id_ := int(series.ids[index])) not in seen}
         seen.update(fresh)
         self._size += len(fresh)
-        return list(fresh.values())
+        return [series[index] for index in fresh.values()]
 
     def forget(self) -> None:
         """Write every series again when it is next seen."""
@@ -77,6 +100,7 @@ class ActiveSeries:
         self._limits = limits
         self._lock = threading.Lock()
         self._tenants: dict[str, _Generations] = {}
+        self._marks = Marks()
 
     def count(self, tenant: str) -> int:
         """Active series of a tenant."""
@@ -92,39 +116,41 @@ class ActiveSeries:
         if refused:
             _leave_out(rows, refused)
 
-    def _refused(
-        self, tenant: str, now: int, series: Sequence[Series]
-    ) -> dict[int, tuple[str, str]]:
+    def _refused(self, tenant: str, now: int, series: SeriesColumn) -> dict[int, tuple[str, str]]:
         active = self._tenants.setdefault(tenant, _Generations())
         active.turn(now // self._limits.window_ms)
         refused: dict[int, tuple[str, str]] = {}
-        ids = {s.id for s in series}
-        if ids <= active.current:
-            return refused
-        for index, one in enumerate(series):
-            if one.id in active.current:
+        unmarked = self._marks.others(series, active.mark).tolist()
+        for index in unmarked:
+            id_, mid = int(series.ids[index]), int(series.mids[index])
+            if id_ in active.current:
                 continue
-            reason = None if one.id in active.previous else self._over(active, one, tenant)
+            known = id_ in active.previous
+            reason = None if known else self._over(active, mid, series, index, tenant)
             if reason:
                 refused[index] = reason
             else:
-                active.add(one)
+                active.add(id_, mid)
+        if unmarked and not refused:
+            self._marks.put(series, active.mark)
         return refused
 
-    def _over(self, active: _Generations, series: Series, tenant: str) -> tuple[str, str] | None:
+    def _over(
+        self, active: _Generations, mid: int, series: SeriesColumn, index: int, tenant: str
+    ) -> tuple[str, str] | None:
         limits = self._limits
         if limits.per_tenant and active.total >= limits.per_tenant:
             return (
                 "series_limit_tenant",
                 f"tenant {tenant} has {active.total} active series, the limit is "
-                f"{limits.per_tenant}; refused {describe(series.labels)}",
+                f"{limits.per_tenant}; refused {describe(series[index].labels)}",
             )
-        of_metric = active.by_metric[series.mid]
+        of_metric = active.by_metric[mid]
         if limits.per_metric and of_metric >= limits.per_metric:
             return (
                 "series_limit_metric",
-                f"metric {series.name} of tenant {tenant} has {of_metric} active series, the "
-                f"limit is {limits.per_metric}; refused {describe(series.labels)}",
+                f"metric {series[index].name} of tenant {tenant} has {of_metric} active series, "
+                f"the limit is {limits.per_metric}; refused {describe(series[index].labels)}",
             )
         return None
 
@@ -134,6 +160,7 @@ class _Generations:
 
     def __init__(self) -> None:
         self.window = 0
+        self.mark = next(_NUMBERS)  # of series in ``current``
         self.current: set[int] = set()
         self.previous: set[int] = set()
         self._metrics: dict[int, int] = {}  # id -> mid of all active series
@@ -143,11 +170,11 @@ class _Generations:
     def total(self) -> int:
         return len(self._metrics)
 
-    def add(self, series: Series) -> None:
-        self.current.add(series.id)
-        if series.id not in self._metrics:
-            self._metrics[series.id] = series.mid
-            self.by_metric[series.mid] += 1
+    def add(self, id_: int, mid: int) -> None:
+        self.current.add(id_)
+        if id_ not in self._metrics:
+            self._metrics[id_] = mid
+            self.by_metric[mid] += 1
 
     def turn(self, window: int) -> None:
         """Enter a window; what was active in neither it nor the last is active no more."""
@@ -156,6 +183,7 @@ class _Generations:
         self.previous = self.current if window == self.window + 1 else set()
         self.current = set()
         self.window = window
+        self.mark = next(_NUMBERS)
         for gone in [i for i in self._metrics if i not in self.previous]:
             self.by_metric[self._metrics.pop(gone)] -= 1
 

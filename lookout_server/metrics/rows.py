@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from ..query.prometheus.histogram import Histogram
 from .series import InvalidLabels, LabelLimits, Labels, Series, series_of
+from .series_table import Int64Array, SeriesColumn
 
 Int32Array: TypeAlias = npt.NDArray[np.int32]
-Int64Array: TypeAlias = npt.NDArray[np.int64]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 #: Samples further ahead than this are refused, as Prometheus does.
@@ -69,7 +69,7 @@ class MetricRows:
 
     tenant: str
     received_ms: int
-    series: list[Series] = field(default_factory=list)
+    series: SeriesColumn = field(default_factory=lambda: SeriesColumn.of(()))
     sample_series: Int32Array = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     timestamps: Int64Array = field(default_factory=_no_ints)
     values: Float64Array = field(default_factory=lambda: np.zeros(0))
@@ -141,6 +141,7 @@ class RowsBuilder:
         self._limits = limits
         self._problems = ProblemLog()
         self._index: dict[tuple[tuple[str, str], ...], int | None] = {}
+        self._series: list[Series] = []
         self._sample_series: list[int] = []
         self._timestamps: list[int] = []
         self._values: list[float] = []
@@ -157,8 +158,8 @@ class RowsBuilder:
         except InvalidLabels as error:
             self._problems.add("invalid_labels", 0, str(error))
         else:
-            index = len(self._rows.series)
-            self._rows.series.append(found)
+            index = len(self._series)
+            self._series.append(found)
         self._index[pairs] = index
         return index
 
@@ -205,6 +206,7 @@ class RowsBuilder:
     def build(self) -> MetricRows:
         """The rows; the builder is used up."""
         rows = self._rows
+        rows.series = SeriesColumn.of(self._series)
         rows.sample_series = np.array(self._sample_series, dtype=np.int32)
         rows.timestamps = np.array(self._timestamps, dtype=np.int64)
         rows.values = np.array(self._values, dtype=np.float64)

@@ -18,6 +18,7 @@ from .freshness import Freshness
 from .known import ActiveSeries, KnownSeries, SeriesLimits
 from .rows import MetricRows
 from .series import LabelLimits
+from .series_table import SeriesColumn
 
 Decoder: TypeAlias = Callable[[bytes, Receipt], MetricRows]
 
@@ -59,7 +60,10 @@ class MetricSignal:
         return rows
 
     def pack(self, rows: MetricRows) -> MetricRows:
-        """The rows themselves: they are columns already."""
+        """The rows themselves: they are columns already, unless a stage made a list of series."""
+        series: object = rows.series
+        if isinstance(series, Sequence):
+            rows.series = SeriesColumn.of(series)
         return rows
 
     def tables(self, rows: Sequence[MetricRows]) -> Mapping[str, pa.Table]:

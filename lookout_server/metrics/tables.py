@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import pyarrow as pa
 
 from ..query.prometheus.histogram import Histogram, spans_of
 from .known import DAY_MS, FLOATS, HISTOGRAMS, STARTED, KnownSeries, Place
-from .rows import ExemplarSample, HistogramSample, Int64Array, MetricRows
+from .rows import ExemplarSample, HistogramSample, MetricRows
 from .series import Series
+from .series_table import Int64Array
 
 _MILLIS = pa.timestamp("ms", "UTC")
 _SECONDS = pa.timestamp("s", "UTC")
@@ -38,25 +38,14 @@ def _samples(batch: Sequence[MetricRows]) -> pa.Table | None:
     lengths = [len(rows.timestamps) for rows in batch]
     columns = {
         "tenant": _tenants([rows.tenant for rows in batch], lengths),
-        "mid": pa.array(_gathered(batch, attrgetter("mid"))),
-        "id": pa.array(_gathered(batch, attrgetter("id"))),
+        "mid": pa.array(np.concatenate([rows.series.mids[rows.sample_series] for rows in batch])),
+        "id": pa.array(np.concatenate([rows.series.ids[rows.sample_series] for rows in batch])),
         "ts": _times(np.concatenate([rows.timestamps for rows in batch])),
         "v": pa.array(np.concatenate([rows.values for rows in batch])),
     }
     if any(rows.starts is not None for rows in batch):
         columns["st"] = _times(np.concatenate([_starts(rows) for rows in batch]))
     return pa.table(columns)
-
-
-def _gathered(batch: Sequence[MetricRows], key: Callable[[Series], int]) -> Any:
-    return np.concatenate(
-        [
-            np.fromiter(map(key, rows.series), dtype=np.uint64, count=len(rows.series))[
-                rows.sample_series
-            ]
-            for rows in batch
-        ]
-    )
 
 
 def _starts(rows: MetricRows) -> Int64Array:
@@ -78,9 +67,7 @@ def _times(millis: Int64Array) -> pa.Array:
 
 
 def _series(batch: Sequence[MetricRows], known: KnownSeries) -> pa.Table | None:
-    rows: list[tuple[Place, int, Series]] = []
-    for place, (seen_ms, found) in _by_place(batch).items():
-        rows += [(place, seen_ms // 1000, series) for series in known.news(place, found)]
+    rows = [news for body in batch for news in _news(body, known)]
     if not rows:
         return None
     return pa.table(
@@ -88,41 +75,32 @@ def _series(batch: Sequence[MetricRows], known: KnownSeries) -> pa.Table | None:
             "tenant": pa.array([place.tenant for place, _, _ in rows], pa.string()),
             "mid": pa.array([series.mid for _, _, series in rows], pa.uint64()),
             "id": pa.array([series.id for _, _, series in rows], pa.uint64()),
-            "seen": pa.array([seen for _, seen, _ in rows], pa.int64()).cast(_SECONDS),
+            "seen": pa.array([seen // 1000 for _, seen, _ in rows], pa.int64()).cast(_SECONDS),
             "kind": pa.array([place.kind for place, _, _ in rows], pa.uint8()),
             "labels": pa.array([series.labels for _, _, series in rows], _LABELS),
         }
     )
 
 
-def _by_place(batch: Sequence[MetricRows]) -> Mapping[Place, tuple[int, list[Series]]]:
-    """Series by where they are written down, with a time they have something at."""
-    found: dict[Place, tuple[int, list[Series]]] = {}
-    for rows in batch:
-        days = rows.timestamps // DAY_MS
-        if len(days) and days.min() == days.max() and _only_samples(rows):
-            place = Place(rows.tenant, int(days[0]), FLOATS)
-            _note(found, place, int(rows.timestamps.max()), rows.series)
-        else:
-            for index, time, kind in _times_seen(rows, days):
-                place = Place(rows.tenant, time // DAY_MS, kind)
-                _note(found, place, time, [rows.series[index]])
-    return found
-
-
-def _note(
-    found: dict[Place, tuple[int, list[Series]]], place: Place, time: int, series: list[Series]
-) -> None:
-    seen, known = found.setdefault(place, (time, []))
-    known += series
-    found[place] = (max(seen, time), known)
+def _news(rows: MetricRows, known: KnownSeries) -> Iterator[tuple[Place, int, Series]]:
+    """Series that are to be written down, where, and a time (ms) they have something at."""
+    days = rows.timestamps // DAY_MS
+    if len(days) and days.min() == days.max() and _only_samples(rows):
+        place, seen = Place(rows.tenant, int(days[0]), FLOATS), int(rows.timestamps.max())
+        for series in known.news(place, rows.series):
+            yield place, seen, series
+        return
+    for index, time, kind in _times_seen(rows, days):
+        place = Place(rows.tenant, time // DAY_MS, kind)
+        for series in known.news_at(place, rows.series, (index,)):
+            yield place, time, series
 
 
 def _only_samples(rows: MetricRows) -> bool:
     """Whether all series have float samples and nothing else has a time of its own."""
     if rows.histograms or rows.exemplars or rows.starts is not None:
         return False
-    return len(np.unique(rows.sample_series)) == len(rows.series)
+    return bool(np.bincount(rows.sample_series, minlength=len(rows.series)).all())
 
 
 def _times_seen(rows: MetricRows, days: Int64Array) -> Iterable[tuple[int, int, int]]:

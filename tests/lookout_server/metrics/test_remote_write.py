@@ -78,6 +78,28 @@ def test_every_shape_of_body(
         assert samples(decode(message, cache)) == expected
 
 
+def test_a_series_twice_in_a_body() -> None:
+    """Of two samples of one time the last in the body comes last, whatever their shapes."""
+    m, other = {"__name__": "m"}, {"__name__": "n"}
+    request = request_of(
+        [(m, [(NOW, 0.0)]), (other, [(NOW, 7.0)]), (m, [(NOW, 1.0)]), (m, [(NOW, 0.0), (1, 2.0)])]
+    )
+    cache = LabelCache()
+    for _ in range(2):
+        found = [time_and_value[1:] for time_and_value in samples(decode(request, cache))]
+        zero, one, two, seven = (struct.pack("<d", value) for value in (0.0, 1.0, 2.0, 7.0))
+        assert found == [(NOW, zero), (NOW, seven), (NOW, one), (NOW, zero), (1, two)]
+
+
+def test_a_full_table_is_replaced() -> None:
+    """What is remembered of label sets stays within its bound, and bodies mean the same."""
+    cache = LabelCache(capacity=2_000)
+    for number in range(50):
+        request = request_of([({"__name__": "m", "n": str(number)}, [(NOW, 1.0)])])
+        assert samples(decode(request, cache))[0][0] == {"__name__": "m", "n": str(number)}
+        assert cache.table().bytes <= 2_000
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(body: bytes) -> None:
     """Bytes that are no request are Malformed, never anything else."""
@@ -218,6 +240,19 @@ def test_version_2_identity_is_that_of_version_1() -> None:
     first = remote_write_v2.decode(compress(version_2()), RECEIPT, LabelCache()).series[0]
     second = decode(request_of([({"job": "x", "__name__": "m"}, [(NOW, 1.0)])])).series[0]
     assert (first.id, first.mid) == (second.id, second.mid)
+
+
+def test_version_2_labels_that_are_none() -> None:
+    """No labels, or texts that are not UTF-8, are invalid; neither is taken for another series."""
+    request = version_2()
+    request.symbols.extend([b"m\xffjob\xffx", b"\xff"])
+    for refs in ([], [1, 8], [1, 2, 3, 9]):
+        request.timeseries.add(labels_refs=refs).samples.add(timestamp=NOW, value=3.0)
+    cache = LabelCache()
+    for _ in range(2):
+        rows = remote_write_v2.decode(compress(request), RECEIPT, cache)
+        assert [series.labels for series in rows.series] == [(("__name__", "m"), ("job", "x"))]
+        assert [(p.reason, p.samples) for p in rows.problems] == [("invalid_labels", 3)]
 
 
 def test_version_2_bad_reference() -> None:

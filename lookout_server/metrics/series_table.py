@@ -1,0 +1,144 @@
+"""Series in columns: those known by the bytes of their labels, and those of one body.
+
+Most of a body is label sets the collector has seen before. A table numbers them, so that what the
+limits and the writer want to know of a body's series is a look into arrays, not into objects;
+labels become texts again only when somebody reads them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .series import InvalidLabels, LabelLimits, Series, series_of
+
+Int64Array: TypeAlias = npt.NDArray[np.int64]
+UInt64Array: TypeAlias = npt.NDArray[np.uint64]
+
+#: Names and values out of the bytes of a label set. Raises InvalidLabels.
+ReadLabels: TypeAlias = Callable[[bytes], list[tuple[str, str]]]
+
+#: Instead of a series' number: never seen, and no series at all.
+UNKNOWN, INVALID = -1, -2
+
+#: What a series takes beside the bytes of its labels: two hashes, places in a dict and a list.
+_SERIES_BYTES = 200
+
+
+class SeriesTable:
+    """Series numbered in the order in which their labels' bytes were first seen. Thread-safe."""
+
+    def __init__(self, read: ReadLabels, limits: LabelLimits | None = None) -> None:
+        #: The bytes of label sets and their numbers, INVALID where it is no series'.
+        self.known: dict[bytes, int] = {}
+        self.ids: UInt64Array = np.zeros(1024, dtype=np.uint64)
+        self.mids: UInt64Array = np.zeros(1024, dtype=np.uint64)
+        #: Memory taken, about.
+        self.bytes = 0
+        self._read = read
+        self._limits = limits
+        self._raws: list[bytes] = []
+        self._faults: dict[bytes, InvalidLabels] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._raws)
+
+    def learn(self, raw: bytes) -> int:
+        """The number of the series with these labels. Raises InvalidLabels."""
+        with self._lock:
+            number = self.known.get(raw)
+            if number is None:
+                self.bytes += len(raw) + _SERIES_BYTES
+                try:
+                    return self._add(raw, series_of(self._read(raw), self._limits))
+                except InvalidLabels as error:
+                    self._faults[raw] = error
+                    self.known[raw] = INVALID
+                    raise
+            if number == INVALID:
+                raise self._faults[raw]
+            return number
+
+    def series(self, number: int) -> Series:
+        """The series of a number."""
+        return series_of(self._read(self._raws[number]))
+
+    def _add(self, raw: bytes, series: Series) -> int:
+        number = len(self._raws)
+        if number == len(self.ids):
+            self.ids = np.concatenate([self.ids, np.zeros_like(self.ids)])
+            self.mids = np.concatenate([self.mids, np.zeros_like(self.mids)])
+        self.ids[number], self.mids[number] = series.id, series.mid
+        self._raws.append(raw)
+        self.known[raw] = number  # last: who finds the number finds all of it
+        return number
+
+
+class SeriesColumn:
+    """The series of one body, as numbers of a table or as objects. Not changed once made."""
+
+    def __init__(self, table: SeriesTable, numbers: Int64Array) -> None:
+        self.ids: UInt64Array = table.ids[numbers]
+        self.mids: UInt64Array = table.mids[numbers]
+        self.table: SeriesTable | None = table
+        self.numbers = numbers
+        self._objects: Sequence[Series] = ()
+
+    @classmethod
+    def of(cls, series: Iterable[Series]) -> SeriesColumn:
+        """The column of these objects."""
+        column = cls.__new__(cls)
+        column._objects = objects = tuple(series)
+        column.ids = np.fromiter(map(attrgetter("id"), objects), np.uint64, len(objects))
+        column.mids = np.fromiter(map(attrgetter("mid"), objects), np.uint64, len(objects))
+        column.table = None
+        column.numbers = np.zeros(0, dtype=np.int64)
+        return column
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, at: int) -> Series:
+        if self.table is None:
+            return self._objects[at]
+        return self.table.series(int(self.numbers[at]))
+
+    def __iter__(self) -> Iterator[Series]:
+        return (self[at] for at in range(len(self)))
+
+
+class Marks:
+    """The last mark each series of a table was given: a quick "nothing new", which may forget.
+
+    For one table at a time: another one begins without marks, and series that are not of a table
+    have none. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._table: SeriesTable | None = None
+        self._marks = np.zeros(0, dtype=np.int64)
+
+    def others(self, series: SeriesColumn, mark: int) -> Int64Array:
+        """Places of the series whose last mark is another."""
+        if series.table is None:
+            return np.arange(len(series))
+        return np.flatnonzero(self._of(series.table)[series.numbers] != mark)
+
+    def put(self, series: SeriesColumn, mark: int) -> None:
+        """Mark all of them."""
+        if series.table is not None:
+            self._of(series.table)[series.numbers] = mark
+
+    def _of(self, table: SeriesTable) -> Int64Array:
+        if table is not self._table:
+            self._table, self._marks = table, np.zeros(0, dtype=np.int64)
+        if len(self._marks) < len(table):
+            more = np.zeros(len(table.ids) - len(self._marks), dtype=np.int64)
+            self._marks = np.concatenate([self._marks, more])
+        return self._marks
