@@ -183,9 +183,16 @@ class ServerConfig(BaseSettings):
     pending_rows: int = Field(
         default=400_000,
         ge=1,
-        description="Rows waiting in memory for the writer; beyond it they wait in the journal.",
+        description=(
+            "Spans waiting in memory for the writer, and four times as many samples; beyond it "
+            "they wait in the journal."
+        ),
     )
-    batch_rows: int = Field(default=50_000, ge=1, description="Rows at which a batch is written.")
+    batch_rows: int = Field(
+        default=50_000,
+        ge=1,
+        description="Rows at which a batch is written; of samples up to four times as many go.",
+    )
     batch_seconds: Duration = Field(
         default=1.0, description="Age at which a batch is written, however small."
     )

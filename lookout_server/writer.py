@@ -41,6 +41,8 @@ class Pace:
     rows: int = 50_000
     seconds: float = 1.0
     memory_rows: int = 400_000
+    #: What one batch takes of a backlog; ``rows`` where it is less.
+    most_rows: int = 0
     #: Early batches for readers: so many at once, and one more in each interval (parts!).
     early_burst: int = 100
     early_interval: float = 0.05
@@ -70,6 +72,7 @@ class Writer:
         self._journal = journal
         self._metrics = metrics
         self._pace = pace or Pace()
+        self._most_rows = max(self._pace.rows, self._pace.most_rows)
         self._stored = stored
         self._placer = Placer(
             signal, store, journal, time_columns or {}, bounds or Bounds(), self._patiently
@@ -228,7 +231,7 @@ class Writer:
     def _take(self) -> list[Piece]:
         pieces: list[Piece] = []
         count = 0
-        while self._waiting and count < self._pace.rows:
+        while self._waiting and count < self._most_rows:
             piece = self._waiting.popleft()
             count += piece.count
             pieces.append(piece)
@@ -266,7 +269,7 @@ class Writer:
                 continue
             pieces.append(piece)
             count += piece.count
-            if last is None and count >= self._pace.rows:
+            if last is None and count >= self._most_rows:
                 break
         return pieces
 

@@ -240,6 +240,36 @@ def test_memory_is_bounded_when_the_store_lags(path: Path) -> None:
     bench.close()
 
 
+def test_a_backlog_goes_in_larger_batches(path: Path) -> None:
+    """What waits goes up to ``most_rows`` at once, whether it waits in memory or in the journal."""
+    bench = Bench(path, Pace(rows=10, seconds=3600, most_rows=40))
+
+    def batches() -> list[int]:
+        inserts = bench.shelf.inserts.items()
+        return [len(rows) for (table, _), rows in inserts if table == "numbers"]
+
+    bench.accept(*map(str, range(200, 300)))
+    bench.start()
+    bench.settled()
+    assert batches() == [40, 40, 20]
+    until(lambda: not bench.writer._lagging)
+    started, held = queue.SimpleQueue[None](), queue.SimpleQueue[None]()
+
+    def hold(table: str) -> None:
+        started.put(None)
+        held.get(timeout=20)
+
+    bench.shelf.before = hold
+    bench.accept(*map(str, range(300, 310)))
+    started.get(timeout=20)
+    bench.accept(*map(str, range(310, 370)))
+    bench.shelf.before = lambda table: None
+    held.put(None)
+    bench.settled()
+    assert batches()[3:] == [10, 40, 20]
+    bench.close()
+
+
 def test_poison_is_set_aside(bench: Bench) -> None:
     """An entry that decodes no more is counted and kept; the others pass."""
     bench.accept("1", "poison", "2", add=False)
