@@ -20,7 +20,7 @@ from .reconcile import Reconciliation
 from .repeats import MAX_REMEMBERED, Repeats, digest
 from .self_metrics import SelfMetrics
 from .self_tracing import step
-from .signal import Malformed, Receipt, Rows, sampled_out
+from .signal import Malformed, Receipt, Rows, rejected, sampled_out
 from .writer import Decode, Writer
 
 #: Uid of the client process whose request is being handled, where it told one.
@@ -107,6 +107,8 @@ class JournalIntake:
         self._metrics.count_body(signal, fmt, len(body), len(rows))
         if sampled_out(rows):
             self._metrics.dropped.labels(signal, SAMPLED_OUT).inc(sampled_out(rows))
+        for reason, count in rejected(rows).items():
+            self._metrics.rejected.labels(reason).inc(count)
 
     def _admit(self, tenant: str, size: int) -> None:
         if self.draining:

@@ -42,6 +42,11 @@ class SelfMetrics:
             "dropped_rows", "Rows accepted and then not stored, by reason.", "signal", "reason"
         )
         self.refused = self._counter("refused", "Requests refused, by reason.", "reason")
+        self.rejected = self._counter(
+            "rejected_samples",
+            "Samples left out of bodies whose others were taken, by reason.",
+            "reason",
+        )
         self.repeats = self._counter(
             "repeated_bodies",
             "Bodies sent again, and not kept twice.",

@@ -36,6 +36,11 @@ def sampled_out(rows: Rows) -> int:
     return int(getattr(rows, "sampled_out", 0))
 
 
+def rejected(rows: Rows) -> Mapping[str, int]:
+    """Samples the body had beyond these, by the reason they were not taken for; none of spans."""
+    return {problem.reason: problem.samples for problem in getattr(rows, "problems", ())}
+
+
 R = TypeVar("R", bound=Rows)
 
 

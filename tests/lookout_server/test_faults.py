@@ -17,6 +17,7 @@ import pytest
 from lookout_server.limits import TenantLimits
 
 from .clickhouse import LIBRARY, MISSING, ClickHouseServer, free_port, shards
+from .prometheus_api.remote import HEADERS, write_request
 from .serving import Serve, Serving, rows
 from .test_serve import JSON, lookout, span
 
@@ -215,6 +216,30 @@ def test_many_tenants(serve: Serve) -> None:
     assert statuses == [202] * 50 + [429] * 450
     first = {"X-Scope-OrgID": "tenant-0"}
     assert json.loads(serving.request("/api/v2/services", headers=first)[2]) == ["service-1"]
+
+
+def test_many_series(serve: Serve) -> None:
+    """Series beyond the limit are refused by name and counted; the known ones are served."""
+    serving = serve(env={"LOOKOUT_SERIES_PER_METRIC_MAX": "1000"})
+    now = int(time.time() * 1000)
+
+    def write(first: int, last: int) -> tuple[int, str]:
+        series = [
+            ({"__name__": "m", "n": str(number)}, [(now, 1.0)]) for number in range(first, last)
+        ]
+        status, _, text = serving.request("/api/v1/write", write_request(series), HEADERS)
+        return status, text
+
+    assert write(0, 900)[0] == 204
+    for first in range(900, 60_900, 10_000):
+        status, text = write(first, first + 10_000)
+        assert status == 400
+        assert "metric m of tenant default has 1000 active series, the limit is 1000" in text
+    assert write(0, 1_000)[0] == 204
+    rejected = 'lookout_collector_rejected_samples_total{reason="series_limit_metric"}'
+    assert serving.metric(rejected) == 59_900
+    found = json.loads(serving.request("/api/v1/query?query=count(m)")[2])["data"]["result"]
+    assert found[0]["value"][1] == "1000"
 
 
 def test_a_million_tenants_cost_no_memory() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lookout_server.metrics.known import ActiveSeries, SeriesLimits
 from lookout_server.metrics.rows import MetricRows, RowsBuilder
+from lookout_server.metrics.series import Series
+from lookout_server.metrics.series_table import SeriesColumn
 
 HOUR = 3_600_000
 
@@ -47,3 +51,18 @@ def test_series_that_rest_make_room() -> None:
     assert admitted(active, rows(("m", "2"), now=HOUR)) == 0
     assert admitted(active, rows(("m", "2"), now=2 * HOUR)) == 1
     assert active.count("a") == 1
+
+
+def test_a_million_series_cost_no_memory() -> None:
+    """Series beyond the limit are refused by number and not remembered."""
+    active = ActiveSeries(SeriesLimits(per_metric=1_000))
+    refused = 0
+    for first in range(0, 1_000_000, 10_000):
+        of_body = [Series(id_, 7, "m", ()) for id_ in range(first, first + 10_000)]
+        offered = MetricRows("a", 1, series=SeriesColumn.of(of_body))
+        offered.sample_series = np.arange(10_000, dtype=np.int32)
+        offered.timestamps, offered.values = np.ones(10_000, dtype=np.int64), np.ones(10_000)
+        active.admit(offered)
+        refused += sum(problem.samples for problem in offered.problems)
+    assert refused == 999_000
+    assert active.count("a") == 1_000
