@@ -125,6 +125,8 @@ class _Decoder:
         self._numbers: Int64Array = np.zeros(0, dtype=np.int64)
         #: Samples as they are found: places of their TimeSeries, times, values.
         self._found: list[tuple[Int64Array, Int64Array, Float64Array]] = []
+        #: Samples of common shape, each with the place of its TimeSeries.
+        self._loose: list[tuple[int, bytes]] = []
         #: Of uncommon shape: place, time, value, start time.
         self._others: list[tuple[int, int, float, int]] = []
 
@@ -140,6 +142,7 @@ class _Decoder:
         for place, message in messages:
             if self._numbers[place] >= 0:
                 self._take_message(place, int(places[place]), message)
+        self._take_loose()
         self._columns(places)
         keep_in_bounds(self._rows, self._problems)
         self._rows.problems = self._problems.list()
@@ -221,11 +224,25 @@ class _Decoder:
         self._take_exemplars(series, message.exemplars)
         markers = take_histograms(self._rows, self._problems, series, message.histograms)
         self._others += [(place, time, value, start) for _, time, value, start in markers]
-        records = np.frombuffer(b"".join(map(_common_shape, message.samples)), _FULL)
-        if len(records) == len(message.samples) and _usual(records).all():
-            self._take(np.full(len(records), place), records)
+        records = [_common_shape(encoded) for encoded in message.samples]
+        if all(records):
+            self._loose += [(place, record) for record in records]
+        else:
+            self._take_others(place, message.samples)
+
+    def _take_loose(self) -> None:
+        if not self._loose:
             return
-        for encoded in message.samples:
+        owners = np.array([place for place, _ in self._loose])
+        records = np.frombuffer(b"".join([record for _, record in self._loose]), _FULL)
+        odd = np.isin(owners, owners[~_usual(records)])
+        self._take(owners[~odd], records[~odd])
+        for at in np.flatnonzero(odd).tolist():
+            place, record = self._loose[at]
+            self._take_others(place, [record[2:]])
+
+    def _take_others(self, place: int, samples: Iterable[bytes]) -> None:
+        for encoded in samples:
             sample = Sample.FromString(encoded)
             self._others.append((place, sample.timestamp, sample.value, sample.start_timestamp))
 
