@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -116,11 +116,16 @@ def check_parts(config: ServerConfig) -> Iterator[Finding]:
         if match and parts > _MANY_PARTS:
             text = f"{match[1]} has {parts:.0f} parts: merges do not keep up"
             yield Finding("problem", "parts", text)
-    dropped = {
-        k: v for k, v in metrics.items() if k.startswith(f"{prefix}dropped_rows_total") and v
-    }
-    for name, count in dropped.items():
-        yield Finding("note", "dropped", f"{count:.0f} rows, {name.partition('{')[2].rstrip('}')}")
+    yield from _losses(metrics)
+
+
+def _losses(metrics: Mapping[str, float]) -> Iterator[Finding]:
+    """What was left out, by reason."""
+    for counter, what in (("dropped_rows", "rows"), ("rejected_samples", "samples")):
+        for name, count in metrics.items():
+            if name.startswith(f"lookout_collector_{counter}_total") and count:
+                reason = name.partition("{")[2].rstrip("}")
+                yield Finding("note", counter.partition("_")[0], f"{count:.0f} {what}, {reason}")
 
 
 def check_shadowing(config: ServerConfig) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from lookout_server.diagnosis import check_disk, check_port, check_shadowing
 from lookout_server.query.prometheus.service import FEATURE_FLAGS
 from lookout_server.store.migrations import known
 
+from .prometheus_api.remote import HEADERS, write_request
 from .serving import Serve
 
 
@@ -101,13 +102,16 @@ def test_doctor_always_tells_of_packages(tmp_path: Path) -> None:
 
 
 def test_doctor_of_a_running_collector(serve: Serve) -> None:
-    """A collector that keeps up is told from a port somebody else holds."""
+    """A collector that keeps up is told from a port somebody else holds, and so is what it lost."""
     serving = serve()
+    body = write_request([({"job": "without a name"}, [(1, 1.0), (2, 1.0)])])
+    assert serving.request("/api/v1/write", body, HEADERS)[0] == 204
     address = serving.url.removeprefix("http://")
     result = run("doctor", "--json", "--listen", address)
     found = {f["subject"]: f for f in json.loads(result.stdout)}
     assert found["port"]["text"] == f"a collector answers on {address}"
     assert found["journal"]["level"] == "ok"
+    assert found["rejected"]["text"] == '2 samples, reason="invalid_labels"'
 
 
 def test_serve_names_unknown_features(tmp_path: Path) -> None:
