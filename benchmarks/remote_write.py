@@ -71,7 +71,7 @@ class Template:
         varints = times >> np.arange(0, 42, 7) & 0x7F | [0x80, 0x80, 0x80, 0x80, 0x80, 0]
         data[self._times] = np.tile(varints.ravel().astype(np.uint8), SAMPLES // len(times))
         data[self._values] = (self._numbers + number).view(np.uint8)
-        return bytes(cramjam.snappy.compress_raw(data))
+        return bytes(cramjam.snappy.compress_raw(memoryview(data)))
 
 
 def labels(number: int) -> dict[str, str]:

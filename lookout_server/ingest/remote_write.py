@@ -11,17 +11,15 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any
 
 import cramjam
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from ..metrics.rows import (
     MAX_AHEAD_MS,
     ExemplarSample,
-    Float64Array,
     HistogramSample,
     Metadata,
     MetricRows,
@@ -36,24 +34,10 @@ from ..query.prometheus.histogram.ingest import Side
 from ..query.prometheus.source import STALE, STALE_BITS
 from ..signal import Malformed, Receipt
 from .remote_write_messages import METRIC_TYPES, RawLabel, RawRequest, RawSeries, Sample
+from .remote_write_samples import FULL, FULL_HEAD, ZERO, ZERO_VALUE, SampleColumns, usual
 from .wire import varint
 
-#: A sample field as Prometheus encodes it today: tag and length, tag and double, tag and a varint
-#: of six bytes (times from 1971 to 2109). A value of 0.0 is left out altogether. The last eight
-#: bytes of either end with the time's tag and varint.
-_FULL = np.dtype(
-    {"names": ["head", "value", "time"], "formats": ["<u4", "<f8", "<u8"], "offsets": [0, 3, 10]}
-)
-_ZERO = np.dtype({"names": ["head", "time"], "formats": ["u1", "<u8"], "offsets": [0, 1]})
-_FULL_HEAD, _ZERO_HEAD = b"\x12\x10\x09", b"\x12\x07\x10"
-_ZERO_VALUE = _FULL_HEAD + bytes(8)
-#: Tag and continuation bits in ``time``, and what they are where it is such a varint.
-_TIME_MASK = np.uint64(0x8080_8080_8080_FF00)
-_TIME_BITS = np.uint64(0x0080_8080_8080_1000)
-
 _STALE = struct.pack("<Q", STALE_BITS)
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 _MAX_RAW_BYTES = 512 * 1024 * 1024
 #: First byte of a label set's key when its texts are joined by it: no text has it, for it is not
@@ -123,17 +107,14 @@ class _Decoder:
         self._problems = ProblemLog()
         #: Of each TimeSeries the number of its series, of those found so far.
         self._numbers: Int64Array = np.zeros(0, dtype=np.int64)
-        #: Samples as they are found: places of their TimeSeries, times, values.
-        self._found: list[tuple[Int64Array, Int64Array, Float64Array]] = []
+        self._samples = SampleColumns()
         #: Samples of common shape, each with the place of its TimeSeries.
         self._loose: list[tuple[int, bytes]] = []
-        #: Of uncommon shape: place, time, value, start time.
-        self._others: list[tuple[int, int, float, int]] = []
 
     def rows(self, bodies: list[bytes]) -> MetricRows:
         self._numbers = np.full(len(bodies), UNKNOWN, dtype=np.int64)
-        left = self._take_ends(bodies, np.arange(len(bodies)), _FULL)
-        left = self._take_ends(bodies, left, _ZERO)
+        left = self._take_ends(bodies, np.arange(len(bodies)), FULL)
+        left = self._take_ends(bodies, left, ZERO)
         rest = self._take_runs(bodies, left.tolist())
         messages = [(place, RawSeries.FromString(bodies[place])) for place in rest]
         for place, message in messages:
@@ -143,7 +124,7 @@ class _Decoder:
             if self._numbers[place] >= 0:
                 self._take_message(place, int(places[place]), message)
         self._take_loose()
-        self._columns(places)
+        self._samples.fill(self._rows, places)
         keep_in_bounds(self._rows, self._problems)
         self._rows.problems = self._problems.list()
         return self._rows
@@ -162,20 +143,20 @@ class _Decoder:
         if len(hits) < len(some):
             some = [some[hit] for hit in hits.tolist()]
         records = np.frombuffer(b"".join([body[-size:] for body in some]), shape)
-        good = _usual(records)
+        good = usual(records)
         if not good.all():
             hits, records = hits[good], records[good]
         self._numbers[places[hits]] = numbers[hits]
-        self._take(places[hits], records)
+        self._samples.take(places[hits], records)
         return np.delete(places, hits)
 
     def _take_runs(self, bodies: list[bytes], places: list[int]) -> list[int]:
         """Take each that is a known label set and several full samples; the places of others."""
-        known, size = self._table.known, _FULL.itemsize
+        known, size = self._table.known, FULL.itemsize
         owners, counts, numbers, runs = [], [], [], []
         for place in places:
             body = bodies[place]
-            at = body.find(_FULL_HEAD)
+            at = body.find(FULL_HEAD)
             if at > 0 and (len(body) - at) % size == 0:
                 number = known.get(body[:at], UNKNOWN)
                 if number >= 0:
@@ -185,24 +166,18 @@ class _Decoder:
                     runs.append(body[at:])
         if not owners:
             return places
-        records = np.frombuffer(b"".join(runs), _FULL)
+        records = np.frombuffer(b"".join(runs), FULL)
         of_record = np.repeat(np.array(owners), counts)
-        good = _usual(records)
+        good = usual(records)
         bad = set(of_record[~good].tolist())
         if bad:
             good = ~np.isin(of_record, list(bad))
             records, of_record = records[good], of_record[good]
         self._numbers[owners] = numbers
         self._numbers[list(bad)] = UNKNOWN
-        self._take(of_record, records)
+        self._samples.take(of_record, records)
         done = set(owners) - bad
         return [place for place in places if place not in done]
-
-    def _take(self, places: Int64Array, records: npt.NDArray[Any]) -> None:
-        values = (
-            records["value"].astype("<f8") if records.dtype == _FULL else np.zeros(len(records))
-        )
-        self._found.append((places, _times(records["time"]), values))
 
     def _learned(self, message: Any) -> int:
         """The number of the message's series; INVALID, noted, where it has none."""
@@ -223,7 +198,8 @@ class _Decoder:
         """All of a TimeSeries that no quick way took."""
         self._take_exemplars(series, message.exemplars)
         markers = take_histograms(self._rows, self._problems, series, message.histograms)
-        self._others += [(place, time, value, start) for _, time, value, start in markers]
+        for _, time, value, start in markers:
+            self._samples.take_one(place, time, value, start)
         records = [_common_shape(encoded) for encoded in message.samples]
         if all(records):
             self._loose += [(place, record) for record in records]
@@ -234,9 +210,9 @@ class _Decoder:
         if not self._loose:
             return
         owners = np.array([place for place, _ in self._loose])
-        records = np.frombuffer(b"".join([record for _, record in self._loose]), _FULL)
-        odd = np.isin(owners, owners[~_usual(records)])
-        self._take(owners[~odd], records[~odd])
+        records = np.frombuffer(b"".join([record for _, record in self._loose]), FULL)
+        odd = np.isin(owners, owners[~usual(records)])
+        self._samples.take(owners[~odd], records[~odd])
         for at in np.flatnonzero(odd).tolist():
             place, record = self._loose[at]
             self._take_others(place, [record[2:]])
@@ -244,7 +220,7 @@ class _Decoder:
     def _take_others(self, place: int, samples: Iterable[bytes]) -> None:
         for encoded in samples:
             sample = Sample.FromString(encoded)
-            self._others.append((place, sample.timestamp, sample.value, sample.start_timestamp))
+            self._samples.take_one(place, sample.timestamp, sample.value, sample.start_timestamp)
 
     def _take_exemplars(self, series: int, exemplars: Iterable[Any]) -> None:
         for exemplar in exemplars:
@@ -253,53 +229,6 @@ class _Decoder:
                 self._rows.exemplars.append(
                     ExemplarSample(series, exemplar.timestamp, exemplar.value, labels)
                 )
-
-    def _columns(self, indexes: Int64Array) -> None:
-        """Put together what was found, in the order of the body: the last of one time wins."""
-        rows = self._rows
-        starts = self._add_others()
-        if not self._found:
-            return
-        columns = zip(*self._found, strict=True)
-        places, times, values = (np.concatenate(column) for column in columns)
-        if len(self._found) > 1:
-            order = np.argsort(places, kind="stable")
-            places, times, values = places[order], times[order], values[order]
-            starts = None if starts is None else starts[order]
-        rows.sample_series = indexes[places].astype(np.int32)
-        rows.timestamps, rows.values, rows.starts = times, values, starts
-
-    def _add_others(self) -> Int64Array | None:
-        """Those of uncommon shape behind the rest; start times of all, if one has any."""
-        if not self._others:
-            return None
-        common = sum(len(places) for places, _, _ in self._found)
-        places, times, values, starts = zip(*self._others, strict=True)
-        self._found.append(
-            (np.array(places), np.array(times, dtype=np.int64), np.array(values, dtype=np.float64))
-        )
-        if not any(starts):
-            return None
-        return np.concatenate([np.zeros(common, dtype=np.int64), np.array(starts, dtype=np.int64)])
-
-
-def _usual(records: npt.NDArray[Any]) -> BoolArray:
-    """Whether each record is a sample of the shape it is looked at as."""
-    good: BoolArray = (records["time"] & _TIME_MASK) == _TIME_BITS
-    if records.dtype == _ZERO:
-        good &= (records["head"] == 0x12) & ((records["time"] & np.uint64(0xFF)) == 0x07)
-    else:
-        good &= (records["head"] & np.uint32(0xFFFFFF)) == 0x091012
-    return good
-
-
-def _times(words: npt.NDArray[np.uint64]) -> Int64Array:
-    """Varints of six bytes in the upper bytes of each word."""
-    packed = (words >> np.uint64(16)).astype(np.int64)
-    times = packed & 0x7F
-    for place in range(1, 6):
-        times |= (packed >> place) & (0x7F << 7 * place)
-    return times
 
 
 def keep_in_bounds(rows: MetricRows, problems: ProblemLog) -> None:
@@ -385,11 +314,11 @@ def check_length(body: bytes, limit: int) -> int:
 
 
 def _common_shape(sample: bytes) -> bytes:
-    """A sample field in the shape ``_FULL``, or nothing where it has another one."""
+    """A sample field in the shape ``FULL``, or nothing where it has another one."""
     if len(sample) == 16 and sample[0] == 0x09:
-        return _FULL_HEAD[:2] + sample
+        return FULL_HEAD[:2] + sample
     if len(sample) == 7 and sample[0] == 0x10:
-        return _ZERO_VALUE + sample
+        return ZERO_VALUE + sample
     return b""
 
 

@@ -2,7 +2,8 @@
 
 Source: prompb/types.proto, prompb/remote.proto and prompb/io/prometheus/write/v2/types.proto of
 prometheus/prometheus, io/prometheus/client/metrics.proto of prometheus/client_model. The hot
-ones, :class:`RawRequest` and :class:`RawSeries`, are described shallowly (see :mod:`.shallow`).
+ones, :class:`RawRequest` with :class:`RawSeries`, and :class:`RawRequestV2`, are described
+shallowly (see :mod:`.shallow`).
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "created_timestamp": (6, "int64"),
     },
     "RequestV2": {"symbols": (4, "*bytes"), "timeseries": (5, "*TimeSeriesV2")},
+    "RawRequestV2": {"symbols": (4, "*bytes"), "timeseries": (5, "*bytes")},
     "LabelMatcher": {"type": (1, "int32"), "name": (2, "string"), "value": (3, "string")},
     "ReadQuery": {
         "start_timestamp_ms": (1, "int64"),
@@ -118,6 +120,9 @@ Sample = _CLASSES["Sample"]
 TimeSeries = _CLASSES["TimeSeries"]
 WriteRequest = _CLASSES["WriteRequest"]
 RequestV2 = _CLASSES["RequestV2"]
+RawRequestV2 = _CLASSES["RawRequestV2"]
+TimeSeriesV2 = _CLASSES["TimeSeriesV2"]
+MetadataV2 = _CLASSES["MetadataV2"]
 ReadRequest = _CLASSES["ReadRequest"]
 ReadResponse = _CLASSES["ReadResponse"]
 MetricFamily = _CLASSES["MetricFamily"]

@@ -1,20 +1,21 @@
 """Prometheus remote write 2.0: ``io.prometheus.write.v2.Request`` to columns.
 
-Labels, help texts and units are references into one table of strings. A series' references are
-the key under which it is looked up once per body.
+Labels, help texts and units are references into one table of strings. The texts of a series,
+joined, are the key under which it is known. References and samples of the usual shape are read by
+NumPy, all of a body at once; whatever has another shape takes the way of the protobuf library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from ..metrics.rows import ExemplarSample, Metadata, MetricRows, ProblemLog, in_bounds
 from ..metrics.series import METRIC_NAME, InvalidLabels, Labels
-from ..metrics.series_table import UNKNOWN, SeriesColumn, SeriesTable
+from ..metrics.series_table import INVALID, UNKNOWN, SeriesColumn, SeriesTable
 from ..signal import Malformed, Receipt
 from .remote_write import (
     SEPARATOR,
@@ -24,18 +25,32 @@ from .remote_write import (
     metric_type,
     take_histograms,
 )
-from .remote_write_messages import RequestV2
+from .remote_write_messages import MetadataV2, RawRequestV2, TimeSeriesV2
+from .remote_write_samples import FULL, ZERO_VALUE, SampleColumns, usual
 
 _NAME = METRIC_NAME.encode()
+#: Tags of fields of a TimeSeries, and the size of a sample behind the tag, with and without value.
+_LABELS, _SAMPLE, _METADATA = 0x0A, 0x12, 0x2A
+_SAMPLE_BYTES, _ZERO_SAMPLE_BYTES = 0x10, 0x07
 
 
 def decode(body: bytes, receipt: Receipt, cache: LabelCache) -> MetricRows:
     """Rows of a ``Request``; ``body`` is still compressed. Raises Malformed."""
     try:
-        request = RequestV2.FromString(decompress(body))
+        request = RawRequestV2.FromString(decompress(body))
+        decoder = _Decoder(receipt, cache.table(), request.symbols)
+        return decoder.rows(list(request.timeseries))
     except DecodeError as error:
         raise Malformed(f"proto: {error}") from error
-    return _Decoder(receipt, cache.table(), request.symbols).rows(request.timeseries)
+
+
+class _Usual(NamedTuple):
+    """A TimeSeries of references, samples of the usual shape, and maybe metadata."""
+
+    place: int
+    references: bytes
+    records: list[bytes]
+    metadata: bytes
 
 
 class _Decoder:
@@ -45,38 +60,107 @@ class _Decoder:
         # A byte that is not UTF-8 becomes another such byte, so that it separates nothing.
         self._symbols = [symbol.replace(SEPARATOR, b"\xfe") for symbol in symbols]
         self._problems = ProblemLog()
-        self._series: list[int] = []
-        self._samples: list[tuple[int, int, float, int]] = []
+        self._numbers: list[int] = []
+        self._samples = SampleColumns()
+        self._metadata: dict[tuple[bytes, bytes], None] = {}
 
-    def rows(self, messages: Sequence[Any]) -> MetricRows:
-        for message in messages:
-            self._take(message)
-        self._columns()
+    def rows(self, bodies: list[bytes]) -> MetricRows:
+        self._numbers = [UNKNOWN] * len(bodies)
+        usual_ones = [found for place, body in enumerate(bodies) if (found := _split(place, body))]
+        self._take_usual(usual_ones)
+        messages = [
+            (place, TimeSeriesV2.FromString(bodies[place]))
+            for place, number in enumerate(self._numbers)
+            if number == UNKNOWN
+        ]
+        for place, message in messages:
+            count = len(message.samples) + len(message.histograms)
+            self._numbers[place] = self._number(self._texts(message.labels_refs), count)
+        indexes = self._list_series()
+        for place, message in messages:
+            if self._numbers[place] >= 0:
+                self._take(place, int(indexes[place]), message)
         rows = self._rows
-        rows.series = SeriesColumn(self._table, np.array(self._series, dtype=np.int64))
-        rows.metadata = list(dict.fromkeys(rows.metadata))
+        self._samples.fill(rows, indexes)
+        rows.metadata = [self._told(*key) for key in self._metadata]
         keep_in_bounds(rows, self._problems)
         rows.problems = self._problems.list()
         return rows
 
-    def _take(self, message: Any) -> None:
-        try:
-            series = self._number(message.labels_refs)
-        except InvalidLabels as error:
-            count = len(message.samples) + len(message.histograms)
-            self._problems.add("invalid_labels", count, str(error))
+    def _list_series(self) -> Any:
+        """Set the rows' series; the index among them of each TimeSeries."""
+        numbers = np.array(self._numbers, dtype=np.int64)
+        valid = numbers >= 0
+        self._rows.series = SeriesColumn(self._table, numbers[valid])
+        return np.cumsum(valid) - 1
+
+    def _take_usual(self, found: list[_Usual]) -> None:
+        if not found:
             return
-        rows = self._rows
-        index = len(self._series)
-        self._series.append(series)
+        counts = [len(one.records) for one in found]
+        owners = np.repeat(np.array([one.place for one in found]), counts)
+        joined = b"".join([record for one in found for record in one.records])
+        records = np.frombuffer(joined, FULL)
+        odd = set(owners[~usual(records)].tolist())
+        for one, texts in zip(
+            found, self._all_texts([one.references for one in found]), strict=True
+        ):
+            if one.place not in odd:
+                self._numbers[one.place] = number = self._number(texts, len(one.records))
+                if one.metadata and number >= 0:
+                    self._metadata[_metric(texts), one.metadata] = None
+        taken = np.array(self._numbers)[owners] >= 0
+        self._samples.take(owners[taken], records[taken])
+
+    def _all_texts(self, packed: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """The texts that packed lists of references name, none of which is cut or empty."""
+        data = np.frombuffer(b"".join(packed), dtype=np.uint8)
+        is_last = data < 0x80
+        ends = np.flatnonzero(is_last)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        inside = np.arange(len(data)) - np.repeat(starts, ends - starts + 1)
+        if inside.max() > 9:
+            raise Malformed("proto: a label reference of more than ten bytes")
+        # One of more than eight bytes is no reference: its upper bits stay in sight.
+        parts = (data & 0x7F).astype(np.uint64) << (7 * np.minimum(inside, 8)).astype(np.uint64)
+        references = np.add.reduceat(parts, starts).tolist()
+        if max(references) >= len(self._symbols):
+            self._symbol(max(references))
+        texts = list(map(self._symbols.__getitem__, references))
+        firsts = np.cumsum([0, *map(len, packed[:-1])])
+        at = 0
+        for count in np.add.reduceat(is_last.astype(np.int64), firsts).tolist():
+            yield texts[at : at + count]
+            at += count
+
+    def _number(self, texts: list[bytes], samples: int) -> int:
+        """The number of the series with these labels; INVALID, noted, where there is none."""
+        raw = SEPARATOR + SEPARATOR.join(texts)
+        try:
+            if len(texts) % 2:
+                text = f"invalid labels: odd number of label references ({len(texts)})"
+                raise InvalidLabels(text)
+            number = self._table.known.get(raw, UNKNOWN)
+            return number if number >= 0 else self._table.learn(raw)
+        except InvalidLabels as error:
+            self._problems.add("invalid_labels", samples, str(error))
+            return INVALID
+
+    def _take(self, place: int, index: int, message: Any) -> None:
+        """All of a TimeSeries of another shape."""
         created = message.created_timestamp
         for sample in message.samples:
             start = sample.start_timestamp or created
-            self._samples.append((index, sample.timestamp, sample.value, start))
-        self._samples += take_histograms(rows, self._problems, index, message.histograms, created)
+            self._samples.take_one(place, sample.timestamp, sample.value, start)
+        histograms = message.histograms
+        for _, time, value, start in take_histograms(
+            self._rows, self._problems, index, histograms, created
+        ):
+            self._samples.take_one(place, time, value, start)
         for exemplar in message.exemplars:
             self._take_exemplar(index, exemplar)
-        self._take_metadata(self._metric(message.labels_refs), message.metadata)
+        if encoded := message.metadata.SerializeToString():
+            self._metadata[_metric(self._texts(message.labels_refs)), encoded] = None
 
     def _take_exemplar(self, index: int, exemplar: Any) -> None:
         if in_bounds(exemplar.timestamp, self._rows.received_ms):
@@ -85,29 +169,18 @@ class _Decoder:
                 ExemplarSample(index, exemplar.timestamp, exemplar.value, labels)
             )
 
-    def _number(self, refs: Sequence[int]) -> int:
-        """The number of the series with these labels. Raises InvalidLabels."""
-        texts = [self._symbol(ref) for ref in refs]
-        if len(texts) % 2:
-            raise InvalidLabels(f"invalid labels: odd number of label references ({len(texts)})")
-        raw = SEPARATOR + SEPARATOR.join(texts)
-        number = self._table.known.get(raw, UNKNOWN)
-        return number if number >= 0 else self._table.learn(raw)
-
     def _labels(self, refs: Sequence[int]) -> Labels:
-        texts = [self._symbol(ref).decode(errors="replace") for ref in refs]
+        texts = [text.decode(errors="replace") for text in self._texts(refs)]
         return tuple(sorted(zip(texts[::2], texts[1::2], strict=False)))
 
-    def _metric(self, refs: Sequence[int]) -> str:
-        texts = [self._symbols[ref] for ref in refs]
-        pairs = zip(texts[::2], texts[1::2], strict=True)
-        return next((value for name, value in pairs if name == _NAME), b"").decode()
+    def _told(self, metric: bytes, encoded: bytes) -> Metadata:
+        message = MetadataV2.FromString(encoded)
+        help_ = self._symbol(message.help_ref).decode(errors="replace")
+        unit = self._symbol(message.unit_ref).decode(errors="replace")
+        return Metadata(metric.decode(), metric_type(message.type), help_, unit)
 
-    def _take_metadata(self, metric: str, message: Any) -> None:
-        if message.type or message.help_ref or message.unit_ref:
-            help_ = self._symbol(message.help_ref).decode(errors="replace")
-            unit = self._symbol(message.unit_ref).decode(errors="replace")
-            self._rows.metadata.append(Metadata(metric, metric_type(message.type), help_, unit))
+    def _texts(self, refs: Sequence[int]) -> list[bytes]:
+        return [self._symbol(ref) for ref in refs]
 
     def _symbol(self, ref: int) -> bytes:
         if ref >= len(self._symbols):
@@ -116,13 +189,33 @@ class _Decoder:
             )
         return self._symbols[ref]
 
-    def _columns(self) -> None:
-        rows = self._rows
-        if not self._samples:
-            return
-        owners, timestamps, values, starts = zip(*self._samples, strict=True)
-        rows.sample_series = np.array(owners, dtype=np.int32)
-        rows.timestamps = np.array(timestamps, dtype=np.int64)
-        rows.values = np.array(values, dtype=np.float64)
-        if any(starts):
-            rows.starts = np.array(starts, dtype=np.int64)
+
+def _metric(texts: Sequence[bytes]) -> bytes:
+    pairs = zip(texts[::2], texts[1::2], strict=True)
+    return next((value for name, value in pairs if name == _NAME), b"")
+
+
+def _split(place: int, body: bytes) -> _Usual | None:
+    """The parts of an encoded TimeSeries of the usual shape; None of any other."""
+    if len(body) < 3 or body[0] != _LABELS or not 0 < body[1] < 0x80:
+        return None
+    at = end = body[1] + 2
+    size = len(body)
+    if end > size or body[end - 1] >= 0x80:
+        return None
+    records: list[bytes] = []
+    while at + 2 < size and body[at] == _SAMPLE:
+        if body[at + 1] == _SAMPLE_BYTES:
+            records.append(body[at : at + 18])
+            at += 18
+        elif body[at + 1] == _ZERO_SAMPLE_BYTES and body[at + 2] == 0x10:
+            records.append(ZERO_VALUE + body[at + 2 : at + 9])
+            at += 9
+        else:
+            return None
+    rest = body[at:]
+    if at > size or not records:
+        return None
+    if rest and (rest[0] != _METADATA or not 0 <= len(rest) - 2 == rest[1] < 0x80):
+        return None
+    return _Usual(place, body[2:end], records, rest[2:])

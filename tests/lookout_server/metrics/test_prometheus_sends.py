@@ -9,8 +9,9 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class Shop:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 shop.work()
-                body = generate_latest(registry)
+                body: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
                 self.send_response(200)
                 self.send_header("Content-Type", CONTENT_TYPE_LATEST)
                 self.send_header("Content-Length", str(len(body)))
@@ -154,16 +155,16 @@ def test_everything_prometheus_has_is_there(serve: Serve, tmp_path: Path) -> Non
         for selector in ('{job="shop"}', '{__name__=~".+"}'):
             expected = samples(theirs, selector, start, end)
             assert len(expected) > 10
-            serving.eventually(
-                lambda selector=selector, expected=expected: (
-                    samples(serving.url, selector, start, end) == expected
-                ),
-                30,
-            )
+            ours = partial(samples, serving.url, selector, start, end)
+            serving.eventually(partial(_equal, ours, expected), 30)
         assert ask(serving.url, "query", query=orders)["result"] == []  # ended by its marker
         window = {"query": orders, "start": str(start), "end": str(end)}
-        expected = ask(theirs, "query_exemplars", **window)
-        assert expected[0]["exemplars"]
-        assert ask(serving.url, "query_exemplars", **window) == expected
+        exemplars = ask(theirs, "query_exemplars", **window)
+        assert exemplars[0]["exemplars"]
+        assert ask(serving.url, "query_exemplars", **window) == exemplars
         told = ask(serving.url, "metadata", metric="orders")
         assert told == ask(theirs, "metadata", metric="orders")
+
+
+def _equal(found: Callable[[], object], expected: object) -> bool:
+    return found() == expected

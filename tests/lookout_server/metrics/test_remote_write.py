@@ -100,6 +100,42 @@ def test_a_full_table_is_replaced() -> None:
         assert cache.table().bytes <= 2_000
 
 
+def second_of(series: list[tuple[dict[str, str], list[tuple[int, float]]]]) -> Any:
+    """The same in 2.0, with metadata at every second series."""
+    request = RequestV2()
+    symbols = {"": 0}
+    for number, (labels, points) in enumerate(series):
+        one = request.timeseries.add()
+        for text in (text for pair in labels.items() for text in pair):
+            one.labels_refs.append(symbols.setdefault(text, len(symbols)))
+        for time, value in points:
+            one.samples.add(timestamp=time, value=value)
+        if number % 2:
+            one.metadata.type = 1
+            one.metadata.help_ref = symbols.setdefault("help", len(symbols))
+    request.symbols.extend(text.encode() for text in symbols)
+    return request
+
+
+@given(st.lists(st.tuples(LABELS, st.lists(st.tuples(TIMES, VALUES), max_size=4)), max_size=200))
+def test_version_2_is_read_as_version_1(
+    series: list[tuple[dict[str, str], list[tuple[int, float]]]],
+) -> None:
+    """Both versions of a body mean the same samples and problems, whatever their shapes."""
+    cache = LabelCache()
+    expected = decode(request_of(series), cache)
+    for _ in range(2):
+        found = remote_write_v2.decode(compress(second_of(series)), RECEIPT, cache)
+        assert samples(found) == samples(expected)
+        assert [(p.reason, p.samples) for p in found.problems] == [
+            (p.reason, p.samples) for p in expected.problems
+        ]
+        names = {labels["__name__"] for labels, _ in series[1::2] if labels.get("__name__")}
+        assert {(told.metric, told.type, told.help) for told in found.metadata} == {
+            (name, "counter", "help") for name in names
+        }
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(body: bytes) -> None:
     """Bytes that are no request are Malformed, never anything else."""
