@@ -1,6 +1,6 @@
 """Samples a second by remote write: decoded alone, and accepted and stored by a collector.
 
-usage: scripts/bench remote_write [--seconds 8] [--per-series 1,20]
+usage: scripts/bench remote_write [--seconds 8] [--per-series 1,20] [--version 2.0]
 
 Decoding is measured in this process against a walk over the parsed protobuf messages, which is what
 a receiver does without a cache of label sets. The collector is a process of its own; four clients
@@ -20,13 +20,14 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import cramjam
 import numpy as np
 
 from lookout_server.ingest import remote_write
 from lookout_server.ingest.remote_write import LabelCache
-from lookout_server.ingest.remote_write_messages import WriteRequest
+from lookout_server.ingest.remote_write_messages import RequestV2, WriteRequest
 from lookout_server.signal import Receipt
 
 from .interleaved import compare
@@ -35,7 +36,13 @@ from .prometheus_queries import free_port
 SAMPLES = 10_000
 CLIENTS = 4
 STEP_MS = 100
-HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+HEADERS = {
+    "1.0": {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
+    "2.0": {
+        "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "Content-Encoding": "snappy",
+    },
+}
 
 
 #: A sample as it is encoded here: its value, and its time in six bytes.
@@ -45,16 +52,25 @@ _SAMPLE = re.compile(rb"\x12\x10\x09(.{8})\x10(.{6})", re.DOTALL)
 class Template:
     """10,000 samples of series with six labels; values and times are put in body by body."""
 
-    def __init__(self, per_series: int, first_ms: int) -> None:
+    def __init__(self, per_series: int, first_ms: int, version: str = "1.0") -> None:
         self._span = per_series * STEP_MS
-        request = WriteRequest()
+        steps = [(step, first_ms + step * STEP_MS) for step in range(per_series)]
+        request: Any = WriteRequest() if version == "1.0" else RequestV2()
+        symbols: dict[str, int] = {"": 0}
         for number in range(SAMPLES // per_series):
             series = request.timeseries.add()
             for name, value in labels(number).items():
-                series.labels.add(name=name, value=value)
-            for step in range(per_series):
-                at = first_ms + step * STEP_MS
+                if version == "1.0":
+                    series.labels.add(name=name, value=value)
+                else:
+                    series.labels_refs.append(symbols.setdefault(name, len(symbols)))
+                    series.labels_refs.append(symbols.setdefault(value, len(symbols)))
+            for step, at in steps:
                 series.samples.add(timestamp=at, value=1.5 * number + step + 1)
+            if version != "1.0":  # Prometheus sends it with every series
+                series.metadata.type = 1
+        if version != "1.0":
+            request.symbols.extend(text.encode() for text in symbols)
         encoded = request.SerializeToString()
         places = np.array([found.start(1) for found in _SAMPLE.finditer(encoded)])
         assert len(places) == SAMPLES
@@ -71,7 +87,7 @@ class Template:
         varints = times >> np.arange(0, 42, 7) & 0x7F | [0x80, 0x80, 0x80, 0x80, 0x80, 0]
         data[self._times] = np.tile(varints.ravel().astype(np.uint8), SAMPLES // len(times))
         data[self._values] = (self._numbers + number).view(np.uint8)
-        return bytes(cramjam.snappy.compress_raw(memoryview(data)))
+        return bytes(cramjam.snappy.compress_raw(data.data))
 
 
 def labels(number: int) -> dict[str, str]:
@@ -125,7 +141,7 @@ def stored(url: str) -> float:
     return 0.0
 
 
-def collecting(per_series: int, seconds: float) -> str:
+def collecting(per_series: int, seconds: float, version: str) -> str:
     """Samples a second from the first request until all are stored."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -136,15 +152,15 @@ def collecting(per_series: int, seconds: float) -> str:
         assert process.stdout is not None
         process.stdout.readline()  # "ready"
         try:
-            return _load(port, url, per_series, seconds)
+            return _load(port, url, per_series, seconds, version)
         finally:
             process.terminate()
             process.wait(60)
             process.stdout.close()
 
 
-def _load(port: int, url: str, per_series: int, seconds: float) -> str:
-    template = Template(per_series, time.time_ns() // 1_000_000 - 3 * 3_600_000)
+def _load(port: int, url: str, per_series: int, seconds: float, version: str) -> str:
+    template = Template(per_series, time.time_ns() // 1_000_000 - 3 * 3_600_000, version)
     sent = [0] * CLIENTS
     numbers = itertools.count()
     used, began = time.process_time(), time.perf_counter()
@@ -154,7 +170,7 @@ def _load(port: int, url: str, per_series: int, seconds: float) -> str:
         body = b""
         while time.perf_counter() - began < seconds:
             body = body or template.body(next(numbers))
-            connection.request("POST", "/api/v1/write", body, HEADERS)
+            connection.request("POST", "/api/v1/write", body, HEADERS[version])
             answer = connection.getresponse()
             answer.read()
             if answer.status == 204:
@@ -172,7 +188,8 @@ def _load(port: int, url: str, per_series: int, seconds: float) -> str:
         time.sleep(0.05)
     rate = sum(sent) * SAMPLES / (time.perf_counter() - began)
     ours = (time.process_time() - used) / (sum(sent) * SAMPLES) * 1e6
-    return f"stored, {per_series:2} a series: {rate:12,.0f}/s, client {ours:.2f} us CPU a sample"
+    told = f"stored, {version}, {per_series:2} a series: {rate:12,.0f}/s"
+    return f"{told}, client {ours:.2f} us CPU a sample"
 
 
 def main() -> None:
@@ -180,10 +197,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--per-series", default="1,20")
+    parser.add_argument("--version", default="1.0", choices=HEADERS, help="of remote write")
     options = parser.parse_args()
     for per_series in map(int, options.per_series.split(",")):
-        print(decoding(per_series), flush=True)
-        print(collecting(per_series, options.seconds), flush=True)
+        if options.version == "1.0":
+            print(decoding(per_series), flush=True)
+        print(collecting(per_series, options.seconds, options.version), flush=True)
 
 
 if __name__ == "__main__":
