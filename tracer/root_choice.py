@@ -42,18 +42,30 @@ class RootChoice:
         self._lock = threading.Lock()
         self.source.seed()
 
-    def keeps(self) -> bool:
-        """Whether the root that asks is kept. One that is not has been counted."""
-        with self._lock:  # of several threads that saw the last one go, one is the next kept
-            count = self._count
-            if count.ahead:
-                count.ahead -= 1
-                return False
-            kept = self.floor < NONE_KEPT
-            count.advance(self._until_kept())
-            if not kept:
-                count.ahead -= 1
-            return kept
+    def keeps(self) -> bool | None:
+        """Whether the root that asks is kept. One that is not has been counted.
+
+        None where somebody else is being answered: another thread, or this one, which a signal
+        handler has interrupted. Who asks then asks the ratio about an id instead.
+        """
+        # Of several that saw the last one go, one is the next kept.
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._choose()
+        finally:
+            self._lock.release()
+
+    def _choose(self) -> bool:
+        count = self._count
+        if count.ahead:
+            count.ahead -= 1
+            return False
+        kept = self.floor < NONE_KEPT
+        count.advance(self._until_kept())
+        if not kept:
+            count.ahead -= 1
+        return kept
 
     def kept(self, trace_id: int) -> int:
         """``trace_id`` where the ratio keeps it, else with other low bits that it keeps."""

@@ -152,9 +152,10 @@ class Tracer:
         """A root that is not kept without asking."""
         pipeline = self.pipeline
         choice = pipeline.choice
-        if choice is None:
+        kept = choice.keeps() if choice is not None else None
+        if choice is None or kept is None:
             return self._start_otherwise(name, kind, None, tags, links, start_ns)
-        if not choice.keeps():
+        if not kept:
             return uncounted(self, name, None, None)
         span = self._root(choice.kept(pipeline.bits(128)), KEEP, None, name, kind)
         _complete(span, tags, links, start_ns)

@@ -296,6 +296,25 @@ def test_neighbouring_roots_are_kept_independently() -> None:
         assert abs(both - number / 4) < 4 * math.sqrt(number * 3 / 16)
 
 
+def test_a_root_started_while_one_is_chosen_is_decided_too() -> None:
+    """As a signal handler does that interrupts the choice: it neither waits nor loses the count."""
+    pipeline = Pipeline(lambda span: None, sampler=Ratio(0.5))
+    start, choice = Tracer(pipeline).start_span, pipeline.choice
+    assert choice is not None
+    inner: list[bool] = []
+    random = choice.source.random
+
+    def interrupted() -> float:
+        inner.append(start("from a handler").is_recording())
+        return random()
+
+    choice.source.random = interrupted  # type: ignore[method-assign]
+    outer = [start("root").is_recording() for _ in range(1000)]
+    assert 0 < sum(inner) < len(inner) > 100
+    assert 0 < sum(outer) < len(outer)
+    assert pipeline.unsampled.total() == len(outer) + len(inner) - sum(outer) - sum(inner)
+
+
 def test_ids_of_ones_own_are_asked_about_one_by_one() -> None:
     """A generator's ids are never changed: the ratio decides by what it gives."""
 
