@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
@@ -101,14 +102,17 @@ class _Sender:
         self._generator = generator
         self._started = False
         self._last: Iterable[api.Observation] = ()
+        self._asking = threading.Lock()
 
     def __call__(self, options: api.CallbackOptions) -> Iterable[api.Observation]:
         # A push and a scrape may ask at once; a generator can answer one of them.
-        if not getattr(self._generator, "gi_running", False):
+        if self._asking.acquire(blocking=False):
             try:
                 self._last = list(self._next(options))
             except StopIteration:
                 self._last = ()
+            finally:
+                self._asking.release()
         return self._last
 
     def _next(self, options: api.CallbackOptions) -> Iterable[api.Observation]:
