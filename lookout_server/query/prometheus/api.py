@@ -9,6 +9,7 @@ from .api_admin import admin_routes
 from .api_exemplars import exemplar_routes
 from .api_labels import label_routes
 from .api_query import query_routes
+from .api_self_metrics import self_metrics_routes
 from .api_status import status_routes
 from .federate import federate_routes
 from .remote_read import read_routes
@@ -26,4 +27,5 @@ def routes(server: Server) -> list[BaseRoute]:
         *federate_routes(service),
         *admin_routes(service),
         *status_routes(service),
+        *self_metrics_routes(service),
     ]

@@ -42,11 +42,9 @@ _SLICE_SAMPLES = 1_500_000
 _SMALL_SAMPLES = 200_000
 _HOUR_MS = 3_600_000
 
+#: ClickHouse finds the hours of its key by the times; telling it them, too, costs a millisecond.
 _WHERE = """
 WHERE tenant = {tenant:String} AND {metrics} {ids}
-  AND indexHint(
-    toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({start:Int64}, 'UTC'))
-    AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({end:Int64}, 'UTC')))
   AND ts >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
   AND ts <= fromUnixTimestamp64Milli({end:Int64}, 'UTC')
 """
@@ -120,7 +118,7 @@ class Window:
 
     @property
     def clause(self) -> str:
-        """WHERE, with the key's own expressions so that ClickHouse prunes by them."""
+        """WHERE, by all of the table's key."""
         metrics = "mid IN {mids:Array(UInt64)}"
         if not self.is_small:
             # Next to so many rows those of other metrics, which share a block of the index with

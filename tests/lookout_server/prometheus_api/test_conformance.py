@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 import pytest
-from starlette.testclient import TestClient
 
 from lookout_server.ingest.remote_write_messages import WriteRequest
 from lookout_server.query.prometheus.source import MemorySource
 
 from ..promql import scripts
+from ..serving import Serving
 from .remote import HEADERS, add_sample, compressed
 
 _RUNS = itertools.count(1)
+_WAITING = 'lookout_collector_waiting_rows{signal="metrics"}'
 
 if not scripts.files():
     pytest.skip(
@@ -40,32 +47,96 @@ def body_of(source: MemorySource) -> bytes:
     return compressed(request)
 
 
-def ask(client: TestClient, case: Any) -> str | None:
-    """What the judge finds wrong with the answer to a case, or None."""
+def asked(serving: Serving, headers: dict[str, str], case: Any) -> tuple[int, dict[str, Any]]:
+    """Status and body of the answer to a case."""
     if case.kind == "instant":
         path, form = "/api/v1/query", {"time": case.start_ms}
     else:
         path = "/api/v1/query_range"
         form = {"start": case.start_ms, "end": case.end_ms, "step": case.step_ms}
-    text = {name: f"{millis / 1000:.3f}" for name, millis in form.items()}
-    answer = client.post(path, data={**text, "query": case.expr})
-    reason: str | None = TOOLS.check_api(case, answer.status_code, answer.json())
+    fields = {name: f"{millis / 1000:.3f}" for name, millis in form.items()}
+    body = urlencode({**fields, "query": case.expr}, errors="surrogateescape").encode()
+    status, _, text = serving.request(path, body, headers)
+    return status, json.loads(text)
+
+
+Ask: TypeAlias = Callable[[Any], tuple[int, dict[str, Any]]]
+
+
+def as_written(ask: Ask, case: Any) -> str | None:
+    """What the judge finds wrong with the answer to a case, or None."""
+    return _reason(case, ask(case), annotations=True)
+
+
+def as_range(ask: Ask, case: Any) -> str | None:
+    """The same of an instant case as the middle of a range query."""
+    if not scripts.may_be_range(case):
+        return None
+    return _reason(case, scripts.middle(case, *ask(scripts.around(case))), annotations=False)
+
+
+def pinned(ask: Ask, case: Any) -> str | None:
+    """The same of an instant case asked at another time, its selectors held by ``@``."""
+    if not scripts.may_be_pinned(case):
+        return None
+    return _reason(case, ask(scripts.elsewhere(case)), annotations=False)
+
+
+def _reason(case: Any, answer: tuple[int, dict[str, Any]], *, annotations: bool) -> str | None:
+    reason: str | None = TOOLS.check_api(case, *answer, annotations=annotations)
     return reason
 
 
+def await_readable(serving: Serving) -> None:
+    """So many loads in a row are heavy ingest, when reads may be a batch behind."""
+    serving.eventually(lambda: not serving.metric(_WAITING))
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """One collector for all scripts, whose loads are tenants of their own."""
+    directory = tmp_path_factory.mktemp("conformance")
+    environment = {**os.environ, "LOOKOUT_ENABLE_FEATURE": "all", "LOOKOUT_MAX_TENANTS": "10000"}
+    command = ["-m", "lookout_server", "serve", "--listen", "127.0.0.1:0", "--multitenancy"]
+    command += ["--retention", "0", "--data-dir", str(directory)]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    running = Serving(process)
+    try:
+        running.await_ready()
+        yield running
+    finally:
+        running.terminate()
+
+
 @pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
-def test_script(shared_client: TestClient, path: Path) -> None:
-    """Every case of a script, annotations and native histograms included, passes over HTTP."""
-    failures, loaded = [], None
+def test_script(serving: Serving, path: Path) -> None:
+    """Every case of a script passes on a running collector, annotations and native histograms
+    included; each instant one as a range query and pinned by ``@``, too.
+    """
+    failures, loaded, headers = [], None, {}
+
+    def ask(case: Any) -> tuple[int, dict[str, Any]]:
+        return asked(serving, headers, case)
+
     for case in TOOLS.cases(str(path)):
         block = [load.line for load in case.loads]
         if block != loaded:
-            loaded = block
-            shared_client.headers["X-Scope-OrgID"] = f"script-{next(_RUNS)}"
-            body = body_of(scripts.source_of(case.loads))
-            answer = shared_client.post("/api/v1/write", content=body, headers=HEADERS)
-            assert answer.status_code == 204, answer.text
-        reason = ask(shared_client, case.eval)
-        if reason:
-            failures.append(f"{path.name}:{case.eval.line} {case.eval.expr}: {reason}")
+            loaded, headers = block, {"X-Scope-OrgID": f"{path.stem}-{next(_RUNS)}"}
+            source = scripts.source_of(case.loads)
+            sent = {**HEADERS, **headers}
+            status, _, text = serving.request("/api/v1/write", body_of(source), sent)
+            assert status == 204, text
+            await_readable(serving)
+        reasons = {way.__name__: way(ask, case.eval) for way in (as_written, as_range, pinned)}
+        failures += [
+            f"{path.name}:{case.eval.line} {way}: {case.eval.expr}: {reason}"
+            for way, reason in reasons.items()
+            if reason
+        ]
     assert not failures, "\n".join(failures[:20])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -219,21 +220,39 @@ def _histogram(item: Histogram) -> dict[str, Any]:
     return body
 
 
-def ask_as_range(engine: Engine, source: MemorySource, case: Any) -> tuple[int, dict[str, Any]]:
+#: Their value depends on the query's window, so that a range query differs from an instant one.
+_OF_WINDOW = re.compile(r"\b(?:start|end|range|step)\s*\(")
+
+
+def may_be_range(case: Any) -> bool:
+    """Whether a case's answer is also that of a range query at that step."""
+    unordered = case.kind == "instant" and not case.ordered and case.string is None
+    return unordered and case.range_vector is None and not _OF_WINDOW.search(case.expr)
+
+
+def around(case: Any) -> Any:
     """An instant case as the middle of a range query of three steps, a minute apart."""
     minute = 60_000
-    around = case.start_ms - minute, case.start_ms + minute
-    try:
-        result = engine.range(case.expr, *around, minute, source)
-    except QueryError as error:
-        return error.status, {"status": "error", "error": str(error)}
-    series = [_middle(each, case.start_ms / 1000) for each in rendered(result)]
+    start, end = case.start_ms - minute, case.start_ms + minute
+    return replace(case, kind="range", start_ms=start, end_ms=end, step_ms=minute)
+
+
+def middle(case: Any, status: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """The answer to :func:`around` a case as one to the case."""
+    if body["status"] != "success":
+        return status, body
+    series = [_middle(each, case.start_ms / 1000) for each in body["data"]["result"]]
     found = [each for each in series if each is not None]
     if case.scalar is not None:
         data = {"resultType": "scalar", "result": found[0]["value"]}
     else:
         data = {"resultType": "vector", "result": found}
-    return 200, {"status": "success", "data": data}
+    return status, {"status": "success", "data": data}
+
+
+def ask_as_range(engine: Engine, source: MemorySource, case: Any) -> tuple[int, dict[str, Any]]:
+    """The answer to an instant case, asked as a range query."""
+    return middle(case, *ask(engine, source, around(case)))
 
 
 def _middle(series: dict[str, Any], time: float) -> dict[str, Any] | None:
@@ -282,10 +301,21 @@ def _pinned(expr: Any, time_ms: int) -> Any:
             return expr
 
 
-def ask_elsewhere(engine: Engine, source: MemorySource, case: Any) -> tuple[int, dict[str, Any]]:
+def may_be_pinned(case: Any) -> bool:
+    """Whether a case's answer is that at any other time, too, with ``@`` on all selectors."""
+    if case.kind != "instant" or case.fail or case.range_vector is not None:
+        return False
+    return pinned(case.expr, case.start_ms) is not None
+
+
+def elsewhere(case: Any) -> Any:
     """An instant case at another time, its selectors pinned to the case's."""
     query = pinned(case.expr, case.start_ms)
     assert query is not None
     offset = (-1_000_000, -60_000, 1, 60_000, 10_000_000)[case.line % 5]
-    moved = replace(case, expr=query, start_ms=case.start_ms + offset)
-    return ask(engine, source, moved)
+    return replace(case, expr=query, start_ms=case.start_ms + offset)
+
+
+def ask_elsewhere(engine: Engine, source: MemorySource, case: Any) -> tuple[int, dict[str, Any]]:
+    """The answer to an instant case, asked at another time."""
+    return ask(engine, source, elsewhere(case))
