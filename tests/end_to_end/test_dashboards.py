@@ -6,7 +6,7 @@ import http.client
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import urllib3
@@ -15,7 +15,7 @@ from examples.demo import start_services
 from examples.processes import wait_until
 from examples.shop.load import Load
 from grafana.expressions import Panel, filled
-from grafana.operations import CLICKHOUSE, COLLECTOR, RUNTIME, TRACES
+from grafana.operations import CLICKHOUSE, COLLECTOR, RUNTIME, SPANS, TRACES
 
 from ..lookout_server.clickhouse import free_port
 from .conftest import Site, start_collector
@@ -87,3 +87,68 @@ def test_an_idle_connection_stays_open(watched: Site) -> None:
         assert answer.read() is not None and answer.status == 200
         time.sleep(pause)
     connection.close()
+
+
+def _asked(watched: Site, path: str, *, post: bool = False, **parameters: str) -> Any:
+    """``data`` of an answer to what Grafana's data source sends."""
+    fields = [(name.replace("match", "match[]"), value) for name, value in parameters.items()]
+    url = f"{watched.url}/api/v1/{path}"
+    if post:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = urllib3.request("POST", url, body=urlencode(fields), headers=form)
+    else:
+        answer = urllib3.request("GET", f"{url}?{urlencode(fields)}")
+    assert answer.status == 200, answer.data
+    document = answer.json()
+    assert document["status"] == "success"
+    return document["data"]
+
+
+def test_grafana_saves_and_tests_its_data_source(watched: Site) -> None:
+    """One and one is two at the fourth second, and we are a Prometheus, not a Mimir."""
+    assert _asked(watched, "query", post=True, query="1+1", time="4")["result"] == [4, "2"]
+    built = _asked(watched, "status/buildinfo")
+    assert built["version"].startswith("3.") and "features" not in built
+
+
+def test_grafana_explores_and_fills_its_variables(watched: Site) -> None:
+    """Its editor finds metrics, labels, values and what they mean; its graphs find points."""
+    metric = f"{SPANS}_count"
+    await_rows(watched, metric)
+    now = int(time.time()) // 60 * 60 + 60
+    window = {"start": str(now - 3660), "end": str(now)}
+    assert metric in _asked(watched, "label/__name__/values", **window)
+    assert "service" in _asked(watched, "labels", match=metric, **window)
+    assert "gateway" in _asked(watched, "label/service/values", match=metric, **window)
+    assert _asked(watched, "series", match=f'{metric}{{service="gateway"}}', **window)
+    assert metric.removesuffix("_count") in _asked(watched, "metadata")
+    assert _asked(watched, "rules") == {"groups": []}
+    graph = {"query": f"sum by (service) ({metric})", "step": "15", **window}
+    found = _asked(watched, "query_range", post=True, **graph)
+    assert found["resultType"] == "matrix" and found["result"][0]["values"]
+
+
+def test_exemplars_lead_to_traces_that_exist(watched: Site) -> None:
+    """A point on a graph of durations names a trace, and the link of it opens that trace."""
+    found: list[Any] = []
+
+    def there() -> bool:
+        now = time.time()
+        asked = {"start": f"{now - 600:.3f}", "end": f"{now:.3f}"}
+        query = (
+            f'histogram_quantile(0.9, sum by (le) (rate({SPANS}_bucket{{service="gateway"}}[1m])))'
+        )
+        found[:] = _asked(watched, "query_exemplars", post=True, query=query, **asked)
+        return bool(found)
+
+    wait_until(there, 30, "exemplars")
+    ids = {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}
+    assert ids
+    for trace_id in ids:
+        wait_until(
+            lambda at=trace_id: (
+                urllib3.request("GET", f"{watched.url}/api/v2/trace/{at}").status == 200
+            ),
+            20,
+            f"trace {trace_id}",
+        )
