@@ -87,8 +87,16 @@ def _reason(case: Any, answer: tuple[int, dict[str, Any]], *, annotations: bool)
     return reason
 
 
-def await_readable(serving: Serving) -> None:
+def await_readable(serving: Serving, headers: dict[str, str], source: MemorySource) -> None:
     """So many loads in a row are heavy ingest, when reads may be a batch behind."""
+    wanted = sum(1 for series in source._series if len(series.timestamps))
+    path = "/api/v1/series?" + urlencode({"match[]": '{__name__=~".+"}'})
+
+    def listed() -> bool:
+        return len(json.loads(serving.request(path, None, headers)[2])["data"]) >= wanted
+
+    serving.eventually(listed)
+    # Series are stored before their samples. This costs more, and is hardly ever waited for.
     serving.eventually(lambda: not serving.metric(_WAITING))
 
 
@@ -132,7 +140,7 @@ def test_script(serving: Serving, path: Path) -> None:
             sent = {**HEADERS, **headers}
             status, _, text = serving.request("/api/v1/write", body_of(source), sent)
             assert status == 204, text
-            await_readable(serving)
+            await_readable(serving, headers, source)
         reasons = {way.__name__: way(ask, case.eval) for way in (as_written, as_range, pinned)}
         failures += [
             f"{path.name}:{case.eval.line} {way}: {case.eval.expr}: {reason}"
