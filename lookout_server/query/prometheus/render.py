@@ -142,7 +142,8 @@ def _vector(answer: Result) -> bytes:
 
 def _matrix(answer: Result) -> Iterator[bytes]:
     yield b"["
-    yield from _ahead([partial(_series, answer, *rows) for rows in _pieces(answer.offsets)])
+    times = _Times(answer)
+    yield from _ahead([partial(_series, answer, times, *rows) for rows in _pieces(answer.offsets)])
     yield b"]"
 
 
@@ -164,14 +165,14 @@ def _ahead(pieces: Sequence[Callable[[], bytes]]) -> Iterator[bytes]:
             yield coming.popleft().result()
 
 
-def _series(answer: Result, low: int, high: int) -> bytes:
+def _series(answer: Result, times: _Times, low: int, high: int) -> bytes:
     """Some neighbouring series with their samples."""
     part = slice(int(answer.offsets[low]), int(answer.offsets[high]))
     offsets = answer.offsets[low : high + 1] - answer.offsets[low]
     if answer.histograms is None:
-        points, ends = _points(answer, part), offsets
+        points, ends = _points(answer, times, part), offsets
     else:
-        points, ends = _float_points(answer, part, offsets)
+        points, ends = _float_points(answer, times, part, offsets)
     pieces: list[bytes | memoryview] = [b"," if low else b""]
     rows = zip(answer.labels[low:high], _slices(points, ends), offsets.tolist(), strict=False)
     for row, (labels, values, first) in enumerate(rows):
@@ -195,19 +196,21 @@ def _pieces(offsets: Int64Array) -> Iterator[tuple[int, int]]:
         low = high
 
 
-def _points(answer: Result, part: slice) -> pa.Array:
+def _points(answer: Result, times: _Times, part: slice) -> pa.Array:
     """``[t,"v"],`` of each sample."""
-    texts, times = value_texts(answer.values[part]), _time_texts(answer, part)
-    return pc.binary_join_element_wise(times, texts, pa.scalar('"],'), pa.scalar(""))
+    texts = value_texts(answer.values[part])
+    return pc.binary_join_element_wise(times.texts(part), texts, pa.scalar('"],'), pa.scalar(""))
 
 
-def _float_points(answer: Result, part: slice, offsets: Int64Array) -> tuple[pa.Array, Int64Array]:
+def _float_points(
+    answer: Result, times: _Times, part: slice, offsets: Int64Array
+) -> tuple[pa.Array, Int64Array]:
     """:func:`_points` of the samples that are numbers, and where each series' begin."""
     assert answer.histograms is not None
     floats = ~filled(answer.histograms[part])
     before = np.zeros(len(floats) + 1, dtype=np.int64)
     np.cumsum(floats, out=before[1:])
-    return _points(answer, part).filter(pa.array(floats)), before[offsets]
+    return _points(answer, times, part).filter(pa.array(floats)), before[offsets]
 
 
 def _slices(texts: pa.Array, offsets: Int64Array) -> Iterator[memoryview]:
@@ -222,14 +225,24 @@ def _slices(texts: pa.Array, offsets: Int64Array) -> Iterator[memoryview]:
         yield view[low : max(low, high - 1)]
 
 
-def _time_texts(answer: Result, part: slice) -> pa.Array:
-    """``[t,"`` of each sample; times that samples share are written once."""
-    if answer.steps is not None and answer.step_of is not None:
-        times, places = answer.steps, answer.step_of[part]
-    else:
+class _Times:
+    """``[t,"`` of samples; times that samples share are written once."""
+
+    def __init__(self, answer: Result) -> None:
+        self._answer = answer
+        self._steps = None if answer.steps is None else _time_texts(answer.steps)
+
+    def texts(self, part: slice) -> pa.Array:
+        """Of some of the samples."""
+        answer = self._answer
+        if self._steps is not None and answer.step_of is not None:
+            return self._steps.take(pa.array(answer.step_of[part]))
         times, places = np.unique(answer.timestamps[part], return_inverse=True)
-    texts = pa.array([f'[{format_time(time)},"' for time in times.tolist()], pa.string())
-    return texts.take(pa.array(places))
+        return _time_texts(times).take(pa.array(places))
+
+
+def _time_texts(times: Int64Array) -> pa.Array:
+    return pa.array([f'[{format_time(time)},"' for time in times.tolist()], pa.string())
 
 
 def _histograms(times: Int64Array, histograms: ObjectArray) -> bytes:

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from lookout_server.query.prometheus.render import format_value, value_texts
 
+from ..promql.properties import THOROUGH
 from .test_api import NOW, write
 
 _NUMBERS = st.one_of(
@@ -22,6 +23,7 @@ _NUMBERS = st.one_of(
 )
 
 
+@THOROUGH
 @given(st.lists(_NUMBERS))
 def test_columns_of_numbers_are_written_as_single_ones(numbers: list[float]) -> None:
     """Whatever stands beside it, a number has the text that Go gives it."""
