@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,6 +20,8 @@ from ...spans.model import Span
 from ...spans.news import News
 from ...spans.signal import SpanSignal
 
+#: Of so many batches it is known what they changed while something was read.
+_BATCHES = 8
 #: Read anew after so long: retention deletes without telling.
 _AGE_S = 300.0
 _TRACE_BYTES, _NAMES_BYTES = 40_000_000, 8_000_000
@@ -28,6 +30,7 @@ _ENTRY_BYTES, _SPAN_BYTES, _TEXT_BYTES = 400, 900, 60
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+_Changed: TypeAlias = Callable[[Collection[Key]], Collection[Key]]
 #: A trace's tenant and folded id.
 Place: TypeAlias = tuple[str, int]
 #: Distinct spans by low trace id, of all traces with one folded id.
@@ -45,6 +48,8 @@ class Memory(Generic[Key, Value]):
         self._held: OrderedDict[Key, tuple[Value, int, float]] = OrderedDict()
         self._bytes = 0
         self._number = 0
+        #: Which of some keys the latest batches have changed, of each batch.
+        self._latest: deque[_Changed[Key]] = deque(maxlen=_BATCHES)
 
     def number(self) -> int:
         """Of the newest batch that can be read. To be asked before reading."""
@@ -64,10 +69,10 @@ class Memory(Generic[Key, Value]):
             return value
 
     def put(self, key: Key, value: Value, size: int, number: int) -> None:
-        """Hold what was read after ``number`` was asked for; not if a batch came meanwhile."""
+        """Hold what was read after ``number`` was asked for, unless a batch changed it meanwhile."""
         size += _ENTRY_BYTES
         with self._lock:
-            if number != self._number or size > self._capacity // 2:
+            if size > self._capacity // 2 or self._changed_since(key, number):
                 return
             self._drop(key)
             self._held[key] = value, size, self._clock()
@@ -79,16 +84,26 @@ class Memory(Generic[Key, Value]):
         """Anything may have changed."""
         with self._lock:
             self._number += 1
+            self._latest.clear()
             self._held.clear()
             self._bytes = 0
 
-    def _changed(self, keys: Callable[[Iterable[Key]], Iterable[Key]]) -> None:
+    def _changed(self, changed: _Changed[Key]) -> None:
         """A batch can be read: drop those of the keys held that it has changed."""
         with self._lock:
             self._number += 1
+            self._latest.append(changed)
             if self._held:
-                for key in list(keys(self._held)):
+                for key in list(changed(self._held)):
                     self._drop(key)
+
+    def _changed_since(self, key: Key, number: int) -> bool:
+        """Whether a batch after that one may have changed a key."""
+        later = self._number - number
+        if later > len(self._latest):
+            return True  # too long ago to be known
+        batches = list(self._latest)[len(self._latest) - later :]
+        return any(key in changed([key]) for changed in batches)
 
     def _drop(self, key: Key) -> None:
         held = self._held.pop(key, None)
@@ -110,7 +125,7 @@ class TraceMemory(Memory[Place, Traces]):
         """See :class:`lookout_server.spans.news.Rememberer`."""
         folds = np.concatenate([batch.folds for batch in news])
 
-        def changed(held: Iterable[Place]) -> Iterable[Place]:
+        def changed(held: Collection[Place]) -> Collection[Place]:
             places = list(held)
             ids = np.array([fold for _, fold in places], np.uint32)
             return [places[at] for at in np.flatnonzero(np.isin(ids, folds)).tolist()]

@@ -128,16 +128,26 @@ def test_a_stored_batch_drops_what_it_changes() -> None:
     assert names.get(key) is None
 
 
-def test_what_was_read_while_a_batch_came_is_not_kept() -> None:
-    """It may be without the batch, which would never be noticed."""
+def test_what_a_batch_changed_while_it_was_read_is_not_kept() -> None:
+    """It may be without the batch, which would never be noticed; what others changed is kept."""
     traces = TraceMemory()
     number = traces.number()
     traces.stored(news(7))
-    traces.keep(("t", 1), spans_of(1), number)
-    assert traces.get(("t", 1)) is None
+    traces.stored(news(8))
+    for fold in (6, 7, 8):
+        traces.keep(("t", fold), spans_of(fold), number)
+    assert [traces.get(("t", fold)) is None for fold in (6, 7, 8)] == [False, True, True]
+    traces.keep(("t", 7), spans_of(7), number + 1)
+    assert traces.get(("t", 7)) is not None
+    for _ in range(10):  # more than are remembered
+        traces.stored(news(9))
+    traces.keep(("t", 5), spans_of(5), number)
+    assert traces.get(("t", 5)) is None
+    number = traces.number()
     traces.forget()
-    traces.keep(("t", 1), spans_of(1), number)
-    assert traces.get(("t", 1)) is None
+    traces.stored(news(9))
+    traces.keep(("t", 5), spans_of(5), number)
+    assert traces.get(("t", 5)) is None
 
 
 def test_memory_is_bounded_in_bytes_and_age(monkeypatch: pytest.MonkeyPatch) -> None:
