@@ -69,7 +69,7 @@ class Memory(Generic[Key, Value]):
             return value
 
     def put(self, key: Key, value: Value, size: int, number: int) -> None:
-        """Hold what was read after ``number`` was asked for, unless a batch changed it meanwhile."""
+        """Hold what was read after ``number`` was asked for, if no batch changed it since."""
         size += _ENTRY_BYTES
         with self._lock:
             if size > self._capacity // 2 or self._changed_since(key, number):
