@@ -8,7 +8,8 @@ NumPy, all of a body at once; whatever has another shape takes the way of the pr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -44,13 +45,50 @@ def decode(body: bytes, receipt: Receipt, cache: LabelCache) -> MetricRows:
         raise Malformed(f"proto: {error}") from error
 
 
-class _Usual(NamedTuple):
-    """A TimeSeries of references, samples of the usual shape, and maybe metadata."""
+@dataclass(slots=True)
+class _Usual:
+    """Every TimeSeries of references, samples of the usual shape, and maybe metadata, in lists.
 
-    place: int
-    references: bytes
-    records: list[bytes]
-    metadata: bytes
+    Lists of bytes, not an object for each: a body has ten thousand of them.
+    """
+
+    places: list[int] = field(default_factory=list)
+    references: list[bytes] = field(default_factory=list)  # packed
+    counts: list[int] = field(default_factory=list)  # of samples
+    metadata: list[bytes] = field(default_factory=list)  # b"" where there is none
+    records: list[bytes] = field(default_factory=list)  # of all, in order
+
+    def take(self, place: int, body: bytes) -> None:
+        """Add an encoded TimeSeries, if it is of that shape."""
+        if len(body) < 3 or body[0] != _LABELS or not 0 < body[1] < 0x80:
+            return
+        at = end = body[1] + 2
+        size = len(body)
+        if end > size or body[end - 1] >= 0x80:
+            return
+        before = len(self.records)
+        while at + 2 < size and body[at] == _SAMPLE:
+            if body[at + 1] == _SAMPLE_BYTES:
+                self.records.append(body[at : at + 18])
+                at += 18
+            elif body[at + 1] == _ZERO_SAMPLE_BYTES and body[at + 2] == 0x10:
+                self.records.append(ZERO_VALUE + body[at + 2 : at + 9])
+                at += 9
+            else:
+                break
+        count = len(self.records) - before
+        rest = body[at:]
+        if at > size or not count or (rest and not _is_metadata(rest)):
+            del self.records[before:]
+            return
+        self.places.append(place)
+        self.references.append(body[2:end])
+        self.counts.append(count)
+        self.metadata.append(rest[2:])
+
+
+def _is_metadata(field_: bytes) -> bool:
+    return field_[0] == _METADATA and 0 <= len(field_) - 2 == field_[1] < 0x80
 
 
 class _Decoder:
@@ -66,8 +104,11 @@ class _Decoder:
 
     def rows(self, bodies: list[bytes]) -> MetricRows:
         self._numbers = [UNKNOWN] * len(bodies)
-        usual_ones = [found for place, body in enumerate(bodies) if (found := _split(place, body))]
-        self._take_usual(usual_ones)
+        found = _Usual()
+        for place, body in enumerate(bodies):
+            found.take(place, body)
+        if found.places:
+            self._take_usual(found)
         messages = [
             (place, TimeSeriesV2.FromString(bodies[place]))
             for place, number in enumerate(self._numbers)
@@ -94,21 +135,17 @@ class _Decoder:
         self._rows.series = SeriesColumn(self._table, numbers[valid])
         return np.cumsum(valid) - 1
 
-    def _take_usual(self, found: list[_Usual]) -> None:
-        if not found:
-            return
-        counts = [len(one.records) for one in found]
-        owners = np.repeat(np.array([one.place for one in found]), counts)
-        joined = b"".join([record for one in found for record in one.records])
-        records = np.frombuffer(joined, FULL)
+    def _take_usual(self, found: _Usual) -> None:
+        owners = np.repeat(np.array(found.places), found.counts)
+        records = np.frombuffer(b"".join(found.records), FULL)
         odd = set(owners[~usual(records)].tolist())
-        for one, texts in zip(
-            found, self._all_texts([one.references for one in found]), strict=True
-        ):
-            if one.place not in odd:
-                self._numbers[one.place] = number = self._number(texts, len(one.records))
-                if one.metadata and number >= 0:
-                    self._metadata[_metric(texts), one.metadata] = None
+        texts_of = self._all_texts(found.references)
+        each = zip(found.places, found.counts, found.metadata, texts_of, strict=True)
+        for place, count, metadata, texts in each:
+            if place not in odd:
+                self._numbers[place] = number = self._number(texts, count)
+                if metadata and number >= 0:
+                    self._metadata[_metric(texts), metadata] = None
         taken = np.array(self._numbers)[owners] >= 0
         self._samples.take(owners[taken], records[taken])
 
@@ -191,31 +228,7 @@ class _Decoder:
 
 
 def _metric(texts: Sequence[bytes]) -> bytes:
+    if texts[0] == _NAME:  # nearly always
+        return texts[1]
     pairs = zip(texts[::2], texts[1::2], strict=True)
     return next((value for name, value in pairs if name == _NAME), b"")
-
-
-def _split(place: int, body: bytes) -> _Usual | None:
-    """The parts of an encoded TimeSeries of the usual shape; None of any other."""
-    if len(body) < 3 or body[0] != _LABELS or not 0 < body[1] < 0x80:
-        return None
-    at = end = body[1] + 2
-    size = len(body)
-    if end > size or body[end - 1] >= 0x80:
-        return None
-    records: list[bytes] = []
-    while at + 2 < size and body[at] == _SAMPLE:
-        if body[at + 1] == _SAMPLE_BYTES:
-            records.append(body[at : at + 18])
-            at += 18
-        elif body[at + 1] == _ZERO_SAMPLE_BYTES and body[at + 2] == 0x10:
-            records.append(ZERO_VALUE + body[at + 2 : at + 9])
-            at += 9
-        else:
-            return None
-    rest = body[at:]
-    if at > size or not records:
-        return None
-    if rest and (rest[0] != _METADATA or not 0 <= len(rest) - 2 == rest[1] < 0x80):
-        return None
-    return _Usual(place, body[2:end], records, rest[2:])
