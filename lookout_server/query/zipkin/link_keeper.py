@@ -1,7 +1,8 @@
 """Keeps dependency links stored as traces settle, so that a query for a day only sums them.
 
 Of the last hours once a minute; of the days before as well, where spans were stored while nobody
-linked them or came late, but at leisure: a question for such a day links it at once.
+linked them or came late, but at leisure and beside the last hours, which wait for none of it: a
+question for such a day links it at once.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import count
 
 from ...server import Server
-from ...store.port import StoreError, StoreLimit
+from ...store.port import StoreError, StoreLimit, StoreUnavailable
 from ..explain import Explanation
 from .dependencies import Dependencies
 from .link_cache import LinkCache
@@ -28,8 +28,9 @@ _EVERY_S = 60.0
 _LOOKBACK_MS = 14_400_000
 #: Five minutes of tens of thousands of spans a second take a minute.
 _LINKING_MOST_S = 240.0
-#: Days before are looked at in every so many rounds, and for each second of it others are paused.
-_ROUNDS = 10
+#: Days before are looked at so often, beside the last hours; each second of it is followed by a
+#: pause of several.
+_DAYS_EVERY_S = 600.0
 _LEISURE = 4
 _HOUR_MS = 3_600_000
 #: What is older is linked when somebody asks for it: hours back, and hours of all tenants at most.
@@ -48,33 +49,28 @@ ORDER BY hour DESC LIMIT {most:UInt32}
 
 
 class LinkKeeper:
-    """A task on the event loop. See :class:`lookout_server.server.Service`."""
+    """Two tasks on the event loop, of the last hours and of the days before.
+
+    See :class:`lookout_server.server.Service`.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._links = LinkCache(_BYTES_MOST)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         #: Spans of the days before by tenant and hour, when these were found linked.
         self._linked: dict[tuple[str, int], int] = {}
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        rounds = (self.settle, _EVERY_S), (self.settle_days, _DAYS_EVERY_S)
+        self._tasks = [asyncio.create_task(_repeat(*each)) for each in rounds]
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
             with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        for number in count():
-            await asyncio.sleep(_EVERY_S)
-            try:
-                await self.settle()
-                if number % _ROUNDS == 0:
-                    await self.settle_days()
-            except StoreError as error:  # the next round tries again
-                log.warning("links of the last hours are not stored yet: %s", error)
+                await task
 
     async def settle(self) -> None:
         """Store the links of what has settled in the last hours, tenant by tenant."""
@@ -96,13 +92,35 @@ class LinkKeeper:
             if self._linked.get((tenant, hour)) == spans:
                 continue
             began = time.monotonic()
-            with suppress(StoreLimit):  # too much for once: what it did is stored
-                await self._settle(tenant, hour * _HOUR_MS, (hour + 1) * _HOUR_MS - 1)
+            if await self._settle(tenant, hour * _HOUR_MS, (hour + 1) * _HOUR_MS - 1):
                 self._linked[tenant, hour] = spans
             await pause(_LEISURE * (time.monotonic() - began))
 
-    async def _settle(self, tenant: str, since_ms: int, until_ms: int) -> None:
+    async def _settle(self, tenant: str, since_ms: int, until_ms: int) -> bool:
+        """Whether all of it is stored; what is not is tried again in the next round.
+
+        Whatever a tenant or an hour has wrong, the others come after it. Raises StoreUnavailable.
+        """
         dependencies = Dependencies(
             self._server, tenant, Explanation(), self._links, _LINKING_MOST_S
         )
-        await dependencies.settle(since_ms, until_ms)
+        try:
+            await dependencies.settle(since_ms, until_ms)
+        except StoreLimit:  # too much for once: what it did is stored
+            return False
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            ends = f"{since_ms}-{until_ms} ms"
+            log.warning("links of %s, %s, are not stored yet: %s", tenant, ends, error)
+            return False
+        return True
+
+
+async def _repeat(round: Callable[[], Awaitable[None]], every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await round()
+        except StoreError as error:  # the next round tries again
+            log.warning("links are not stored yet: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookout_server.config import load
-from lookout_server.query.zipkin import bulk_linker, dependencies
+from lookout_server.query.zipkin import bulk_linker, dependencies, link_keeper
 from lookout_server.query.zipkin.bulk_linker import LinkedTraces
+from lookout_server.query.zipkin.dependencies import Dependencies
 from lookout_server.query.zipkin.link_cache import LinkCache
 from lookout_server.query.zipkin.link_keeper import LinkKeeper
 from lookout_server.query.zipkin.link_sums import LinkSums, total
@@ -22,7 +24,7 @@ from lookout_server.query.zipkin.linker import Linker, link_traces
 from lookout_server.spans.columns import ERROR, SHARED, pack_address
 from lookout_server.spans.model import KIND_CODES, NOWHERE, Endpoint, Span, make_span
 from lookout_server.store.embedded import EmbeddedStore
-from lookout_server.store.port import StoreLimit
+from lookout_server.store.port import StoreError, StoreLimit
 
 from .collector import PlainCollector
 
@@ -396,6 +398,63 @@ async def test_days_before_are_linked_unasked(
         rounds = len(paused)
         await keeper.settle_days(pause)
         assert len(paused) == rounds > 0
+
+
+async def test_the_last_hours_do_not_wait_for_days_before(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long linking days takes, the links of the last hours are stored meanwhile."""
+    monkeypatch.setattr(link_keeper, "_EVERY_S", 0.001)
+    monkeypatch.setattr(link_keeper, "_DAYS_EVERY_S", 0.001)
+    keeper = LinkKeeper(PlainCollector(store, load()))
+    begun = asyncio.Event()
+    again = asyncio.Event()
+
+    async def days() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def last_hours() -> None:
+        if begun.is_set():
+            again.set()
+
+    monkeypatch.setattr(keeper, "settle_days", days)
+    monkeypatch.setattr(keeper, "settle", last_hours)
+    await keeper.start()
+    await asyncio.wait_for(again.wait(), 10)
+    await keeper.stop()
+
+
+async def test_an_hour_that_fails_leaves_the_others(
+    client: httpx.AsyncClient,
+    store: EmbeddedStore,
+    tenant: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An hour that cannot be linked is told of and tried again; older ones are stored."""
+    hour = PAST_US // (12 * BUCKET_US) - 30
+    for number in (0, 4):
+        at_us = (hour + number) * 12 * BUCKET_US + 5
+        await client.post("/api/v2/spans", json=call(number + 1, at_us, "web", "db"))
+    keeper = LinkKeeper(PlainCollector(store, load()))
+    real = Dependencies.settle
+
+    async def failing(self: Dependencies, since_ms: int, until_ms: int) -> None:
+        if since_ms == (hour + 4) * 3_600_000:
+            raise StoreError("no such thing", 70)
+        await real(self, since_ms, until_ms)
+
+    async def pause(seconds: float) -> None:
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Dependencies, "settle", failing)
+        await keeper.settle_days(pause)
+    assert [row["hour"] for row in _hours(store, tenant)] == [hour]
+    assert f"{tenant}, {(hour + 4) * 3_600_000}" in caplog.text
+    await keeper.settle_days(pause)
+    assert [row["hour"] for row in _hours(store, tenant)] == [hour, hour + 4]
 
 
 @pytest.mark.parametrize("end_ms", [PAST_US // 1000 + 600_000, 2**63 - 1])
