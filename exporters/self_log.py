@@ -24,7 +24,7 @@ class SelfLog(logging.Handler):
         self._file = file
         self._time = LocalTime()
         self._ledger: Ledger | None = None
-        self._created = 0
+        self._told = ""  # of the ledger, last
         self._dropped: dict[str, int] = {}
 
     def open(self, ledger: Ledger) -> None:
@@ -40,12 +40,9 @@ class SelfLog(logging.Handler):
         """Write the counts, if there are new ones. Drops make it a warning."""
         if self._ledger is None:
             return
-        report = self._ledger.report()
-        dropped = self._ledger.dropped
-        if (report.created, dropped) == (self._created, self._dropped):
+        report, dropped = self._ledger.report(), self._ledger.dropped
+        if not report.created and not dropped:
             return
-        level = "[WARN]  " if dropped != self._dropped else "[INFO]  "
-        self._created, self._dropped = report.created, dropped
         reasons = " ".join(f"{reason}={count}" for reason, count in sorted(dropped.items()))
         text = (
             f"ledger created={report.created} sampled_out={report.sampled_out} "
@@ -54,6 +51,10 @@ class SelfLog(logging.Handler):
         for destination in self._ledger.destinations:
             sent = self._ledger.report(destination)
             text += f" {destination}.sent={sent.sent} {destination}.in_flight={sent.in_flight}"
+        if text == self._told:
+            return
+        level = "[WARN]  " if dropped != self._dropped else "[INFO]  "
+        self._told, self._dropped = text, dropped
         self.acquire()
         try:
             self._write(time.time_ns(), level, text)
@@ -68,7 +69,7 @@ class SelfLog(logging.Handler):
 
     def after_fork(self) -> None:
         """In the child: a ledger that starts anew, a file of its own opening."""
-        self._created = 0
+        self._told = ""
         self._dropped = {}
         self._file.after_fork()
 

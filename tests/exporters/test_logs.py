@@ -206,6 +206,17 @@ def test_self_log_tells_drops_and_failures(rig: Any, span: Any) -> None:
         assert f"ring_full={dropped}" in lines[-1]
 
 
+def test_the_last_line_of_the_self_log_is_the_final_account(rig: Any, span: Any) -> None:
+    """What waited when it was last told has been written by the end, and then nothing waits."""
+    logs = rig()
+    for _ in range(20):
+        logs.ring.offer(span())
+    logs.flusher.shutdown(5)  # tells of the ledger before and after it flushes
+    told = [line for line in logs.text("tracer-self.log").splitlines() if "ledger" in line]
+    assert "logs.sent=20 logs.in_flight=0" in told[-1]
+    assert len(set(told)) == len(told)
+
+
 def test_custom_encoder_and_works(rig: Any, span: Any) -> None:
     """An own format is one small class, an own file one function."""
     from dataclasses import replace
