@@ -31,6 +31,8 @@ Decode = Callable[[str, bytes, Receipt], Rows]
 DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 469, 690}
 #: Load goes on for so long after the last rows: journalled bodies come in groups.
 _STILL_SECONDS = 0.5
+#: So many busy seconds in a row are a load, under which readers do not hasten batches.
+_LASTING_SECONDS = 5
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -46,7 +48,7 @@ class Pace:
     #: Early batches for readers: so many at once, and one more in each interval (parts!).
     early_burst: int = 100
     early_interval: float = 0.05
-    #: With more rows than this in each of two seconds, readers do not hasten batches.
+    #: With more rows than this in each of some seconds, readers do not hasten batches.
     busy_rows: int = 5_000
 
 
@@ -382,14 +384,16 @@ class Early:
 
 
 class Load:
-    """Rows in this second and in the two before."""
+    """How many seconds in a row, up to the one before, had many rows.
+
+    A burst is no load: who sends a file and asks for what is in it expects to find it.
+    """
 
     def __init__(self, busy_rows: int) -> None:
         self._busy_rows = busy_rows
         self._second = 0
         self._rows = 0
-        self._before = 0
-        self._earlier = 0
+        self._streak = 0
         self._latest = 0.0
 
     def count(self, rows: int) -> None:
@@ -398,21 +402,17 @@ class Load:
         self._latest = time.monotonic()
 
     def busy(self) -> bool:
-        """Whether many rows came in the second before and come still.
-
-        As a second begins none came in it yet. After two that were busy it is enough that some
-        came just now: a reader in that moment would wait for a batch.
-        """
+        """Whether many rows have come for some seconds, and come still."""
         self._turn()
+        # As a second begins none came in it yet: that some came just now will do.
         recent = time.monotonic() - self._latest < _STILL_SECONDS
-        still = self._rows > 0 or (self._earlier > self._busy_rows and recent)
-        return self._before > self._busy_rows and still
+        return self._streak >= _LASTING_SECONDS and (self._rows > 0 or recent)
 
     def _turn(self) -> None:
         second = int(time.monotonic())
         if second != self._second:
-            follows = second == self._second + 1
-            self._earlier, self._before = (self._before, self._rows) if follows else (0, 0)
+            goes_on = second == self._second + 1 and self._rows > self._busy_rows
+            self._streak = self._streak + 1 if goes_on else 0
             self._second, self._rows = second, 0
 
 
