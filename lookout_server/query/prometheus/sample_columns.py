@@ -63,7 +63,17 @@ class RawSamples:
             newest[:-1] |= steps[1:] != steps[:-1]
         # Where times stand in disorder the newest is not the last: leave those as they are.
         newest[:-1] |= self.times[1:] < self.times[:-1]
-        rows = np.flatnonzero(newest)
+        return self._rows(np.flatnonzero(newest))
+
+    def of_series(self, places: SeriesPlaces) -> RawSamples:
+        """Without samples of other series than these."""
+        runs = Runs.of([self.ids])
+        wanted = places.of(runs.firsts([self.ids])) >= 0
+        if wanted.all():
+            return self
+        return self._rows(np.flatnonzero(np.repeat(wanted, runs.lengths)))
+
+    def _rows(self, rows: Int64Array) -> RawSamples:
         starts = self.starts[rows] if len(self.starts) else self.starts
         return RawSamples(self.ids[rows], self.times[rows], self.values[rows], starts)
 

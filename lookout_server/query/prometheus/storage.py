@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextvars
 import itertools
 import math
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,7 +42,10 @@ _USUAL_INTERVAL_MS, _PART_EXCESS = 15_000, 4
 #: Usual samples of one statement: 30 MB, which are in memory as they came until they are thinned.
 _SLICE_SAMPLES = 1_500_000
 _SMALL_SAMPLES = 200_000
-_HOUR_MS = 3_600_000
+#: Rows of a metric in a part of the table (a day at most) next to which those of other metrics in
+#: the blocks of the index at both its ends, some 8,000, are few.
+_DENSE_ROWS = 50_000
+_MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
 
 #: ClickHouse finds the hours of its key by the times; telling it them, too, costs a millisecond.
 _WHERE = """
@@ -111,32 +116,45 @@ class Window:
         ]
 
     @property
-    def _named_ids(self) -> bool:
+    def is_dense(self) -> bool:
+        """Whether each metric has many rows, even at no more than a sample a minute."""
+        minutes = min(self.end_ms - self.start_ms, _DAY_MS) // _MINUTE_MS
+        return min(len(one.places) for one in self.found) * minutes >= _DENSE_ROWS
+
+    @property
+    def names_ids(self) -> bool:
+        """Whether the clauses name each series."""
         if all(one.all for one in self.found):
             return False
         return self.series <= _IDS_IN_QUERY
 
     @property
     def clause(self) -> str:
-        """WHERE, by all of the table's key."""
-        metrics = "mid IN {mids:Array(UInt64)}"
-        if not self.is_small:
-            # Next to so many rows those of other metrics, which share a block of the index with
-            # them, are few: left out here, by id, which costs a sixth less than reading does.
-            metrics = f"indexHint({metrics})"
-        ids = "AND id IN {ids:Array(UInt64)}" if self._named_ids else ""
+        """WHERE, with the key's own expressions so that ClickHouse prunes by them."""
+        return self._where("mid IN {mids:Array(UInt64)}")
+
+    @property
+    def wide_clause(self) -> str:
+        """:attr:`clause` which also finds what shares a block of the index with these metrics.
+
+        Leaving those rows out by id afterwards costs a quarter less than having them left out.
+        """
+        return self._where("indexHint(mid IN {mids:Array(UInt64)})")
+
+    def _where(self, metrics: str) -> str:
+        ids = "AND id IN {ids:Array(UInt64)}" if self.names_ids else ""
         return _WHERE.replace("{metrics}", metrics).replace("{ids}", ids)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Values of the names in :attr:`clause`."""
+        """Values of the names in the clauses."""
         parameters: dict[str, Any] = {
             "tenant": self.tenant,
             "mids": [one.metric.mid for one in self.found],
             "start": self.start_ms,
             "end": self.end_ms,
         }
-        if self._named_ids:
+        if self.names_ids:
             parameters["ids"] = self.ids.tolist()
         return parameters
 
@@ -263,81 +281,132 @@ class ClickHouseSource:
         places = SeriesPlaces(window.found)
         samples = self._samples(window, hints, places, final=False)
         if samples.repeats():
+            del samples  # not to have both in memory
             samples = self._samples(window, hints, places, final=True)
         if any(one.metric.has_histograms for one in window.found):
             # Histograms are few and their rows large: FINAL, which reads once, costs little.
             sql = f"SELECT id, ts, st, {', '.join(FIELDS)} FROM histograms FINAL {window.clause}"
-            table = self._fetch(sql, window.parameters, hints)
+            most = hints.max_samples - len(samples.timestamps)
+            table = self._fetch(sql, window.parameters, most, hints.timeout_s)
             samples = samples.merged(histogram_columns(table, places))
         return samples.block(places, with_starts=self._starts)
 
     def _samples(
         self, window: Window, hints: SelectHints, places: SeriesPlaces, *, final: bool
     ) -> SampleColumns:
-        started = self._starts and any(one.metric.has_starts for one in window.found)
+        slices, room = window.slices(), Room(hints.max_samples)
+        at_once = min(self._threads, len(slices))
+        last = window.end_ms - window.start_ms
+        select = f"SELECT {self._columns(window)} FROM samples {'FINAL' if final else ''}"
+
+        def read(part: Window) -> list[RawSamples]:
+            most = hints.max_samples if hints.newest_per_step else room.left
+            table = self._rows(select, part, window.start_ms, most, hints.timeout_s, at_once)
+            samples = [RawSamples.of(batch) for batch in table.to_batches()]
+            if hints.newest_per_step:
+                samples = [one.newest_per_step(last, hints.step_ms) for one in samples]
+            samples = [one.of_series(places) for one in samples]
+            room.take(sum(len(one.ids) for one in samples))
+            return samples
+
+        return SampleColumns.of(_at_once(read, slices, at_once), window.start_ms, places)
+
+    def _columns(self, window: Window) -> str:
         offset = "toUnixTimestamp64Milli(ts) - {origin:Int64}"
         if window.end_ms - window.start_ms < 2**32:
             offset = f"toUInt32({offset})"
-        columns = f"id, {offset} AS t, v" + (", st" if started else "")
-        slices = window.slices()
-        at_once = min(self._threads, len(slices))
+        started = self._starts and any(one.metric.has_starts for one in window.found)
+        return f"id, {offset} AS t, v" + (", st" if started else "")
 
-        def read(part: Window) -> list[RawSamples]:
-            sql = f"SELECT {columns} FROM samples {'FINAL' if final else ''} {part.clause}"
-            parameters = {**part.parameters, "origin": window.start_ms}
-            # Choosing what to filter by first takes longer than reading few rows as a whole.
-            settings = ", optimize_move_to_prewhere = 0" if part.is_small else ""
-            table = self._fetch(sql, parameters, hints, at_once, settings)
-            samples = map(RawSamples.of, table.to_batches())
-            if not hints.newest_per_step:
-                return list(samples)
-            last = window.end_ms - window.start_ms
-            return [one.newest_per_step(last, hints.step_ms) for one in samples]
-
-        read_samples = [one for part in _at_once(read, slices, at_once) for one in part]
-        if sum(len(one.ids) for one in read_samples) > hints.max_samples:
-            raise TooManySamples
-        return SampleColumns.of(read_samples, window.start_ms, places)
+    def _rows(
+        self, select: str, part: Window, origin: int, most: int, timeout_s: float, at_once: int
+    ) -> pa.Table:
+        """Rows of the window's series, and perhaps some of others."""
+        parameters = {**part.parameters, "origin": origin}
+        if part.is_dense:
+            sql = f"{select} {part.wide_clause}"
+            try:
+                return self._fetch(sql, parameters, most, timeout_s, at_once)
+            except TooManySamples:
+                if part.names_ids:
+                    raise
+        # Choosing what to filter by first takes longer than reading few rows as a whole.
+        settings = ", optimize_move_to_prewhere = 0" if part.is_small else ""
+        sql = f"{select} {part.clause}"
+        return self._fetch(sql, parameters, most, timeout_s, at_once, settings)
 
     def _fetch(
         self,
         sql: str,
         parameters: Mapping[str, Any],
-        hints: SelectHints,
+        most: int,
+        timeout_s: float,
         at_once: int = 1,
         settings: str = "",
     ) -> pa.Table:
         # Compressing the answer on its way inside one process costs a third of reading it.
         sql = (
-            f"{sql} LIMIT {hints.max_samples + 1} "
+            f"{sql} LIMIT {most + 1} "
             f"SETTINGS output_format_arrow_compression_method = 'none'{settings}"
         )
         limits = Limits(
-            _rounded(hints.timeout_s),
-            self._memory_bytes // at_once,
-            max(1, self._threads // at_once),
+            _rounded(timeout_s), self._memory_bytes // at_once, max(1, self._threads // at_once)
         )
         table = self._store.fetch(sql, parameters, limits)
-        if len(table) > hints.max_samples:
-            raise TooManySamples()
+        if len(table) > most:
+            raise TooManySamples
         return table
+
+
+class Room:
+    """For how many more samples of a selector there is room. Thread-safe."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+        self._lock = threading.Lock()
+
+    def take(self, samples: int) -> None:
+        """Raises TooManySamples where there is none for so many."""
+        with self._lock:
+            if samples > self.left:
+                raise TooManySamples
+            self.left -= samples
 
 
 def _at_once(
     read: Callable[[Window], list[RawSamples]], windows: Sequence[Window], threads: int
-) -> list[list[RawSamples]]:
-    """What is read of each window, several of them at a time."""
-    if threads == 1:
-        return [read(window) for window in windows]
-    with ThreadPoolExecutor(threads, "lookout-promql-read") as workers:
-        futures = [
-            workers.submit(contextvars.copy_context().run, read, window) for window in windows
-        ]
+) -> list[RawSamples]:
+    """What is read of the windows, in any order, several of them at a time.
+
+    None is read ahead: where reading one fails, the others are not begun.
+    """
+    waiting = deque(windows)
+
+    def work() -> list[RawSamples]:
+        found = []
         try:
-            return [future.result() for future in futures]
-        finally:
-            for future in futures:  # where one failed, the others are in vain
-                future.cancel()
+            for window in _popped(waiting):
+                found += read(window)
+        except BaseException:
+            waiting.clear()
+            raise
+        return found
+
+    if threads == 1:
+        return work()
+    with ThreadPoolExecutor(threads, "lookout-promql-read") as workers:
+        futures = [workers.submit(contextvars.copy_context().run, work) for _ in range(threads)]
+        return [one for future in futures for one in future.result()]
+
+
+def _popped(waiting: deque[Window]) -> Iterator[Window]:
+    """One after the other, for whichever thread asks."""
+    while True:
+        try:
+            window = waiting.popleft()
+        except IndexError:
+            return
+        yield window
 
 
 def ahead(parts: Iterator[SeriesBlock]) -> Iterator[SeriesBlock]:

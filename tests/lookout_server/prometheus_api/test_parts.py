@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
@@ -110,7 +112,7 @@ def test_stretches_of_time_read_at_once_are_the_whole(
     at_once = hours.select(matchers, 100, end_ms, hints)
     for samples in (1, 2_000, 5_000):
         monkeypatch.setattr(storage, "_SLICE_SAMPLES", samples)
-        monkeypatch.setattr(storage, "_SMALL_SAMPLES", samples // 8)
+        monkeypatch.setattr(storage, "_DENSE_ROWS", samples // 8)
         sliced = hours.select(matchers, 100, end_ms, hints)
         assert len(sliced) == 10
         found = _newest(sliced, step_ms, end_ms) if newest else _contents([sliced])
@@ -124,6 +126,86 @@ def _newest(block: SeriesBlock, step_ms: int, end_ms: int) -> Any:
         labels: {(end_ms - time) // (step_ms or end_ms + 1): (time, value) for time, value in rows}
         for labels, rows in _contents([block]).items()
     }
+
+
+@pytest.fixture
+def fetched(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples each statement brought."""
+    rows: list[int] = []
+    fetch = store.fetch
+
+    def counted(sql: str, *arguments: Any) -> pa.Table:
+        table = fetch(sql, *arguments)
+        if "FROM samples" in sql:
+            rows.append(len(table))
+        return table
+
+    monkeypatch.setattr(store, "fetch", counted)
+    return rows
+
+
+_ONE = [Matcher(MatchType.EQUAL, "__name__", "one")]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_is_read_than_a_query_may_hold(
+    hours: ClickHouseSource,
+    store: EmbeddedStore,
+    tenant: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fetched: list[int],
+    threads: int,
+) -> None:
+    """A window of too many samples is refused when they are found to be, not when all are there."""
+    monkeypatch.setattr(storage, "_SLICE_SAMPLES", 1)
+    source = ClickHouseSource(store, Catalog(store), tenant, threads=threads)
+    with pytest.raises(TooManySamples):
+        source.select(_ONE, 0, 12_000_000, SelectHints(max_samples=2_500))
+    assert sum(fetched) <= threads * 2_501
+
+
+def test_what_is_thinned_counts_as_what_is_left(
+    hours: ClickHouseSource, monkeypatch: pytest.MonkeyPatch, fetched: list[int]
+) -> None:
+    """Over 8,000 samples are read, an hour at a time, for a query of which 2,500 may be held."""
+    monkeypatch.setattr(storage, "_SLICE_SAMPLES", 1)
+    hints = SelectHints(step_ms=600_000, newest_per_step=True, max_samples=2_500)
+    assert len(hours.select(_ONE, 0, 11_990_000, hints)) == 10
+    assert sum(fetched) > 8_000
+    with pytest.raises(TooManySamples):
+        hours.select(_ONE, 0, 11_990_000, replace(hints, max_samples=100))
+
+
+def test_samples_of_other_metrics_do_not_count(
+    hours: ClickHouseSource, monkeypatch: pytest.MonkeyPatch, fetched: list[int]
+) -> None:
+    """What ClickHouse finds beside a dense metric fails no query."""
+    monkeypatch.setattr(storage, "_DENSE_ROWS", 1)
+    hours.select(_ONE, 0, 11_990_000, SelectHints())
+    beside = fetched[-2]  # before the samples written twice are read as one
+    assert beside > 8_200
+    block = hours.select(_ONE, 0, 11_990_000, SelectHints(max_samples=8_200))
+    assert len(block.timestamps) == 8_000
+    with pytest.raises(TooManySamples):
+        hours.select(_ONE, 0, 11_990_000, SelectHints(max_samples=8_199))
+
+
+def test_of_few_samples_over_a_long_time_only_those_are_read(
+    client: TestClient, store: EmbeddedStore, tenant: str, fetched: list[int]
+) -> None:
+    """A month of a metric with a sample an hour, beside others, is a month of a sample an hour."""
+    request = WriteRequest()
+    for name, number in itertools.product(("one", "two", "three"), range(2)):
+        series = request.timeseries.add()
+        series.labels.add(name="__name__", value=name)
+        series.labels.add(name="i", value=str(number))
+        for hour in range(30 * 24):
+            add_sample(series, hour * _HOUR_MS, 1.0, 0)
+    answer = client.post("/api/v1/write", content=compressed(request), headers=HEADERS)
+    assert answer.status_code == 204
+    source = ClickHouseSource(store, Catalog(store), tenant)
+    block = source.select(_ONE, 0, 30 * 24 * _HOUR_MS, SelectHints(max_samples=2 * 30 * 24))
+    assert len(block.timestamps) == fetched[-1] == 2 * 30 * 24
 
 
 def test_statements_share_no_hour() -> None:
