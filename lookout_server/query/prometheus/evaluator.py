@@ -270,5 +270,7 @@ def is_step_invariant(expr: tree.Expr) -> bool:
             return not dependent and all(map(is_step_invariant, expr.args))
         case tree.NumberLiteral() | tree.StringLiteral():
             return True
+        case tree.Aggregate():  # its parameter has no say, as in Prometheus
+            return is_step_invariant(expr.expr)
         case _:
             return all(map(is_step_invariant, tree.children(expr)))

@@ -69,14 +69,14 @@ class Signatures:
         return len(self._numbers)
 
 
-def presence(frame: Frame, groups: Int64Array, count: int) -> BoolArray:
-    """Per match group and step, whether any row has a sample."""
-    result = np.zeros((count, frame.steps), dtype=np.bool_)
+def presence(cells: BoolArray, groups: Int64Array, count: int) -> BoolArray:
+    """Per match group and step, whether any row has the cell."""
+    result = np.zeros((count, cells.shape[1]), dtype=np.bool_)
     if len(groups):
         order = np.argsort(groups, kind="stable")
         ordered = groups[order]
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        result[ordered[starts]] = np.logical_or.reduceat(frame.present[order], starts, axis=0)
+        result[ordered[starts]] = np.logical_or.reduceat(cells[order], starts, axis=0)
     return result
 
 
@@ -84,7 +84,7 @@ def both(left: Frame, right: Frame, matching: VectorMatching) -> Frame:
     """``and``: left samples that have a partner."""
     signatures = Signatures(matching)
     left_groups, right_groups = signatures.of(left), signatures.of(right)
-    there = presence(right, right_groups, len(signatures))
+    there = presence(right.present, right_groups, len(signatures))
     return left.where(there[left_groups]) if len(left) else left
 
 
@@ -92,7 +92,7 @@ def unless(left: Frame, right: Frame, matching: VectorMatching) -> Frame:
     """``unless``: left samples that have none."""
     signatures = Signatures(matching)
     left_groups, right_groups = signatures.of(left), signatures.of(right)
-    there = presence(right, right_groups, len(signatures))
+    there = presence(right.present, right_groups, len(signatures))
     return left.where(~there[left_groups]) if len(left) else left
 
 
@@ -100,7 +100,7 @@ def either(left: Frame, right: Frame, matching: VectorMatching) -> Frame:
     """``or``: left samples, and the right ones without a partner."""
     signatures = Signatures(matching)
     left_groups, right_groups = signatures.of(left), signatures.of(right)
-    there = presence(left, left_groups, len(signatures))
+    there = presence(left.present, left_groups, len(signatures))
     rest = right.where(~there[right_groups]) if len(right) else right
     return stacked([left, rest]).merged()
 
@@ -121,15 +121,18 @@ class Matcher:
         many, one = (right, left) if self._swapped else (left, right)
         signatures = Signatures(self._matching)
         many_groups, one_groups = signatures.of(many), signatures.of(one)
-        there = presence(one, one_groups, len(signatures))
+        there = presence(one.present, one_groups, len(signatures))
         # Nothing is matched, nor complained of, at steps where one side has nothing at all.
         self._check_one_side(one, one_groups, self._active(many))
-        parts = [self._matched(many, one, many_groups, one_groups, len(signatures))]
+        pairs = _pairs(many_groups, one_groups, len(signatures))
+        matched, tried = self._matched(many, one, pairs, many_groups)
+        parts = [matched]
         many_fill, one_fill = self._fills()
         if one_fill is not None and len(many):
             parts.append(self._filled_one(many, one_fill, ~there[many_groups], many_groups))
         if many_fill is not None and len(one):
-            known = presence(many, many_groups, len(signatures))
+            # A sample whose partners are of types that do not go together has met nobody.
+            known = presence(tried, many_groups[pairs[0]], len(signatures))
             parts.append(self._filled_many(one, many_fill, ~known[one_groups], one_groups))
         return stacked([part for part in parts if len(part)] or parts[:1]).merged()
 
@@ -166,28 +169,28 @@ class Matcher:
         )
 
     def _matched(
-        self, many: Frame, one: Frame, many_groups: Int64Array, one_groups: Int64Array, count: int
-    ) -> Frame:
-        many_rows, one_rows = _pairs(many_groups, one_groups, count)
+        self, many: Frame, one: Frame, pairs: tuple[Int64Array, Int64Array], groups: Int64Array
+    ) -> tuple[Frame, BoolArray]:
+        many_rows, one_rows = pairs
         labels = [
             self.result_labels(many.labels[m], one.labels[o])
             for m, o in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
         ]
         return self._evaluate(
-            many.take(many_rows), one.take(one_rows), labels, many_groups[many_rows]
+            many.take(many_rows), one.take(one_rows), labels, groups[many_rows]
         )
 
     def _filled_one(self, many: Frame, fill: float, lonely: BoolArray, groups: Int64Array) -> Frame:
         alone, groups = _only(many, lonely, groups)
         partners = [self._match_labels(labels) for labels in alone.labels]
         labels = [self.result_labels(m, o) for m, o in zip(alone.labels, partners, strict=True)]
-        return self._evaluate(alone, _constant(alone, partners, fill), labels, groups)
+        return self._evaluate(alone, _constant(alone, partners, fill), labels, groups)[0]
 
     def _filled_many(self, one: Frame, fill: float, lonely: BoolArray, groups: Int64Array) -> Frame:
         alone, groups = _only(one, lonely, groups)
         partners = [self._match_labels(labels) for labels in alone.labels]
         labels = [self.result_labels(m, o) for m, o in zip(partners, alone.labels, strict=True)]
-        return self._evaluate(_constant(alone, partners, fill), alone, labels, groups)
+        return self._evaluate(_constant(alone, partners, fill), alone, labels, groups)[0]
 
     def _match_labels(self, labels: Labels) -> Labels:
         names = frozenset(self._matching.labels)
@@ -195,8 +198,13 @@ class Matcher:
             return labelsets.only(labels, names)
         return labelsets.without(labels, names | {METRIC_NAME})
 
-    def _evaluate(self, many: Frame, one: Frame, labels: list[Labels], groups: Int64Array) -> Frame:
-        """Row ``i`` of both sides combined; both have the same number of rows."""
+    def _evaluate(
+        self, many: Frame, one: Frame, labels: list[Labels], groups: Int64Array
+    ) -> tuple[Frame, BoolArray]:
+        """Row ``i`` of both sides combined, and the cells where their types allow it.
+
+        Both sides have the same number of rows.
+        """
         present = many.present & one.present
         left, right = (one, many) if self._swapped else (many, one)
         result = self._combine(
@@ -208,8 +216,8 @@ class Matcher:
         self._check_many_side(labels, groups, tried)
         kept = result.keep & tried
         if self._node.return_bool:
-            return self._frame(labels, kept.astype(np.float64), tried, None)
-        return self._frame(labels, result.values, kept, result.histograms)
+            return self._frame(labels, kept.astype(np.float64), tried, None), tried
+        return self._frame(labels, result.values, kept, result.histograms), tried
 
     def _frame(
         self,

@@ -219,7 +219,7 @@ def _cases(draw: st.DrawFn) -> Case:
     samples: Samples = _NUMBERS
     if op not in _SETS and draw(st.booleans()):
         fills = draw(st.tuples(*[st.sampled_from([None, 0.0, 7.0])] * 2))
-    elif op not in ("-", "%"):
+    if op not in ("-", "%"):
         samples = st.one_of(_NUMBERS, st.sampled_from([_ONE, _OTHER]))
     on = draw(st.booleans())
     names = draw(st.sampled_from([(), ("g",), ("k",), ("g", "k")]))
