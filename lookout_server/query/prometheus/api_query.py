@@ -29,6 +29,7 @@ from .parameters import (
 from .parse_error import ParseError
 from .parser import parse
 from .printer import format_query
+from .quoting import quote
 from .result import Result
 from .service import PrometheusService
 from .timings import Timings
@@ -120,7 +121,7 @@ class _QueryApi:
             pieces = chain(data, render.result(answer))
             if form.get("stats"):
                 pieces = chain(pieces, [b',"stats":' + render.dumps(timings.stats(answer))])
-            warnings = [*answer.warnings, TRUNCATED] if cut else answer.warnings
+            warnings = [*answer.warnings, *([TRUNCATED] if cut else []), *_stats_warning(form)]
             with stage("render") as told:
                 told.rows = len(answer.labels)
                 return success(request, chain(pieces, [b"}"]), warnings, answer.infos)
@@ -173,6 +174,17 @@ def _lookback(form: Form) -> int | None:
         return parse_duration(text)
     except ValueError as error:
         raise BadData(f"error parsing lookback delta duration: {error}") from None
+
+
+def _stats_warning(form: Form) -> list[str]:
+    """What Prometheus says of values of ``stats`` that it will not take for long."""
+    value = form.get("stats")
+    if value in ("", "true", "all"):
+        return []
+    return [
+        f'value {quote(value)} for parameter "stats" is deprecated and will be rejected in the '
+        'next major release, use "true" or "all"'
+    ]
 
 
 def _truncate(answer: Result, limit: int) -> bool:

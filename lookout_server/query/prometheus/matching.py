@@ -176,9 +176,7 @@ class Matcher:
             self.result_labels(many.labels[m], one.labels[o])
             for m, o in zip(many_rows.tolist(), one_rows.tolist(), strict=True)
         ]
-        return self._evaluate(
-            many.take(many_rows), one.take(one_rows), labels, groups[many_rows]
-        )
+        return self._evaluate(many.take(many_rows), one.take(one_rows), labels, groups[many_rows])
 
     def _filled_one(self, many: Frame, fill: float, lonely: BoolArray, groups: Int64Array) -> Frame:
         alone, groups = _only(many, lonely, groups)

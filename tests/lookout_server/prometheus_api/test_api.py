@@ -307,6 +307,21 @@ def test_stats(loaded: TestClient) -> None:
     assert stats["timings"]["evalTotalTime"] > 0
 
 
+@pytest.mark.parametrize("value", ["", "true", "all", 'an "odd" one'])
+@pytest.mark.parametrize("path", ["query", "query_range"])
+def test_other_values_of_stats_are_warned_of(client: TestClient, path: str, value: str) -> None:
+    """As Prometheus 3.14 does: they still count as ``true``, in the words of its warning."""
+    window = {"start": 0, "end": 1, "step": 1} if path == "query_range" else {}
+    parameters = {"query": "1", "stats": value, **window}
+    answer = client.get(f"/api/v1/{path}", params=parameters).json()
+    assert ("stats" in answer["data"]) is bool(value)
+    warning = (
+        'value "an \\"odd\\" one" for parameter "stats" is deprecated and will be rejected in the '
+        'next major release, use "true" or "all"'
+    )
+    assert answer.get("warnings", []) == ([warning] if "odd" in value else [])
+
+
 def test_gzip(loaded: TestClient) -> None:
     """Long answers are compressed for those who take that."""
     parameters = {"query": "1", "start": 0, "end": 1000, "step": 1}
