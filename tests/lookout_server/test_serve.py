@@ -294,7 +294,7 @@ def test_cross_origin_pages(serve: Serve) -> None:
     serving = serve()
     _, headers, _ = serving.request("/api/v2/traces", headers=page)
     assert (headers["access-control-allow-origin"], "vary" in headers) == ("*", False)
-    assert headers["access-control-expose-headers"] == "X-Lookout-Next-Cursor"
+    assert headers["access-control-expose-headers"] == "X-Lookout-Next-Cursor, X-Lookout-Linked"
     assert headers["access-control-allow-headers"] == "content-type"
 
 
