@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from ..ingest.zipkin_json import read_spans
 from ..query.zipkin.request import trace_timestamp
@@ -78,23 +78,29 @@ def table_of(traces: Sequence[Sequence[Span]], *, wide: bool = True) -> Table:
     table = Table(box=None, pad_edge=False)
     headings = ("ROOT", "SERVICES", "TRACE ID") if wide else ("ROOT AND TRACE ID",)
     for heading in ("START", "DURATION", "SPANS", *headings):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+        # Where there is no room for all, names give way: of a time or an id every letter counts.
+        table.add_column(heading, no_wrap=heading not in ("ROOT", "SERVICES", headings[0]))
     shape = _time_shape([trace_timestamp(trace) for trace in traces])
     for trace in traces:
         root = next((span for span in trace if not span.parent_id), trace[0])
         services = dict.fromkeys(s.local.service for s in trace if s.local.service)
         failed = any("error" in span.tags for span in trace)
-        what = escape(f"{'ERR ' * failed}{root.local.service or '?'}: {root.name or '?'}")
-        who = escape(", ".join([*services][:4]) + (" ..." if len(services) > 4 else ""))
-        trace_id = trace[0].trace_id
+        what = _cut(f"{'ERR ' * failed}{root.local.service or '?'}: {root.name or '?'}")
+        who = _cut(", ".join([*services][:4]) + (" ..." if len(services) > 4 else ""))
+        trace_id = Text(trace[0].trace_id, overflow="fold")
         table.add_row(
             _time(trace_timestamp(trace), shape),
             duration_text(extent(trace)[1]),
             str(len(trace)),
-            *((what, who, trace_id) if wide else (f"{what}\n{trace_id}",)),
+            *((what, who, trace_id) if wide else (Group(what, trace_id),)),
             style="red" if failed else None,
         )
     return table
+
+
+def _cut(names: str) -> Text:
+    """Names in one line, however little room there is."""
+    return Text(names, no_wrap=True, overflow="ellipsis")
 
 
 def extent(trace: Sequence[Span]) -> tuple[int, int]:

@@ -85,6 +85,25 @@ def test_traces_fit_a_narrow_terminal() -> None:
     assert len(wide.export_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("width", [60, 80, 130])
+def test_long_names_leave_times_and_ids_whole(width: int) -> None:
+    """Whatever the services are called, an id can be copied and a time be read."""
+    trace_id = "463ac35c9f6413ad48485a3953bb6124"
+    trace = [
+        make_span(trace_id, f"{number:016x}", parent_id="1" * (number > 1), duration=12_345,
+                  name="get /api/v1/orders/{id}/items/of/this/[bold]customer",
+                  timestamp=1_600_000_000_000_000, local=Endpoint(f"recommendation-{number}"))
+        for number in range(1, 7)
+    ]  # fmt: skip
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table_of([trace], wide=width >= 130))
+    heading, row, *more = console.export_text().splitlines()
+    assert re.match(r"START +DURATION +SPANS +ROOT", heading)
+    assert re.match(r"2020-09-1\d \d\d:\d\d:\d\d +12\.\d+ms +6 +recommendation-1: get", row)
+    assert all(len(line.rstrip()) <= width for line in (heading, row, *more))
+    assert trace_id in "".join(line.strip() for line in (row, *more))
+
+
 def test_trace_draws_a_waterfall(url: str) -> None:
     """Each span is below its parent, with its bar, its duration and, if asked for, its tags."""
     lines = run(url, "trace", "a1", "--width", "80", "--tags").output.splitlines()
