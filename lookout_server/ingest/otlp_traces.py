@@ -179,7 +179,7 @@ def _key_value(message: bytes) -> tuple[str, str]:
 
 
 #: Most attributes are the same again and again.
-_pairs = Remembered(_key_value, size=lambda pair: len(pair[0]) + len(pair[1]))
+_pairs = Remembered(_key_value, size=lambda message, pair: len(message) + sum(map(len, pair)))
 
 
 def _short_text(message: bytes) -> tuple[str, str] | None:

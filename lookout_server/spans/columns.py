@@ -19,7 +19,9 @@ DEBUG = 0b0010_0000
 #: Between the tag keys of a span's shape. A key that contains it is found too often, never missed.
 SHAPE_SEPARATOR = "\x1f"
 #: The shape of tag keys.
-SHAPES: Remembered[tuple[str, ...], str] = Remembered(SHAPE_SEPARATOR.join, size=len)
+SHAPES: Remembered[tuple[str, ...], str] = Remembered(
+    SHAPE_SEPARATOR.join, size=lambda keys, shape: 2 * len(shape)
+)
 
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.uint64]

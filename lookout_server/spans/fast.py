@@ -160,7 +160,15 @@ def _pack(endpoint: FastEndpoint | None) -> tuple[str, str, str]:
     return packed.service, pack_address(packed), pack_remote(packed)
 
 
-_packed = Remembered(_pack, size=lambda packed: len(packed[2]))
+def _size(endpoint: FastEndpoint | None, packed: tuple[str, str, str]) -> int:
+    """Characters of both: an address that is none has no place in what is packed."""
+    if endpoint is None:
+        return 0
+    sent = endpoint.serviceName, endpoint.ipv4, endpoint.ipv6
+    return sum(len(text) for text in (*sent, *packed) if text)
+
+
+_packed = Remembered(_pack, size=_size)
 
 
 def _set_ids(columns: SpanColumns, spans: Sequence[FastSpan]) -> None:
