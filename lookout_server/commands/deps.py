@@ -29,7 +29,7 @@ def command(
         "/api/v2/dependencies", endTs=moment(end), lookback=milliseconds(since)
     )
     if linked := headers.get("X-Lookout-Linked"):
-        click.echo(f"only of {_range(linked)}: more came than can be linked at once", err=True)
+        click.echo(f"only of {_linked(linked)}: more came than can be linked at once", err=True)
     if as_json:
         click.echo(json.dumps(links))
         return
@@ -51,7 +51,11 @@ def command(
     Console().print(table)
 
 
-def _range(linked: str) -> str:
-    """A range of Unix ms as times."""
-    ends = (datetime.fromtimestamp(int(ms) // 1000) for ms in linked.split("-"))
-    return " to ".join(f"{end:%Y-%m-%d %H:%M:%S}" for end in ends)
+def _linked(linked: str) -> str:
+    """What the answer is of, with times instead of Unix ms."""
+    ends, _, crossing = linked.partition("; crossing=")
+    since, until = (datetime.fromtimestamp(int(ms) // 1000) for ms in ends.split("-"))
+    text = f"{since:%Y-%m-%d %H:%M:%S} to {until:%Y-%m-%d %H:%M:%S}"
+    if not crossing:
+        return text
+    return f"{text}, without traces idle for {int(crossing) // 60_000}m around its beginning"

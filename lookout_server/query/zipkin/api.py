@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from ...server import Server, Service
 from ...spans.model import BadSpan, normalize_trace_id
 from ..explain import Explanation
-from .dependencies import Dependencies
+from .dependencies import Answer, Dependencies
 from .link_cache import LinkCache
 from .link_keeper import LinkKeeper
 from .memory import Memories
@@ -35,7 +35,8 @@ _FEW_NAMES = 3
 _TRACES_MOST = 1000
 #: Of an answer of traces that has more behind it: what to send as ``cursor`` for them.
 CURSOR_HEADER = "X-Lookout-Next-Cursor"
-#: Of dependencies, where not all of the range asked for is linked: the part that they are of.
+#: Of dependencies, where not all of the range asked for is linked: the part that they are of,
+#: and how far traces were followed over its beginning (ms), where that is less than elsewhere.
 LINKED_HEADER = "X-Lookout-Linked"
 
 _Handler = Callable[["_Query"], Awaitable[Response]]
@@ -194,9 +195,7 @@ class ZipkinApi:
         dependencies = Dependencies(self._server, query.tenant, query.explanation, self._links)
         since = max(end_ts - lookback, 0)
         answer = await dependencies.between(since, end_ts)
-        shorter = (answer.since_ms, answer.until_ms) != (since, end_ts)
-        linked = {LINKED_HEADER: f"{answer.since_ms}-{answer.until_ms}"} if shorter else None
-        return _json(orjson.dumps(answer.links.json()), linked)
+        return _json(orjson.dumps(answer.links.json()), _linked(answer, since, end_ts))
 
     def _reader(self, query: _Query) -> TraceReader:
         memory = query.memories.traces if query.memories else None
@@ -212,6 +211,14 @@ class ZipkinApi:
 
     def _name_list(self, query: _Query, names: list[str]) -> Response:
         return _json(orjson.dumps(names), _CACHE if query.tenant in self._cached else None)
+
+
+def _linked(answer: Answer, since_ms: int, until_ms: int) -> dict[str, str] | None:
+    """What the answer lacks of the range asked for, as a header."""
+    crossing = "" if answer.crossing_ms is None else f"; crossing={answer.crossing_ms}"
+    if (answer.since_ms, answer.until_ms) == (since_ms, until_ms) and not crossing:
+        return None
+    return {LINKED_HEADER: f"{answer.since_ms}-{answer.until_ms}{crossing}"}
 
 
 def _trace_ids(text: str) -> list[str]:

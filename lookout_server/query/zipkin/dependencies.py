@@ -32,16 +32,30 @@ from .span_counts import BUCKET_MS, REACH, SpanCounts
 _SPANS_MOST = 400_000
 #: What a range needs linked that nobody asked for before may take this long (s).
 _LINKING_MOST = 60.0
-#: Spans of young and of partial buckets that a question has linked: a second's worth, or five
-#: beside much ingest. At a thousand a second the young have more; then the range ends before them.
+#: Spans of young buckets that a question has linked: a second's worth, or five beside much ingest.
+#: At a thousand a second they have more; then the range ends before them.
 _SPANS_WAITED = 1_000_000
+#: Spans of buckets that a range has only a part of. They have settled, so most are linked once.
+_SPANS_EDGES = 2_000_000
+#: Traces that cross the beginning of a range are looked for so many buckets (an hour, 20 minutes,
+#: five) before and after it: as far as there are no more spans to look through, by one column some
+#: ten million a second, and no more in the traces found, which are linked. Where spans come still
+#: it is done for each question, and less of it.
+_CROSSING_REACHES = (REACH, 4, 1)
+_LOOKED_MOST = 100_000_000
+_LOOKED_MOST_YOUNG = 20_000_000
+_CROSSING_MOST = 2_000_000
+#: Spans that are looked through at once: bounds the memory for their ids.
+_LOOKED_AT_ONCE = 10_000_000
+#: Ids of traces in a query.
+_FOLDS_MOST = 50_000
 
 _IN_TENANT = "tenant = {tenant:String}"
 _PART = "AND fold BETWEEN {f0:UInt32} AND {f1:UInt32}"  # of a bucket these lie together
 _LAST_FOLD = 2**32 - 1
 _CUTS = f"""
-SELECT arrayMap(cut -> toUInt32(cut), quantiles(%s)(fold)) AS cuts FROM spans
-WHERE {_IN_TENANT} AND bucket BETWEEN {{c0:UInt32}} AND {{c1:UInt32}}
+SELECT arrayMap(c -> toUInt32(c), arrayFilter(c -> isFinite(c), quantiles(%s)(fold))) AS cuts
+FROM spans WHERE {_IN_TENANT} AND bucket BETWEEN {{c0:UInt32}} AND {{c1:UInt32}}
 """
 _WHOLE_TRACES = f"""
 SELECT {LINK_COLUMNS} FROM spans
@@ -51,10 +65,22 @@ _HOME = f"""{_WHOLE_TRACES}
     SELECT low FROM spans WHERE {_IN_TENANT} {_PART} AND ts > 0
     AND bucket BETWEEN {{b0:UInt32}} AND {{b1:UInt32}})
 """
-_CROSSING = f"""{_WHOLE_TRACES}
-    SELECT low FROM spans WHERE {_IN_TENANT} {_PART} AND ts > 0
-    AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}}
-    GROUP BY low HAVING min(bucket) < {{b0:UInt32}} AND max(bucket) >= {{b0:UInt32}})
+#: What has an id on both sides has a trace that crosses, but for two ids with the same fold.
+_CROSSING_FOLDS = f"""
+SELECT fold, count() AS spans FROM spans
+WHERE {_IN_TENANT} {_PART} AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}}
+AND fold GLOBAL IN (
+    SELECT fold FROM spans
+    WHERE {_IN_TENANT} {_PART} AND bucket BETWEEN {{m0:UInt32}} AND {{m1:UInt32}}
+    AND fold GLOBAL IN (
+        SELECT fold FROM spans
+        WHERE {_IN_TENANT} {_PART} AND bucket BETWEEN {{c0:UInt32}} AND {{c1:UInt32}}))
+GROUP BY fold ORDER BY fold
+"""
+_CROSSING = f"""
+SELECT {LINK_COLUMNS} FROM spans
+WHERE {_IN_TENANT} AND bucket BETWEEN {{before:UInt32}} AND {{after:UInt32}}
+AND fold IN {{folds:Array(UInt32)}}
 """
 
 
@@ -95,6 +121,9 @@ class Answer:
     links: LinkSums
     since_ms: int
     until_ms: int
+    #: Traces with a span in the range that have none for so long before it, or for so long after
+    #: its beginning, count only if they began in it. None: not more than for any question.
+    crossing_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +167,15 @@ class Dependencies:
         counts = await self._counts(asked)
         window = self._affordable(asked, counts)
         state = await self._state(window, counts)
-        known, edges = await asyncio.gather(
-            self._complete(window, state), self._edges(window, state.counts)
+        known, edges, crossing = await asyncio.gather(
+            self._complete(window, state),
+            self._edges(window, counts),
+            self._crossing(window.touched.start, counts),
         )
-        with self._explanation.stage("sum links", rows=sum(map(len, (*known, *edges)))):
-            return Answer(total((*known, *edges)), window.since, window.until)
+        crossing_ms = crossing.reach * BUCKET_MS if crossing.reach < REACH else None
+        parts = [*known, *(_within(window, traces) for traces in (*edges, *crossing.parts))]
+        with self._explanation.stage("sum links", rows=sum(map(len, parts))):
+            return Answer(total(parts), window.since, window.until, crossing_ms)
 
     async def settle(self, since_ms: int, until_ms: int) -> None:
         """Link and store what has settled in the range and is not stored or not true."""
@@ -160,14 +193,14 @@ class Dependencies:
 
     def _affordable(self, asked: _Window, counts: SpanCounts) -> _Window:
         """As much of a range as can be linked while somebody waits."""
-        since, until, left = asked.since, asked.until, _SPANS_WAITED
+        since, until = asked.since, asked.until
         young = [b for b in counts.spans if b in asked.touched and not counts.settled(b)]
         partial = [b for b in asked.edges if b not in young]
-        for bucket in (*young, *partial):
-            cost = self._cost(bucket, asked, counts)
-            if cost <= left:
-                left -= cost
-            elif bucket == asked.touched.start:
+        for bucket in (
+            *self._beyond(young, _SPANS_WAITED, asked, counts),
+            *self._beyond(partial, _SPANS_EDGES, asked, counts),
+        ):
+            if bucket == asked.touched.start:
                 since = (bucket + 1) * BUCKET_MS
             else:
                 until = min(until, bucket * BUCKET_MS - 1)
@@ -177,6 +210,18 @@ class Dependencies:
                 "there some ten minutes later: ask for a range that begins earlier"
             )
         return _Window(since, until)
+
+    def _beyond(
+        self, buckets: Iterable[int], most: int, window: _Window, counts: SpanCounts
+    ) -> Iterator[int]:
+        """Those of the buckets that are too much when the ones before them are linked."""
+        left = most
+        for bucket in buckets:
+            cost = self._cost(bucket, window, counts)
+            if cost > left:
+                yield bucket
+            else:
+                left -= cost
 
     def _cost(self, bucket: int, window: _Window, counts: SpanCounts) -> int:
         """Spans to link for a young or partial bucket that is not linked already."""
@@ -226,17 +271,10 @@ class Dependencies:
         await self._store_hours(window, state, linked)
         return [*state.hours.values(), *state.buckets.values(), *linked.values(), *fresh]
 
-    async def _edges(self, window: _Window, counts: SpanCounts) -> list[LinkSums]:
-        """The links of traces that began before the whole buckets, or in the last, partial one."""
-        first = window.touched.start
-        found = await asyncio.gather(
-            self._crossing(first, counts), *(self._homed(b, counts) for b in window.edges)
-        )
-        return [
-            traces.sums(traces.between(window.since, window.until))
-            for linked in found
-            for traces in linked
-        ]
+    async def _edges(self, window: _Window, counts: SpanCounts) -> list[LinkedTraces]:
+        """The traces that began in the five minutes that the range has only a part of."""
+        found = await asyncio.gather(*(self._homed(b, counts) for b in window.edges))
+        return [traces for linked in found for traces in linked]
 
     async def _sums_of(self, bucket: int, counts: SpanCounts) -> LinkSums:
         """The links of a bucket that has not settled."""
@@ -256,20 +294,53 @@ class Dependencies:
             kept = self._keep("traces", bucket, mark, _Parts(chosen))
         return kept.parts
 
-    async def _crossing(self, bucket: int, counts: SpanCounts) -> list[LinkedTraces]:
+    async def _crossing(self, bucket: int, counts: SpanCounts) -> _Parts:
         """The traces that began before a bucket and go on in or after it."""
-        mark = counts.around(bucket, REACH)
+        mark = counts.mark(bucket)
         kept: _Parts | None = self._cached("crossing", bucket, mark)
-        if kept is None:
-            before = counts.between(bucket - REACH, bucket - 1)
-            after = counts.between(bucket, bucket - 1 + REACH)
-            bounds = {"before": bucket - REACH, "after": bucket - 1 + REACH, "b0": bucket}
-            spans = min(before, after)
-            if spans > _SPANS_WAITED:
-                return []
-            linked = [t async for t in self._link(_CROSSING, bounds, spans)] if spans else []
-            kept = self._keep("crossing", bucket, mark, _Parts(linked))
-        return kept.parts
+        if kept is not None:
+            return kept
+        most = _LOOKED_MOST if counts.settled(bucket + 1) else _LOOKED_MOST_YOUNG
+        for reach in _CROSSING_REACHES:
+            last = reach == _CROSSING_REACHES[-1]
+            looked = counts.between(bucket - reach, bucket - 1 + reach)
+            if looked > most and not last:
+                continue
+            spans = await self._crossing_folds(bucket, reach, counts)
+            if sum(spans.values()) <= _CROSSING_MOST or last:
+                break
+        parts = [traces async for traces in self._link_crossing(bucket, reach, spans)]
+        kept = _Parts(parts, reach)
+        self._keep("crossing", bucket, mark, kept)
+        return kept
+
+    async def _crossing_folds(self, bucket: int, reach: int, counts: SpanCounts) -> dict[int, int]:
+        """Folded ids that have spans on both sides of a bucket's beginning, and how many."""
+        sides = (max(bucket - reach, 0), bucket - 1), (bucket, bucket - 1 + reach)
+        fewer, more = sorted(sides, key=lambda side: counts.between(*side))
+        spans = counts.between(*fewer)
+        if not spans:
+            return {}
+        bounds = {"before": sides[0][0], "after": sides[1][1], "m0": more[0], "m1": more[1]}
+        ends = {"c0": fewer[0], "c1": fewer[1]}
+        found: dict[int, int] = {}
+        for f0, f1 in await self._ranges(ends, -(-spans // _LOOKED_AT_ONCE)):
+            self._check_time()
+            parameters = {**bounds, **ends, "f0": f0, "f1": f1}
+            table = await self._store.fetch("find crossing traces", _CROSSING_FOLDS, parameters)
+            folds, counted = (table.column(name).to_pylist() for name in ("fold", "spans"))
+            found |= zip(folds, counted, strict=True)
+        return found
+
+    async def _link_crossing(
+        self, bucket: int, reach: int, spans: Mapping[int, int]
+    ) -> AsyncIterator[LinkedTraces]:
+        """Link traces by their folded ids, and keep those that cross a bucket's beginning."""
+        bounds = {"before": max(bucket - reach, 0), "after": bucket - 1 + reach}
+        for folds in _groups(spans):
+            linked = await self._read(_CROSSING, {**bounds, "folds": folds})
+            goes_on = linked.between(bucket * BUCKET_MS, (bucket + reach) * BUCKET_MS)
+            yield linked.select((linked.home < bucket) & goes_on)
 
     async def _link_settled(
         self, buckets: Iterable[int], counts: SpanCounts
@@ -301,21 +372,24 @@ class Dependencies:
     ) -> AsyncIterator[LinkedTraces]:
         """Read whole traces and link them, in as many parts as so many spans need."""
         within = {name: max(bucket, 0) for name, bucket in bounds.items()}
-        ranges = await self._ranges(within, -(-spans // _SPANS_MOST))
+        ends = {"c0": within["b0"], "c1": within["b1"]}
+        ranges = await self._ranges(ends, -(-spans // _SPANS_MOST))
         for first, last in ranges:
-            self._check_time()
-            parameters = {**within, "f0": first, "f1": last}
             part = sql if len(ranges) > 1 else sql.replace(_PART, "")
-            table = await self._store.fetch("read traces", part, parameters)
-            with self._explanation.stage("link", rows=table.num_rows):
-                yield await asyncio.to_thread(bulk_linker.link_traces, table)
+            yield await self._read(part, {**within, "f0": first, "f1": last})
 
-    async def _ranges(self, bounds: Mapping[str, int], parts: int) -> list[tuple[int, int]]:
+    async def _read(self, sql: str, parameters: Mapping[str, Any]) -> LinkedTraces:
+        """Read some whole traces and link them."""
+        self._check_time()
+        table = await self._store.fetch("read traces", sql, parameters)
+        with self._explanation.stage("link", rows=table.num_rows):
+            return await asyncio.to_thread(bulk_linker.link_traces, table)
+
+    async def _ranges(self, ends: Mapping[str, int], parts: int) -> list[tuple[int, int]]:
         """Ranges of folded ids, both ends in them, that have about equally many spans."""
         cuts: list[int] = []
         if parts > 1:
             levels = ", ".join(f"{number / parts:.6f}" for number in range(1, parts))
-            ends = {"c0": bounds["b0"], "c1": bounds.get("b1", bounds["b0"])}
             table = await self._store.fetch("divide traces", _CUTS % levels, ends)
             cuts = sorted({*table.column("cuts")[0].as_py()} - {0})
         return list(zip([0, *cuts], [*(cut - 1 for cut in cuts), _LAST_FOLD], strict=True))
@@ -357,6 +431,8 @@ class _Parts:
     """Linked traces that were read in parts."""
 
     parts: list[LinkedTraces]
+    #: How many buckets around they were looked for.
+    reach: int = REACH
 
     @property
     def nbytes(self) -> int:
@@ -365,6 +441,25 @@ class _Parts:
 
 def _all(traces: LinkedTraces) -> Bools:
     return np.ones(len(traces.home), bool)
+
+
+def _within(window: _Window, traces: LinkedTraces) -> LinkSums:
+    """The links of those with a span in the window."""
+    return traces.sums(traces.between(window.since, window.until))
+
+
+def _groups(spans: Mapping[int, int]) -> Iterator[list[int]]:
+    """Folded ids, as many together as may be linked at once and named in a query."""
+    group: list[int] = []
+    left = _SPANS_MOST
+    for fold, count in spans.items():
+        if group and (count > left or len(group) == _FOLDS_MOST):
+            yield group
+            group, left = [], _SPANS_MOST
+        group.append(fold)
+        left -= count
+    if group:
+        yield group
 
 
 def _ends(buckets: range) -> list[int]:

@@ -39,9 +39,14 @@ class LinkCache:
             return kept[1]
 
     def put(self, place: Hashable, mark: Hashable, value: Kept) -> None:
-        """Keep a value, instead of what was kept at its place; the oldest make room."""
+        """Keep a value, instead of what was kept at its place; the oldest make room.
+
+        What would take most of the room alone is not kept: all else would go for it.
+        """
         with self._lock:
             self._forget(place)
+            if value.nbytes > self._most // 2:
+                return
             self._kept[place] = (mark, value)
             self._bytes += value.nbytes + _PLACE_BYTES
             while self._bytes > self._most:

@@ -60,11 +60,16 @@ export async function traces(parameters, signal) {
 
 export const trace = (id, signal) => get(`/api/v2/trace/${encodeURIComponent(id)}`, {}, signal);
 
-/** {links, until}: calls, and where they are not of all of the range its end (Unix ms), else null. */
+/**
+ * {links, linked}: calls, and where they are not of all that was asked for what they are of: from
+ * `since` to `until` (Unix ms), with traces followed over its beginning for `crossing` ms. Else null.
+ */
 export async function dependencies(endTs, lookback) {
   const { value, headers: told } = await answer("/api/v2/dependencies", { endTs, lookback });
-  const linked = told.get("X-Lookout-Linked");
-  return { links: value, until: linked && Number(linked.split("-")[1]) };
+  const linked = /^(\d+)-(\d+)(?:; crossing=(\d+))?/.exec(told.get("X-Lookout-Linked") ?? "");
+  if (!linked) return { links: value, linked: null };
+  const [since, until, crossing] = linked.slice(1).map((number) => number && Number(number));
+  return { links: value, linked: { since, until, crossing } };
 }
 
 export const queryRange = (query, start, end, step, signal) =>

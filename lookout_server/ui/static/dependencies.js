@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { assign, colour } from "./colours.js";
 import { h, loading, message, svg } from "./dom.js";
-import { clock, count } from "./format.js";
+import { count, time } from "./format.js";
 
 const HOURS = { 1: "1 hour", 6: "6 hours", 24: "1 day", 168: "7 days" };
 const BOX = { width: 150, height: 34, gapX: 110, gapY: 22 };
@@ -15,11 +15,22 @@ export async function dependenciesView({ element }, parameters) {
   element.append(h("form", { class: "filters" }, h("label", {}, "Last", choice)));
   const waiting = loading("Reading the calls …");
   element.append(waiting);
-  const { links, until } = await api.dependencies(Date.now(), hours * 3_600_000).finally(() => waiting.remove());
+  const [until, lookback] = [Date.now(), hours * 3_600_000];
+  const { links, linked } = await api.dependencies(until, lookback).finally(() => waiting.remove());
+  if (linked) element.append(h("p", { class: "linked" }, lacking(linked, until - lookback, until)));
   if (!links.length) return element.append(message("No calls between services in this time", "Look further back."));
   await assign(links.flatMap((link) => [link.parent, link.child]));
-  if (until) element.append(h("p", {}, `Calls until ${clock(until / 1000)}: since then more came than can be counted while you wait.`));
   element.append(h("div", { class: "graph" }, graph(links)), callTable(links));
+}
+
+/** What the calls are of, where that is less than was asked for (Unix ms). */
+function lacking(linked, since, until) {
+  const from = linked.since > since ? ` from ${time(linked.since * 1000)}` : "";
+  const to = linked.until < until ? ` until ${time(linked.until * 1000)}` : "";
+  const where = from && to ? "outside of that" : from ? "before" : "since then";
+  const range = from || to ? `Calls${from}${to}: ${where} more came than can be counted while you wait. ` : "";
+  const most = count(linked.crossing / 60_000, "minute");
+  return range + (linked.crossing ? `Traces that were idle for ${most} before or after that beginning may be missing.` : "");
 }
 
 /** Longest path from an entry, cycles cut: service name -> column. */

@@ -213,6 +213,36 @@ def test_dependencies_draw_the_services(page: Page) -> None:
     assert cells == ["gateway", "orders", "10", "1"]
 
 
+@pytest.mark.parametrize(
+    ("cut", "text"),
+    [
+        ((60_000, 0, ""), r"Calls from 20[\d-]+ [\d:.]+: before more came than can be counted .*"),
+        ((0, 60_000, ""), r"Calls until 20[\d-]+ [\d:.]+: since then more came .*"),
+        ((9, 9, ""), r"Calls from 20[\d-]+ [\d:.]+ until 20.*: outside of that more came .*"),
+        ((0, 0, "; crossing=300000"), r"Traces that were idle for 5 minutes before .*"),
+    ],
+)
+def test_dependencies_say_what_they_are_of(
+    page: Page, cut: tuple[int, int, str], text: str
+) -> None:
+    """Where the collector could count only a part of the range, the page says which."""
+    page.open("#/query")
+    page.browser.execute_script(
+        """
+        const [later, earlier, more] = arguments;
+        window.fetch = async (url) => {
+          const asked = new URLSearchParams(url.split("?")[1]);
+          const [end, back] = [Number(asked.get("endTs")), Number(asked.get("lookback"))];
+          const linked = `${end - back + later}-${end - earlier}${more}`;
+          return new Response("[]", { headers: { "X-Lookout-Linked": linked } });
+        };
+        location.hash = "#/dependencies";
+        """,
+        *cut,
+    )
+    assert re.fullmatch(text, page.one("p.linked").text)
+
+
 def test_a_trace_of_ten_thousand_spans_keeps_the_page_small(page: Page, filled: Child) -> None:
     """A huge trace opens with only the rows in sight in the page, and scrolls to its end."""
     root = checkout_trace(99, milliseconds=20_000)[0]

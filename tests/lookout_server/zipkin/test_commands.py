@@ -128,16 +128,23 @@ def test_services_and_deps(url: str) -> None:
     assert run(url, "deps").output.splitlines()[1].split() == ["web", "db", "1", "1"]
 
 
-def test_deps_say_what_range_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [("", ":"), ("; crossing=300000", ", without traces idle for 5m around its beginning:")],
+)
+def test_deps_say_what_range_they_are_of(
+    monkeypatch: pytest.MonkeyPatch, more: str, told: str
+) -> None:
     """Where the collector could not link all of the range, it is told beside the answer."""
     answer = (
         [{"parent": "web", "child": "db", "callCount": 1}],
-        {"X-Lookout-Linked": "1700000000000-1700000299999"},
+        {"X-Lookout-Linked": f"1700000000000-1700000299999{more}"},
     )
     monkeypatch.setattr(Collector, "ask", lambda *_, **__: answer)
     found = run("http://nowhere", "deps", "--json")
     assert json.loads(found.stdout) == answer[0]
-    assert re.match(r"only of 2023-11-1\d .* to 2023-11-1\d [\d:]+: more came", found.stderr)
+    ends = r"only of 2023-11-1\d .* to 2023-11-1\d \d\d:\d\d:\d\d"
+    assert re.match(f"{ends}{re.escape(told)} more came", found.stderr)
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,7 @@ async def test_partial_buckets_with_too_many_spans_are_left_off(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A range that begins or ends within five minutes of very much is one of whole ones."""
-    monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)
+    monkeypatch.setattr(dependencies, "_SPANS_EDGES", 3)
     for trace, at in enumerate((5, 7, BUCKET_US + 5), 1):
         await client.post("/api/v2/spans", json=call(trace, PAST_US + at, f"s{trace}", "db"))
     begin_ms = PAST_US // 1000
@@ -376,6 +376,65 @@ async def test_partial_buckets_with_too_many_spans_are_left_off(
     answer = await client.get("/api/v2/dependencies", params=asked)
     assert answer.json() == []
     assert answer.headers["X-Lookout-Linked"] == f"{begin_ms - 300_000}-{begin_ms - 1}"
+
+
+@pytest.mark.parametrize("most", [3, 400_000], ids=["in parts", "at once"])
+async def test_traces_that_cross_the_beginning_count_however_many_spans_are_around(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """They are looked for in parts, and linked in parts; the answer is of the whole range."""
+    for name in ("_SPANS_MOST", "_LOOKED_AT_ONCE", "_FOLDS_MOST"):
+        monkeypatch.setattr(dependencies, name, most)
+    monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)
+    begin_ms = PAST_US // 1000
+    for trace in range(1, 21):
+        long = 20_000_000 if trace <= 10 else 10
+        spans = call(trace, PAST_US - 10_000_000 - trace * 1000, "web", "db", long)
+        await client.post("/api/v2/spans", json=spans)
+    for trace in range(21, 31):
+        await client.post("/api/v2/spans", json=call(trace, PAST_US + trace, "db", "disk"))
+    asked = {"endTs": begin_ms + 600_000 - 1, "lookback": 600_000 - 1}
+    answer = await client.get("/api/v2/dependencies", params=asked)
+    assert {(link["parent"], link["callCount"]) for link in answer.json()} == {
+        ("web", 10), ("db", 10),
+    }  # fmt: skip
+    assert "X-Lookout-Linked" not in answer.headers
+    later = {**asked, "lookback": asked["lookback"] - 9_991}  # one of them has ended
+    answer = await client.get("/api/v2/dependencies", params=later)
+    assert ("web", 9) in {(link["parent"], link["callCount"]) for link in answer.json()}
+
+
+async def test_how_far_traces_are_followed_over_a_beginning_is_bounded_and_said(
+    client: httpx.AsyncClient, store: EmbeddedStore, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where very much is around the beginning the header tells what is left out."""
+    for trace, (before, after) in enumerate(((10, 10), (700, 10), (10, 700), (3000, 2000)), 1):
+        length = (before + after) * 1_000_000
+        spans = call(trace, PAST_US - before * 1_000_000, f"s{trace}", "x", length)
+        await client.post("/api/v2/spans", json=spans)
+    asked = {"endTs": PAST_US // 1000 + 3_600_000, "lookback": 3_600_000}
+    bounds = (6, "123", 1_200_000), (4, "1", 300_000), (8, "1234", 0)
+    for name in ("_LOOKED_MOST", "_CROSSING_MOST"):
+        for most, callers, crossing in bounds:
+            monkeypatch.setattr(dependencies, name, most)
+            async with opened(store, tenant) as another:
+                answer = await another.get("/api/v2/dependencies", params=asked)
+            assert {link["parent"] for link in answer.json()} == {f"s{n}" for n in callers}
+            linked = answer.headers.get("X-Lookout-Linked", "").partition("; ")[2]
+            assert linked == (f"crossing={crossing}" if crossing else "")
+
+
+async def test_a_range_may_begin_where_nothing_came_beside_very_much(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five minutes without a span, with more around than is linked at once, fail no question."""
+    monkeypatch.setattr(dependencies, "_SPANS_MOST", 3)
+    monkeypatch.setattr(dependencies, "_LOOKED_AT_ONCE", 3)
+    for trace in range(1, 5):
+        for at, name in ((-2, "before"), (2, "after")):
+            spans = call(trace + 10 * at + 50, PAST_US + at * BUCKET_US + trace, name, "db")
+            await client.post("/api/v2/spans", json=spans)
+    assert await links(client, PAST_US // 1000 + 1_200_000, 1_200_000 - 5) == {"after>db": 4}
 
 
 async def test_days_before_are_linked_unasked(
