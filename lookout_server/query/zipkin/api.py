@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ...server import Server, Service
-from ...spans.model import BadSpan, normalize_trace_id
+from ...spans.model import BadSpan, Span, normalize_trace_id
 from ..explain import Explanation
 from .dependencies import Answer, Dependencies
 from .link_cache import LinkCache
@@ -33,6 +33,9 @@ _CACHE = {"Cache-Control": "max-age=300, must-revalidate"}
 #: Lists of more than this many names are worth caching by browsers.
 _FEW_NAMES = 3
 _TRACES_MOST = 1000
+#: So long after its last span a trace may have spans that wait: of the next batch (a second), sent
+#: by flushers that gather for a second or two, from clocks that are a bit behind.
+_GOES_ON_US = 5_000_000
 #: Of an answer of traces that has more behind it: what to send as ``cursor`` for them.
 CURSOR_HEADER = "X-Lookout-Next-Cursor"
 #: Of dependencies, where not all of the range asked for is linked: the part that they are of,
@@ -172,17 +175,14 @@ class ZipkinApi:
 
     async def trace(self, query: _Query) -> Response:
         trace_id = normalize_trace_id(query.path["trace_id"].strip())
-        spans = await self._reader(query).by_id(trace_id)
-        if not spans and await self._server.settle("spans", patient=True):
-            # Somebody knows the id, so it may be on its way, however much else is.
-            spans = await self._reader(query).by_id(trace_id)
-        if not spans:
+        traces = await self._whole(query, [trace_id])
+        if not traces:
             return PlainTextResponse(f"{trace_id} not found", 404)
-        return _json(trace_bytes(spans))
+        return _json(trace_bytes(traces[0]))
 
     async def trace_many(self, query: _Query) -> Response:
         trace_ids = _trace_ids(query.required("traceIds"))
-        return _json(traces_bytes(await self._reader(query).by_ids(trace_ids)))
+        return _json(traces_bytes(await self._whole(query, trace_ids)))
 
     async def dependencies(self, query: _Query) -> Response:
         query.required("endTs")
@@ -196,6 +196,19 @@ class ZipkinApi:
         since = max(end_ts - lookback, 0)
         answer = await dependencies.between(since, end_ts)
         return _json(orjson.dumps(answer.links.json()), _linked(answer, since, end_ts))
+
+    async def _whole(self, query: _Query, trace_ids: list[str]) -> list[list[Span]]:
+        """The traces of these ids, with all that was accepted of them, however much else was.
+
+        Somebody knows the ids: one that is not there may be on its way, and so may be more of a
+        trace that went on a moment ago. Others are not waited for.
+        """
+        traces = await self._reader(query).by_ids(trace_ids)
+        if len(traces) >= len(trace_ids) and not any(map(_may_go_on, traces)):
+            return traces
+        if not await self._server.settle("spans", patient=True):
+            return traces
+        return await self._reader(query).by_ids(trace_ids)
 
     def _reader(self, query: _Query) -> TraceReader:
         memory = query.memories.traces if query.memories else None
@@ -211,6 +224,12 @@ class ZipkinApi:
 
     def _name_list(self, query: _Query, names: list[str]) -> Response:
         return _json(orjson.dumps(names), _CACHE if query.tenant in self._cached else None)
+
+
+def _may_go_on(trace: list[Span]) -> bool:
+    """Whether more spans of a trace may wait to be stored, by the time of its last."""
+    last = max(span.timestamp + span.duration for span in trace)
+    return time.time_ns() // 1000 - last < _GOES_ON_US or not any(span.timestamp for span in trace)
 
 
 def _linked(answer: Answer, since_ms: int, until_ms: int) -> dict[str, str] | None:

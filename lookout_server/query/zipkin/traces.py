@@ -41,13 +41,8 @@ class TraceReader:
         self._explanation = explanation
         self._strict = server.config.strict_trace_id
 
-    async def by_id(self, trace_id: str) -> list[Span]:
-        """The spans of one trace, oldest first; empty if it is unknown."""
-        traces = await self.by_ids([trace_id])
-        return traces[0] if traces else []
-
     async def by_ids(self, trace_ids: Sequence[str]) -> list[list[Span]]:
-        """The traces known of these normalized ids."""
+        """The traces known of these normalized ids, the spans of each oldest first."""
         wanted = set(trace_ids if self._strict else (i[-16:] for i in trace_ids))
         found = await self.fetch({_fold(trace_id) for trace_id in trace_ids})
         if not self._strict:
