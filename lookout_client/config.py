@@ -22,17 +22,25 @@ def _boolean(value: Any) -> bool:
         raise ValueError("expected true or false") from None
 
 
-def _at_least(least: float, kind: type[Any], scale: float = 1) -> Callable[[Any], Any]:
+def _at_least(
+    least: float, kind: type[Any], scale: float = 1, most: float = math.inf
+) -> Callable[[Any], Any]:
+    allowed = f"a number from {least}" + (f" to {most}" if most != math.inf else "")
+
     def read(value: Any) -> Any:
         try:
             number = kind(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not least <= number < math.inf:
-            raise ValueError(f"expected a number from {least}")
+        if not least <= number <= most or math.isinf(number):
+            raise ValueError(f"expected {allowed}")
         return number * scale if scale != 1 else number
 
     return read
+
+
+#: A TCP port; 0 has the system choose one.
+_port = _at_least(0, int, most=65_535)
 
 
 def _words(value: Any) -> tuple[str, ...]:
@@ -119,7 +127,7 @@ class MetricsConfig:
     )
     metrics_port: int | None = _setting(
         None,
-        _at_least(0, int),
+        _port,
         "serve /metrics on this port of its own; nothing: no server",
         "LOOKOUT_METRICS_PORT",
         "OTEL_EXPORTER_PROMETHEUS_PORT",
@@ -163,7 +171,7 @@ class MetricsConfig:
     )
     pull_port: int | None = _setting(
         None,
-        _at_least(0, int),
+        _port,
         "serve SOFALookout's pull protocol on this port (its own is 19399); nothing: no server",
         "LOOKOUT_PULL_PORT",
     )

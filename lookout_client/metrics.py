@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from exporters._process import after_fork_in_child, may_start_threads
 from exporters.destination import Deadline
@@ -28,6 +29,8 @@ from .self_metrics import SelfMetrics
 from .tracing import TRACES
 
 _log = logging.getLogger("lookout")
+
+Server = TypeVar("Server")
 
 #: How often idle series are looked for.
 EXPIRY_INTERVAL_S = 60.0
@@ -144,16 +147,13 @@ class Metrics:
                 "and a thread in it could stop them; use lazy-apps, or serve metrics by a route"
             )
             return
-        try:
-            if config.metrics_port is not None:
-                self.server = start_server(config.metrics_port, config.metrics_host, self.registry)
-            if config.pull_port is not None:
-                exporter = PullExporter(self.registry, on_active=self._pulled)
-                self.pull_server = PullServer(
-                    exporter, config.pull_port, config.pull_host, config.pull_token
-                )
-        except OSError as error:
-            _log.warning("lookout: cannot serve metrics: %s", error)
+        if (port := config.metrics_port) is not None:
+            start = partial(start_server, port, config.metrics_host, self.registry)
+            self.server = _listening("metrics_port", config.metrics_host, port, start)
+        if (port := config.pull_port) is not None:
+            exporter = PullExporter(self.registry, on_active=self._pulled)
+            pull = partial(PullServer, exporter, port, config.pull_host, config.pull_token)
+            self.pull_server = _listening("pull_port", config.pull_host, port, pull)
 
     def _pulled(self, active: bool) -> None:
         """While somebody pulls, nothing is reported to the gateway besides."""
@@ -169,3 +169,13 @@ class Metrics:
             self._reports.after_fork()
         if self._undo:
             self._flusher.wake()
+
+
+def _listening(setting: str, host: str, port: int, start: Callable[[], Server]) -> Server | None:
+    """The server started; None, told in the log, where its address cannot be had."""
+    try:
+        return start()
+    except (OSError, ValueError) as error:  # ValueError: what cannot be the name of a host
+        reason = getattr(error, "strerror", None) or error
+        _log.warning("lookout: cannot serve metrics at %s:%d (%s): %s", host, port, setting, reason)
+        return None

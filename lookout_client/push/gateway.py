@@ -73,13 +73,14 @@ def _words(text: str) -> list[str]:
 
 def base_url(address: str) -> str:
     """``host``, ``host:port`` or a URL as the beginning of a URL, with port 7200 by default."""
-    url = address.strip().rstrip("/")
+    url = address.strip()
     if "://" not in url:
         url = f"http://{url}"
     parts = urlsplit(url)
     if not parts.hostname:
         raise ValueError(f"{address!r} is no gateway: expected host, host:port or a URL")
-    return url if parts.port else f"{url}:{PORT}" if parts.path == "" else url
+    url = url.rstrip("/")
+    return url if parts.port else f"{url}:{PORT}" if parts.path.strip("/") == "" else url
 
 
 class GatewayTransport:

@@ -18,7 +18,7 @@ import pytest
 
 import lookout_client as lookout
 from exporters.compression import decompress
-from lookout_client import default
+from lookout_client import client, default
 from lookout_client.registry import Registry
 
 
@@ -279,6 +279,58 @@ def test_a_setting_that_does_not_exist_is_named(collector: Collector) -> None:
         lookout.init(collector=collector.url, metric_interval=3)
     for name in ("metrics_interval_s", "log_dir", "destinations"):
         assert name in str(error.value)
+
+
+@pytest.mark.parametrize("setting", ["metrics_port", "pull_port"])
+@pytest.mark.parametrize("given", ["argument", "variable"])
+def test_a_port_that_cannot_be_one_is_passed_over(
+    setting: str,
+    given: str,
+    collector: Collector,
+    started: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A port beyond 65535 is told in one line, and the application goes on."""
+    if given == "variable":
+        monkeypatch.setenv(f"LOOKOUT_{setting.upper()}", "99999")
+        started()
+    else:
+        started(**{setting: 99999})
+    assert "ignored: expected a number from 0 to 65535" in caplog.text
+    lookout.counter("c").inc()
+    assert lookout.flush(5)
+    assert "c" in collector.metrics()
+
+
+@pytest.mark.parametrize(
+    ("port", "host"), [("metrics_port", "metrics_host"), ("pull_port", "pull_host")]
+)
+@pytest.mark.parametrize("address", ["taken", "192.0.2.1", "a..b"])
+def test_an_address_that_cannot_be_had_is_named_with_its_setting(
+    port: str,
+    host: str,
+    address: str,
+    collector: Collector,
+    started: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever reads the line knows what to change: host, port and setting are in it."""
+    number = int(collector.url.rpartition(":")[2])
+    address = "127.0.0.1" if address == "taken" else address
+    started(**{port: number, host: address})
+    assert f"cannot serve metrics at {address}:{number} ({port}): " in caplog.text
+
+
+def test_a_metrics_port_that_is_taken_leaves_the_pull_port(
+    collector: Collector, started: Callable[..., None]
+) -> None:
+    """Each of the two servers starts whatever becomes of the other."""
+    started(metrics_port=int(collector.url.rpartition(":")[2]), pull_port=0)
+    metrics = client._State.metrics
+    assert metrics is not None
+    assert metrics.server is None
+    assert metrics.pull_server is not None
 
 
 def test_the_table_of_contents_is_complete() -> None:

@@ -333,6 +333,13 @@ def test_defects_4_and_5_a_port_in_the_address_is_used(address: str, url: str) -
     assert base_url(address) == url
 
 
+@pytest.mark.parametrize("address", ["http://", "https:///datas", ":7200", "http://:7200"])
+def test_an_address_without_a_host_is_no_gateway(address: str) -> None:
+    """It is refused in words, and not taken for a host that never answers."""
+    with pytest.raises(ValueError, match="is no gateway: expected host, host:port or a URL"):
+        base_url(address)
+
+
 def test_defect_3_a_report_survives_an_outage_and_the_end(gateway: Gateway) -> None:
     """What could not be sent is sent later; the last step is sent at the close."""
     registry = Registry()
