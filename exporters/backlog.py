@@ -49,7 +49,7 @@ class Backlog:
     @property
     def where(self) -> str:
         """Where parcels wait, for people."""
-        return "in memory" if self._spill is None else "on disk"
+        return "in memory" if self._spill is None or self._disk_failing else "on disk"
 
     def __len__(self) -> int:
         return len(self._parcels) + (len(self._spill) if self._spill is not None else 0)
@@ -105,15 +105,14 @@ class Backlog:
             self.lose(SPILL_FULL, oldest.count, oldest.process)
 
     def adopt(self) -> None:
-        """Take over what dead processes left on disk."""
+        """Take over what dead processes left on disk, and tell where nothing can be kept there."""
         if self._spill is not None:
             try:
-                found = self._spill.adopt()
+                if found := self._spill.adopt():
+                    _log.info("lookout: sending %d %s an earlier process left", found, self.what)
+                self._spill.probe()
             except OSError as error:
                 self._disk_trouble(error)
-                return
-            if found:
-                _log.info("lookout: sending %d %s an earlier process left", found, self.what)
 
     def lose(self, reason: str, count: int, process: str) -> None:
         """Count records given up, if they are this process's."""

@@ -45,8 +45,8 @@ class Lost:
 class Spill:
     """A bounded queue of parcels on disk, oldest out first. One thread at a time.
 
-    ``put`` and ``adopt`` raise OSError when the disk does not do as asked; nothing is lost by
-    that which was in the queue before.
+    ``put``, ``probe`` and ``adopt`` raise OSError when the disk does not do as asked; nothing
+    is lost by that which was in the queue before.
     """
 
     def __init__(self, directory: str | os.PathLike[str], max_bytes: int = 256_000_000) -> None:
@@ -107,6 +107,13 @@ class Spill:
             entry.path.unlink()
         if not self._entries:
             self._release_adopted()
+
+    def probe(self) -> None:
+        """Write and remove an empty file, so that an unusable directory is known at once."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        trial = self._root / f"{os.getpid()}-{id(self):x}.trial"
+        trial.touch()
+        trial.unlink()
 
     def adopt(self) -> int:
         """Take over what dead processes left; the number of records that came in."""

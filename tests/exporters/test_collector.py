@@ -593,6 +593,39 @@ def test_a_spill_that_cannot_be_emptied_stops_nothing(
     assert (lookout.report.sent, lookout.report.in_flight) == (12, 0)
 
 
+def test_a_spill_that_cannot_be_written_is_told_before_an_outage(
+    rig: Any,
+    receiver: Any,
+    spans: Any,
+    tmp_path: Path,
+    wait_until: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first span sent shows it, while everything is well; nothing is lost by it."""
+    (tmp_path / "file").touch()
+    lookout = rig(receiver.url, spill=tmp_path / "file" / "spill")
+    lookout.offer(spans(5))
+    assert lookout.flusher.flush(5)
+    wait_until(lambda: "cannot keep spans on disk, keeping them in memory: " in caplog.text)
+    assert lookout.report.sent == 5
+
+
+def test_where_spans_wait_is_told_truly(
+    rig: Any,
+    spans: Any,
+    closed_port: int,
+    tmp_path: Path,
+    wait_until: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where the disk cannot be written, the line of the outage says that memory holds them."""
+    (tmp_path / "file").touch()
+    lookout = rig(f"http://127.0.0.1:{closed_port}", spill=tmp_path / "file" / "spill")
+    lookout.offer(spans(5))
+    wait_until(lambda: "is down" in caplog.text)
+    assert "spans wait in memory" in caplog.text
+
+
 def test_a_turn_that_fails_is_not_the_last(
     rig: Any,
     receiver: Any,
