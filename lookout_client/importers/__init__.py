@@ -87,10 +87,12 @@ def _start(name: str, context: Context, failures: Counter) -> None:
     try:
         find(name)(context)
     except Exception as error:
-        failures.inc(importer=name)
+        remedy = _remedy(error)
+        if not remedy:  # an extra that is not installed is a choice, and no failure
+            failures.inc(importer=name)
         # A library that is not installed is no fault; whoever named the importer may look here.
         level = logging.INFO if isinstance(error, ImportError) else logging.WARNING
-        _log.log(level, "lookout: importer %s is left out: %s%s", name, error, _remedy(error))
+        _log.log(level, "lookout: importer %s is left out: %s%s", name, error, remedy)
 
 
 def _remedy(error: Exception) -> str:
