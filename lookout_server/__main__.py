@@ -12,7 +12,8 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         print(
             f"lookout: {missing.name} is not installed; "
-            "the command needs: pip install 'lookout-telemetry[server]'",
+            "the command needs: pip install 'lookout-telemetry[server]'"
+            " (from a checkout: pip install '.[server]')",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -104,6 +104,20 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert said == "['200 OK'] b'3900' 1\n"
 
 
+def test_the_command_of_a_bare_sdk_says_what_to_install() -> None:
+    """Both ways: from an index, and from a checkout, as this page has it."""
+    program = (
+        "import sys; sys.modules['click'] = None; import lookout_server.__main__ as m; m.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 2
+    assert "lookout: click is not installed; " in done.stderr
+    assert "pip install 'lookout-telemetry[server]'" in done.stderr
+    assert "from a checkout: pip install '.[server]'" in done.stderr
+
+
 def test_the_sdk_installs_light(tmp_path: Path, wheel: Path) -> None:
     """The bare distribution brings no server parts; its command says what to install."""
     venv.create(tmp_path / "venv", with_pip=True)
