@@ -262,7 +262,9 @@ class Config:
         "formats read from incoming calls, in order; nothing: those written, then the others",
         "LOOKOUT_PROPAGATORS_READ",
     )
-    ids: str = _setting("random", _one_of("random", "sofa"), "form of trace ids", "LOOKOUT_IDS")
+    ids: str = _setting(
+        "random", _one_of("random", "sofa"), "form of trace ids: random or sofa", "LOOKOUT_IDS"
+    )
     join_spans: bool = _setting(
         False,
         _boolean,
@@ -279,7 +281,7 @@ class Config:
     ring_policy: str = _setting(
         "drop_newest",
         _one_of("drop_newest", "drop_oldest", "block"),
-        "what a full ring does",
+        "what a full ring does: drop_newest, drop_oldest or block",
         "LOOKOUT_RING_POLICY",
     )
     flush_batch: int = _setting(
