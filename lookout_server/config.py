@@ -42,9 +42,21 @@ def parse_size(text: object) -> int:
     return int(float(match[1]) * _SIZES[match[2]])
 
 
+def parse_budget(text: object) -> int:
+    """The same, but a number needs its unit: all that ``50`` bytes cannot hold would be dropped.
+
+    Raises ValueError as above, and for a number other than 0 alone.
+    """
+    size = parse_size(text)
+    if size and not str(text).strip()[-1].isalpha():
+        raise ValueError(f"{text!r} has no unit; expected such as {text}GB, {text}GiB, or 0")
+    return size
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Age = Annotated[float, BeforeValidator(parse_age)]
 Size = Annotated[int, BeforeValidator(parse_size)]
+Budget = Annotated[int, BeforeValidator(parse_budget)]
 
 
 def _comma_separated(value: object) -> object:
@@ -115,9 +127,9 @@ class ServerConfig(BaseSettings):
         default=parse_duration("1h"),
         description="How far after now a timestamp may lie; ignored with retention 0.",
     )
-    disk_budget: Size = Field(
+    disk_budget: Budget = Field(
         default=0,
-        description="Bytes the database may take; above it the oldest day goes first. 0: no limit.",
+        description="Space of the database (50GB); above it the oldest day goes; 0: no limit.",
     )
 
     # -- store ---------------------------------------------------------------------------

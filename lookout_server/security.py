@@ -69,8 +69,11 @@ def load_tokens(path: Path) -> list[Token]:
     """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TokensInvalid(f"cannot read the tokens file {path}: {error}") from error
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise TokensInvalid(f"cannot read the tokens file {path}: {why}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TokensInvalid(f"the tokens file {path} is no TOML: {error}") from error
     tables = document.get("token")
     if not isinstance(tables, list) or not tables:
         raise TokensInvalid(f"{path} has no [[token]] table")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -13,6 +15,7 @@ import click
 from pydantic import ValidationError
 
 from ..config import ServerConfig, load
+from ..misspelt import misspelt
 
 CONFIG_OPTION = click.option(
     "--config",
@@ -30,12 +33,19 @@ def fail(message: object) -> NoReturn:
 
 
 def settings(config_file: Path | None = None, **flags: Any) -> ServerConfig:
-    """The configuration, or one line about what is wrong with it."""
+    """The configuration, or one line about what is wrong with it.
+
+    A variable that is probably misspelt is named on standard error.
+    """
+    for name, meant in misspelt(os.environ):
+        print(f"lookout: {name} is not known and has no effect; is it {meant}?", file=sys.stderr)
     try:
         return load(config_file, **flags)
     except ValidationError as error:
         fail("; ".join(_sentence(dict(item)) for item in error.errors()))
-    except ValueError as error:  # a TOML file that is none
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        fail(f"{config_file} is no TOML: {error}")
+    except ValueError as error:
         fail(f"{config_file}: {error}")
 
 
@@ -51,11 +61,13 @@ def owned(data_dir: Path) -> Iterator[IO[str]]:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "lock").open("w")
+    except FileExistsError:
+        fail(f"cannot use the data directory {data_dir}: is not a directory")
     except OSError as error:
-        fail(f"cannot use the data directory {data_dir}: {error.strerror}")
+        fail(f"cannot use the data directory {data_dir}: {(error.strerror or '').lower()}")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            fail(f"{data_dir} is in use by another lookout process")
+            fail(f"{data_dir} is in use by another lookout process: stop the collector first")
         yield lock

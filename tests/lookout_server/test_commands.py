@@ -14,6 +14,7 @@ from lookout_server.cli import cli
 from lookout_server.config import FEATURES, ServerConfig, load
 from lookout_server.diagnosis import check_disk, check_port, check_shadowing
 from lookout_server.query.prometheus.service import FEATURE_FLAGS
+from lookout_server.security import TokensInvalid, load_tokens
 from lookout_server.store.migrations import known
 
 from .prometheus_api.remote import HEADERS, write_request
@@ -44,6 +45,40 @@ def test_config_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     }
     assert all(row["meaning"] for row in rows.values())
     assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("command", [("config", "show"), ("doctor", "--listen", "127.0.0.1:0")])
+def test_a_misspelt_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """It has no effect, so somebody must say so; what is far from every name is none of ours."""
+    monkeypatch.setenv("LOOKOUT_RETENTIONS", "3d")
+    monkeypatch.setenv("LOOKOUT_WHATEVER", "of the application's own")
+    said = CliRunner().invoke(cli, command).stderr
+    meant = "is not known and has no effect; is it LOOKOUT_RETENTION?"
+    assert said == f"lookout: LOOKOUT_RETENTIONS {meant}\n"
+
+
+def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    """The file is named once, and what it should be."""
+    plain = tmp_path / "plain"
+    plain.write_text("no toml")
+    for arguments, said in (
+        (("--config", str(plain)), f"{plain} is no TOML: "),
+        (
+            ("--listen", "127.0.0.1:0", "--data-dir", str(plain)),
+            f"cannot use the data directory {plain}: is not a directory",
+        ),
+    ):
+        result = run("serve", *arguments)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+        assert result.stderr.startswith(f"lookout: {said}")
+    with pytest.raises(TokensInvalid, match=f"^the tokens file {plain} is no TOML: "):
+        load_tokens(plain)
+    missing = tmp_path / "missing"
+    told = f"^cannot read the tokens file {missing}: no such file or directory$"
+    with pytest.raises(TokensInvalid, match=told):
+        load_tokens(missing)
 
 
 def test_migrate(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from lookout_server.config import ServerConfig, is_duration, load, parse_size
 from lookout_server.durations import format_duration, parse_duration
+from lookout_server.misspelt import misspelt
+from tracer import config as tracer_config
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,23 @@ def test_an_age_needs_a_unit(given: Any) -> None:
     with pytest.raises(ValueError, match="has no unit; expected such as"):
         ServerConfig(**given)
     assert ServerConfig(retention=0, retention_spans="0").retention == 0
+
+
+@pytest.mark.parametrize("given", ["50", 50, "50.0 "])
+def test_a_disk_budget_needs_a_unit(given: object) -> None:
+    """``disk_budget = 50`` would drop every day but the newest; 0 needs none."""
+    with pytest.raises(ValidationError, match=r"has no unit; expected such as 50.*GB"):
+        load(disk_budget=given)
+    assert load(disk_budget="50GB").disk_budget == 50 * 10**9
+    assert load(disk_budget=0).disk_budget == 0
+
+
+def test_what_the_client_libraries_read_is_not_misspelt() -> None:
+    """One environment may serve the collector and the application."""
+    client = pytest.importorskip("lookout_client.client")
+    names = {name for _, variables, _, _ in tracer_config.table() for name in variables}
+    names |= {*client.MetricsConfig.variables(), "LOOKOUT_CLICKHOUSE", "LOOKOUT_KAFKA_BROKERS"}
+    assert [*misspelt(names)] == []
 
 
 def test_retention_by_signal_and_tenant() -> None:

@@ -85,7 +85,7 @@ def test_the_oldest_days_go(
 ) -> None:
     """Whole days of all tables, oldest first, no more than needed, logged and counted."""
     database = Database(PARTS)
-    config = ServerConfig(data_dir=tmp_path, disk_budget=budget)
+    config = ServerConfig(data_dir=tmp_path, disk_budget=f"{budget}B")
     janitor = Janitor(config, database, Dialect(), journal)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING, "lookout.janitor"):
         janitor.round()
@@ -97,7 +97,7 @@ def test_the_oldest_days_go(
 def test_the_count_goes_on(tmp_path: Path, journal: Journal) -> None:
     """Days dropped are counted since the start; a round within the budget drops none."""
     database = Database(PARTS)
-    config = ServerConfig(data_dir=tmp_path, disk_budget=400)
+    config = ServerConfig(data_dir=tmp_path, disk_budget="400B")
     janitor = Janitor(config, database, Dialect(), journal)  # type: ignore[arg-type]
     for more, dropped in ((0, 1), (0, 1), (100, 2)):
         if more:

@@ -103,7 +103,7 @@ def test_tokens_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "no [[token]] table"),
-        ("[[token]", "cannot read"),
+        ("[[token]", "is no TOML"),
         (
             "[[token]]\ntoken='0123456789abcdef'\nrights=['drink']",
             "token 1: rights must be some of",

@@ -101,7 +101,8 @@ def test_a_directory_belongs_to_one_process(serve: Serve, tmp_path: Path) -> Non
         "serve", "--data-dir", str(tmp_path / "data"), "--listen", "127.0.0.1:0"
     )
     assert status == 2
-    assert lines == [f"lookout: {tmp_path / 'data'} is in use by another lookout process"]
+    said = "is in use by another lookout process: stop the collector first"
+    assert lines == [f"lookout: {tmp_path / 'data'} {said}"]
 
 
 def test_from_start_to_end(serve: Serve, tmp_path: Path) -> None:
