@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """List the links between services, the busiest first."""
     links, headers = Collector(url, tenant, token).ask(
-        "/api/v2/dependencies", endTs=moment(end), lookback=milliseconds(since)
+        "/api/v2/dependencies", endTs=moment(end), lookback=milliseconds(since, "--since")
     )
     if linked := headers.get("X-Lookout-Linked"):
         click.echo(f"only of {_linked(linked)}: more came than can be linked at once", err=True)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -50,12 +50,16 @@ def command(
 ) -> None:
     """Evaluate a PromQL EXPRESSION now, or over a range of time."""
     collector = Collector(url, tenant, token)
-    end = moment(at)
+    end = moment(at, "--time")
     if over is None:
         answer = _ask(collector, "query", query=expression, time=end / 1000)
     else:
-        span = milliseconds(over)
-        width = milliseconds(step) if step else max(1000, span // _GRAPH_POINTS // 1000 * 1000)
+        span = milliseconds(over, "--range")
+        width = (
+            milliseconds(step, "--step")
+            if step
+            else max(1000, span // _GRAPH_POINTS // 1000 * 1000)
+        )
         answer = _ask(
             collector,
             "query_range",
@@ -130,8 +134,8 @@ def _print_table(data: Mapping[str, Any]) -> None:
         _say_none()
 
 
-def _say_none() -> None:
-    print("no series")
+def _say_none(to: TextIO | None = None) -> None:
+    print("no series", file=to)
     print("new ones take a moment: clients push their metrics every 15 s", file=sys.stderr)
 
 
@@ -140,6 +144,8 @@ def _write_csv(data: Mapping[str, Any]) -> None:
     names = sorted({name for labels, _, _ in rows for name in labels})
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["time", "value", *names])
+    if not rows:
+        _say_none(sys.stderr)
     for labels, time, value in rows:
         writer.writerow([f"{time:.3f}", value, *(labels.get(name, "") for name in names)])
 

@@ -27,6 +27,9 @@ def command(
     if as_json:
         click.echo(json.dumps(found))
         return
+    if not any(found.values()):
+        known = ", ".join(collector.get("/api/v2/services")) or "none yet"
+        raise click.ClickException(f"no service {service!r}; known: {known}")
     for heading, names in zip(("spans", "remote services"), found.values(), strict=True):
         click.echo(f"{heading}:")
         for name in names:

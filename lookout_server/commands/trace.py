@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from typing import Any
 
 import click
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.text import Text
 from ..ingest.zipkin_json import read_spans
 from ..query.zipkin.tree import Node, build_tree
 from ..spans.model import Span
-from ._query import Collector, collector_options, duration_text
+from ._query import Collector, Refused, collector_options, duration_text
 from .traces import extent
 
 _LABEL_SHARE = 0.45
@@ -34,13 +36,23 @@ def command(
     as_json: bool,
 ) -> None:
     """Show the waterfall of the trace ID: who called whom, when and for how long."""
-    found = Collector(url, tenant, token).get(f"/api/v2/trace/{trace_id.strip()}")
+    found = _asked(Collector(url, tenant, token), trace_id.strip())
     if as_json:
         click.echo(json.dumps(found))
         return
     console = Console(width=width, highlight=False)
     for line in waterfall(read_spans(json.dumps(found).encode()), console.width, tags=tags):
         console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def _asked(collector: Collector, trace_id: str) -> Any:
+    """The trace, or why it may not be there."""
+    try:
+        return collector.get(f"/api/v2/trace/{trace_id}")
+    except Refused as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            error.message += ": sampled out, older than the retention, or another --tenant's?"
+        raise
 
 
 def waterfall(spans: Sequence[Span], width: int, *, tags: bool = False) -> Iterator[Text]:

@@ -50,9 +50,9 @@ def command(url: str, tenant: str | None, token: str | None, as_json: bool, **op
         remoteServiceName=options["remote_service"],
         spanName=options["name"],
         annotationQuery=options["query"],
-        minDuration=microseconds(options["min_duration"]),
-        maxDuration=microseconds(options["max_duration"]),
-        lookback=milliseconds(options["since"]),
+        minDuration=microseconds(options["min_duration"], "--min-duration"),
+        maxDuration=microseconds(options["max_duration"], "--max-duration"),
+        lookback=milliseconds(options["since"], "--since"),
         endTs=moment(options["end"]),
         limit=options["limit"],
         sort="duration" if options["longest"] else None,
@@ -62,7 +62,7 @@ def command(url: str, tenant: str | None, token: str | None, as_json: bool, **op
         return
     traces = [read_spans(json.dumps(trace).encode()) for trace in found]
     if not traces:
-        click.echo("no traces")
+        click.echo(f"no traces in {options['since']}; --since looks further back")
         return
     console = Console()
     if not console.is_terminal:

@@ -48,6 +48,9 @@ def test_every_form_of_answer(loaded: Serving) -> None:
     none = CliRunner().invoke(command, ["nothing", "--range", "5m", "--url", loaded.url])
     assert (none.stdout, none.exit_code) == ("no series\n", 0)
     assert "every 15 s" in none.stderr
+    none = CliRunner().invoke(command, ["nothing", "--csv", "--url", loaded.url])
+    assert (none.stdout, none.exit_code) == ("time,value\n", 0)
+    assert none.stderr.startswith("no series\nnew ones take a moment")
 
 
 def test_c11_sofalookouts_documents(loaded: Serving) -> None:

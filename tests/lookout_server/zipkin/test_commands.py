@@ -8,6 +8,8 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner, Result
@@ -158,16 +160,81 @@ def test_json_is_the_answer_of_the_api(url: str, arguments: list[str]) -> None:
 def test_errors_are_one_line(url: str) -> None:
     """What is wrong is said in the collector's words, or in ours, with a failing status."""
     failed = run(url, "trace", "ffff")
-    assert (failed.exit_code, failed.output) == (1, "lookout: 000000000000ffff not found\n")
+    assert (failed.exit_code, failed.output) == (
+        1,
+        "lookout: 000000000000ffff not found: "
+        "sampled out, older than the retention, or another --tenant's?\n",
+    )
     failed = run("http://127.0.0.1:9", "services")
     assert failed.output == (
         "lookout: no answer from http://127.0.0.1:9 (connection refused); "
         "start one with `lookout serve`, or name it with --url\n"
     )
-    assert run(url, "traces", "--since", "x").exit_code == 2
+    failed = run(url, "services", "nope")
+    assert (failed.exit_code, failed.output) == (1, "lookout: no service 'nope'; known: db, web\n")
+    assert run(url, "traces", "--name", "nope").output == (
+        "no traces in 1h; --since looks further back\n"
+    )
+    for arguments, said in (
+        (("--since", "x"), "Invalid value for --since: 'x' is no duration"),
+        (("--since", "5"), "Invalid value for --since: '5' has no unit; expected such as 5d"),
+        (("--min-duration", "1x"), "Invalid value for --min-duration: '1x' is no duration"),
+        (("--end", "x"), "Invalid value for --end: 'x' is no time"),
+    ):
+        failed = run(url, "traces", *arguments)
+        assert failed.exit_code == 2
+        assert failed.output.startswith(f"lookout: {said}")
     failed = run("foo", "traces")
     assert failed.exit_code == 2
     assert failed.output == "lookout: --url 'foo' is no address; expected http://host:port\n"
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A server that is no collector."""
+
+    def do_GET(self) -> None:
+        page = self.path.startswith("/page")
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"<!DOCTYPE HTML><p>File not found" if page else b"Not Found")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: it would go to the terminal."""
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        Thread(target=server.serve_forever, args=(0.01,)).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("path", ["/page", "/words"])
+def test_a_server_that_is_no_collector_is_named(stranger: str, path: str) -> None:
+    """Its page is not printed, and a bare status would tell nobody what is wrong."""
+    url = f"http://{stranger}{path}"
+    failed = run(url, "services")
+    assert (failed.exit_code, failed.output) == (
+        1,
+        f"lookout: {url} answers, but not as a collector does (404)\n",
+    )
+
+
+def test_https_of_a_plain_port_is_told(url: str, stranger: str) -> None:
+    """In words about the address, not those of the TLS library."""
+    for address in (stranger, url.removeprefix("http://")):
+        failed = run(f"https://{address}", "services")
+        assert f"https://{address} (it speaks no TLS; is it http://?)" in failed.output
+
+
+def test_several_collectors_are_tried_in_turn(url: str) -> None:
+    """As applications do: LOOKOUT_COLLECTOR may name several."""
+    assert run(f"http://127.0.0.1:9, {url}", "services").output == "db\nweb\n"
+    failed = run("http://127.0.0.1:9,http://127.0.0.1:10/", "services").output
+    refused = "(connection refused)"
+    said = f"no answer from http://127.0.0.1:9 {refused}, http://127.0.0.1:10 {refused}; "
+    assert failed.startswith(f"lookout: {said}")
 
 
 def test_a_missing_tenant_is_asked_for_by_the_option(url: str) -> None:
