@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,20 @@ from ._settings import CONFIG_OPTION, fail, owned, settings
 def command(config_file: Path | None, only_plan: bool, **flags: Any) -> None:
     """Apply the schema files the database has not seen. Nothing is ever dropped.
 
-    `lookout serve` does the same when it starts.
+    `lookout serve` does the same when it starts. Where one is running, stop it first.
     """
     from ..store import migrations
     from ..store.opening import dialect, open_store
     from ..store.port import StoreError
 
     config = settings(config_file, **flags)
-    with owned(config.data_dir):
+    with contextlib.ExitStack() as held:
+        if only_plan and not (config.data_dir / "clickhouse").exists():
+            # There is nothing to read there, and a plan writes nothing.
+            scratch = held.enter_context(tempfile.TemporaryDirectory())
+            config = config.model_copy(update={"data_dir": Path(scratch)})
+        else:
+            held.enter_context(owned(config.data_dir))
         try:
             store = open_store(config)
             schema = dialect(config, store)
