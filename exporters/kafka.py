@@ -202,4 +202,5 @@ def _messages(parcel: Parcel) -> list[_Message]:
 
 
 def _text(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()
+    name, text = type(error).__name__, str(error)  # aiokafka's errors begin with their name
+    return text if text.startswith(name) else f"{name} {text}".strip()

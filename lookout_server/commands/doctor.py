@@ -16,7 +16,7 @@ from ._settings import CONFIG_OPTION, settings
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
-@click.command()
+@click.command(short_help="Say what could go wrong here: port, disk, clock, packages.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Default: ./lookout-data")
 @click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:9411")
 @CONFIG_OPTION

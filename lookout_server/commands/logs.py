@@ -14,6 +14,8 @@ from exporters.shipping import spans_of
 from exporters.waterfall import duration_text, rows
 from exporters.zipkin_json import ZipkinEncoder
 
+from ._words import counted
+
 
 @click.group("logs")
 def command() -> None:
@@ -47,7 +49,8 @@ def _show(spans: Sequence[LoggedSpan], width: int) -> None:
     end = max(span.start_ns + span.duration_ns for span in spans)
     services = {span.resource.service_name for span in spans}
     click.echo(
-        f"{spans[0].trace_id:032x}  {len(spans)} spans  {len(services)} services  "
+        f"{spans[0].trace_id:032x}  {counted(len(spans), 'span')}  "
+        f"{counted(len(services), 'service')}  "
         f"{duration_text(end - start)}"
     )
     for row in rows(spans, width):

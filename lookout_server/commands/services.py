@@ -9,7 +9,7 @@ import click
 from ._query import Collector, collector_options
 
 
-@click.command("services")
+@click.command("services", short_help="List the services, or what is known of one.")
 @click.argument("service", required=False)
 @collector_options
 def command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ from urllib.parse import urlsplit
 
 import click
 
+from exporters.follow import LogDirectory
 from exporters.http import HttpClient
 from exporters.kafka import KafkaTransport
 from exporters.parcel import Transport
 from exporters.shipping import Shipper
 from exporters.zipkin import ZipkinTransport
 
+from ._words import counted
 
-@click.command("ship")
+
+@click.command("ship", short_help="Send the spans of digest logs to a collector or to Kafka.")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--to",
@@ -86,6 +90,8 @@ def command(
         raise click.ClickException(str(error)) from None
     _stop_on_signals(shipper)
     if once:
+        if not LogDirectory(directory, shadow=shadow).files():
+            click.echo(f"no digest logs in {directory}", err=True)
         shipper.run_once()
     else:
         click.echo(
@@ -108,6 +114,7 @@ def transport_to(target: str, token: str | None, headers: dict[str, str]) -> Tra
     """The way to a collector or a Kafka topic. Raises ValueError for an address that is none."""
     if target.startswith("kafka://"):
         parts = urlsplit(target)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the shipper says what is wrong
         topic = parts.path.strip("/") or "zipkin"
         return KafkaTransport(parts.netloc.split(","), topic, "gzip", {})
     urls = [url.strip() for url in target.split(",") if url.strip()]
@@ -134,8 +141,8 @@ def _report(shipper: Shipper, as_json: bool) -> None:
         click.echo(json.dumps(counts))
         return
     click.echo(
-        f"shipped {shipped.spans} spans, skipped {shipped.skipped} lines, "
-        f"{shipped.refused} spans refused"
+        f"shipped {counted(shipped.spans, 'span')}, skipped {counted(shipped.skipped, 'line')}, "
+        f"{counted(shipped.refused, 'span')} refused"
     )
     if shipper.trouble and not shipper.gave_up:
         click.echo(f"last trouble: {shipper.trouble}", err=True)

@@ -15,13 +15,14 @@ from ..ingest.zipkin_json import read_spans
 from ..query.zipkin.tree import Node, build_tree
 from ..spans.model import Span
 from ._query import Collector, Refused, collector_options, duration_text
+from ._words import counted
 from .traces import extent
 
 _LABEL_SHARE = 0.45
 _NOTES_ROOM = 12
 
 
-@click.command("trace")
+@click.command("trace", short_help="Show the waterfall of a trace.")
 @click.argument("trace_id", metavar="ID")
 @click.option("--tags", is_flag=True, help="Tags and annotations below each span.")
 @click.option("--width", type=click.IntRange(min=40), help="Columns to use.")
@@ -50,9 +51,10 @@ def _asked(collector: Collector, trace_id: str) -> Any:
     try:
         return collector.get(f"/api/v2/trace/{trace_id}")
     except Refused as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            error.message += ": sampled out, older than the retention, or another --tenant's?"
-        raise
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        why = "sampled out, older than the retention, or another --tenant's?"
+        raise Refused(error.status, f"{error.message}: {why}") from None
 
 
 def waterfall(spans: Sequence[Span], width: int, *, tags: bool = False) -> Iterator[Text]:
@@ -60,8 +62,8 @@ def waterfall(spans: Sequence[Span], width: int, *, tags: bool = False) -> Itera
     start, length = extent(spans)
     services = {span.local.service for span in spans if span.local.service}
     yield Text(
-        f"{spans[0].trace_id}  {_counted(len(spans), 'span')}  "
-        f"{_counted(len(services), 'service')}  {duration_text(length)}",
+        f"{spans[0].trace_id}  {counted(len(spans), 'span')}  "
+        f"{counted(len(services), 'service')}  {duration_text(length)}",
         style="bold",
     )
     label_width = int(width * _LABEL_SHARE)
@@ -96,10 +98,6 @@ def _details(span: Span, depth: int, start: int) -> Iterator[Text]:
         yield Text(f"{indent}{key} = {value}", style="dim")
     for timestamp, value in span.annotations:
         yield Text(f"{indent}+{duration_text(max(timestamp - start, 0))} {value}", style="dim")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _fitted(text: str, width: int) -> str:

@@ -264,6 +264,49 @@ def test_ship_once_gives_up(
     assert receiver.ids == [1, 2, 3]
 
 
+def test_ship_says_that_there_is_nothing_to_ship(tmp_path: Path, receiver: Any) -> None:
+    """A directory without digest logs is probably the wrong one."""
+    from lookout_server.commands.ship import command
+
+    arguments = [str(tmp_path), "--to", receiver.url, "--once"]
+    result = CliRunner().invoke(command, arguments)
+    assert (result.exit_code, result.stderr) == (0, f"no digest logs in {tmp_path}\n")
+
+
+def test_one_span_is_shipped(tmp_path: Path, receiver: Any, spans: Any) -> None:
+    """One span is no "1 spans", and of a directory with logs there is nothing to say."""
+    from lookout_server.commands.ship import command
+
+    write(tmp_path, spans(1))
+    result = CliRunner().invoke(command, [str(tmp_path), "--to", receiver.url, "--once"])
+    assert result.stdout == "shipped 1 span, skipped 0 lines, 0 spans refused\n"
+    assert result.stderr == ""
+
+
+def test_kafka_that_is_down_is_told_once(tmp_path: Path, spans: Any, closed_port: int) -> None:
+    """The command's own line names the error once; those of aiokafka are not printed beside it."""
+    pytest.importorskip("aiokafka")
+    write(tmp_path, spans(1))
+    code = (
+        "from exporters.backoff import Backoff; Backoff.failed = lambda self: 0.01\n"
+        "from lookout_server.commands.ship import command; command()"
+    )
+    to = f"kafka://127.0.0.1:{closed_port}/topic"
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), "--to", to, "--once"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    first, last = result.stderr.splitlines()
+    assert first.startswith("lookout: KafkaConnectionError")
+    assert "gave up after 5 attempts" in last
+    assert first.count("KafkaConnectionError") == last.count("KafkaConnectionError") == 1
+
+
 def test_ship_command_names_what_is_wrong(tmp_path: Path) -> None:
     """A bad address or a foreign state file is one line, not a traceback."""
     from lookout_server.commands.ship import command

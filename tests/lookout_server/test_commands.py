@@ -83,9 +83,10 @@ def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
 
 def test_migrate(tmp_path: Path) -> None:
     """The plan changes nothing, the migration is done once."""
-    place = ("--data-dir", str(tmp_path))
+    place = ("--data-dir", str(tmp_path / "data"))
     plan = run("migrate", "--plan", *place)
     assert "CREATE TABLE IF NOT EXISTS spans" in plan.stdout
+    assert not (tmp_path / "data").exists()
     first = run("migrate", *place)
     assert len(first.stdout.splitlines()) == len(known())
     assert run("migrate", *place).stdout == "the schema is up to date\n"
@@ -178,3 +179,4 @@ def test_help_lists_the_commands() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     for name in ("config", "doctor", "migrate", "serve"):
         assert name in result.output
+    assert "..." not in result.output.partition("Commands:")[2]  # every description is whole
