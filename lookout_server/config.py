@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +40,13 @@ def parse_size(text: object) -> int:
     if not match:
         raise ValueError(f"{text!r} is no size; expected such as 512MiB, 10GB or 1000000")
     return int(float(match[1]) * _SIZES[match[2]])
+
+
+def format_size(count: int) -> str:
+    """Bytes as people write them, such as ``4GiB`` or ``50GB``, to the byte."""
+    units = sorted(_SIZES.items(), key=lambda unit: -unit[1])
+    fitting = (f"{count // size}{unit}" for unit, size in units if unit and count % size == 0)
+    return next(fitting) if count else "0"
 
 
 def parse_budget(text: object) -> int:
@@ -526,11 +533,20 @@ def split_listen(listen: str) -> tuple[str, int]:
 
 def is_duration(field: str) -> bool:
     """Whether a field takes durations: seconds, whose type alone does not tell."""
-    info = ServerConfig.model_fields[field]
-    readers = (parse_duration, parse_age)
-    return any(getattr(m, "func", None) in readers for m in info.metadata) or (
-        info.annotation in (Duration | None, Age | None)
+    annotation = ServerConfig.model_fields[field].annotation
+    return _is_read_by(field, parse_duration, parse_age) or (
+        annotation in (Duration | None, Age | None)
     )
+
+
+def is_size(field: str) -> bool:
+    """Whether a field takes sizes: bytes, whose type alone does not tell."""
+    return _is_read_by(field, parse_size, parse_budget)
+
+
+def _is_read_by(field: str, *readers: Callable[[object], float]) -> bool:
+    metadata = ServerConfig.model_fields[field].metadata
+    return any(getattr(one, "func", None) in readers for one in metadata)
 
 
 def environment_names(field: str) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Any
 import click
 from pydantic import SecretStr
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from ..config import ServerConfig, environment_names, is_duration
+from ..config import ServerConfig, environment_names, format_size, is_duration, is_size
 from ..durations import format_duration
 from ._settings import CONFIG_OPTION, settings
 
@@ -66,8 +67,22 @@ def _shown(name: str, value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _written(name: str, value: Any) -> str:
+    """The value as one would write it in the environment; ``-`` where there is none."""
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, list):
+        return ",".join(value)
+    if isinstance(value, bool | dict):
+        return json.dumps(value)
+    return format_size(value) if is_size(name) else str(value)
+
+
 def _print_table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
+        written = {**row, "value": _written(row["setting"], row["value"])}
+        table.add_row(*(escape(written[column]) for column in columns))
     Console(soft_wrap=True).print(table)

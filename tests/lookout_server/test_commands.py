@@ -47,6 +47,33 @@ def test_config_show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "secret" not in result.output
 
 
+def test_config_show_prints_what_one_would_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and durations with their units, words by commas, and no value of Python's."""
+    monkeypatch.setenv("LOOKOUT_RETENTION_TENANTS", '{"a": "30d"}')
+    monkeypatch.setenv("LOOKOUT_AUTOCOMPLETE_KEYS", "region, env")
+    lines = CliRunner().invoke(cli, ["config", "show"]).output.splitlines()
+    found = {line.split()[0]: " ".join(line.split()[1:-1]) for line in lines[1:]}
+    assert found.keys() == ServerConfig.model_fields.keys()
+    for name, value in {
+        "journal_max": "4GiB",
+        "retention": "7d",
+        "search_enabled": "true",
+        "clickhouse_url": "-",
+        "stages": "-",
+        "kafka_span_topics": "zipkin",
+        "autocomplete_keys": "region,env",
+        "retention_tenants": '{"a": "30d"}',
+        "query_lookback": "86400000",
+    }.items():
+        assert found[name] == value
+
+
+def test_config_show_cuts_nothing() -> None:
+    """Long words of a meaning go on in the next line."""
+    shown = CliRunner().invoke(cli, ["config", "show", "--doc"]).output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+
+
 @pytest.mark.parametrize("command", [("config", "show"), ("doctor", "--listen", "127.0.0.1:0")])
 def test_a_misspelt_variable_is_named(
     monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lookout_server.config import ServerConfig, is_duration, load, parse_size
+from lookout_server.config import (
+    ServerConfig,
+    format_size,
+    is_duration,
+    load,
+    parse_budget,
+    parse_size,
+)
 from lookout_server.durations import format_duration, parse_duration
 from lookout_server.misspelt import misspelt
 from tracer import config as tracer_config
@@ -45,6 +52,13 @@ def test_no_durations(text: object) -> None:
 def test_sizes(text: str, size: int) -> None:
     """Decimal and binary units."""
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["0", "512MiB", "10GB", "1kB", "4GiB", "1536B", "999999B"])
+def test_sizes_are_shown_as_written(text: str) -> None:
+    """What is shown can be given again, to the byte."""
+    assert format_size(parse_size(text)) == text
+    assert parse_budget(text) == parse_size(text)
 
 
 def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
