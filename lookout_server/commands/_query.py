@@ -101,7 +101,7 @@ def _refusal(url: str, answer: urllib3.BaseHTTPResponse) -> str:
     """The collector's words and, where it misses a header, the option that sets it."""
     said = answer.data.decode("utf-8", "replace").strip()
     if _is_strange(said, answer.status):
-        return f"{url} answers, but not as a collector does ({answer.status})"
+        said = f"{url} answers, but not as a collector does ({answer.status})"
     if answer.status != 401:
         return said
     return f"{said} (here: {'--tenant' if 'X-Scope-OrgID' in said else '--token'})"

@@ -189,14 +189,22 @@ def test_errors_are_one_line(url: str) -> None:
     assert failed.output == "lookout: --url 'foo' is no address; expected http://host:port\n"
 
 
+STRANGE = {
+    "/page": (404, b"<!DOCTYPE HTML><p>File not found"),
+    "/words": (404, b"Not Found"),
+    "/nothing": (502, b""),
+    "/gate": (401, b"Unauthorized"),
+}
+
+
 class Stranger(BaseHTTPRequestHandler):
     """A server that is no collector."""
 
     def do_GET(self) -> None:
-        page = self.path.startswith("/page")
-        self.send_response(404)
+        status, body = STRANGE[f"/{self.path.split('/')[1]}"]
+        self.send_response(status)
         self.end_headers()
-        self.wfile.write(b"<!DOCTYPE HTML><p>File not found" if page else b"Not Found")
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: it would go to the terminal."""
@@ -210,14 +218,22 @@ def stranger() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("path", ["/page", "/words"])
-def test_a_server_that_is_no_collector_is_named(stranger: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/page", "(404)"),
+        ("/words", "(404)"),
+        ("/nothing", "(502)"),
+        ("/gate", "(401) (here: --token)"),
+    ],
+)
+def test_a_server_that_is_no_collector_is_named(stranger: str, path: str, told: str) -> None:
     """Its page is not printed, and a bare status would tell nobody what is wrong."""
     url = f"http://{stranger}{path}"
     failed = run(url, "services")
     assert (failed.exit_code, failed.output) == (
         1,
-        f"lookout: {url} answers, but not as a collector does (404)\n",
+        f"lookout: {url} answers, but not as a collector does {told}\n",
     )
 
 
