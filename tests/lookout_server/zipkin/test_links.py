@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookout_server.config import load
+from lookout_server.query.explain import Explanation
 from lookout_server.query.zipkin import bulk_linker, dependencies, link_keeper
 from lookout_server.query.zipkin.bulk_linker import LinkedTraces
 from lookout_server.query.zipkin.dependencies import Dependencies
@@ -435,6 +436,12 @@ async def test_a_range_may_begin_where_nothing_came_beside_very_much(
             spans = call(trace + 10 * at + 50, PAST_US + at * BUCKET_US + trace, name, "db")
             await client.post("/api/v2/spans", json=spans)
     assert await links(client, PAST_US // 1000 + 1_200_000, 1_200_000 - 5) == {"after>db": 4}
+
+
+async def test_a_time_without_spans_is_one_part(store: EmbeddedStore, tenant: str) -> None:
+    """What is divided may hold nothing by now: it is read whole, which fails no question."""
+    asked = Dependencies(PlainCollector(store, load()), tenant, Explanation(), LinkCache())
+    assert await asked._ranges({"c0": 1, "c1": 1}, 3) == [(0, 2**32 - 1)]
 
 
 async def test_days_before_are_linked_unasked(
