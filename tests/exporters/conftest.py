@@ -14,8 +14,13 @@ from typing import Any
 
 import pytest
 
+from exporters.backoff import Backoff
+from exporters.collector import CollectorDestination
+from exporters.flusher import Flusher
 from exporters.ledger import Ledger
 from exporters.records import EventRecord, LinkRecord, Resource
+from exporters.ring import Ring
+from exporters.sender import Limits
 
 SERVICE = Resource("shop", {"host.ip": "10.0.0.7"})
 
@@ -191,3 +196,40 @@ def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+QUICK = Limits(linger_s=0.01, timeout_s=5.0)
+
+
+class Rig:
+    """A ring, a flusher and one collector destination."""
+
+    def __init__(self, urls: str | list[str], limits: Limits = QUICK, **options: Any) -> None:
+        self.ledger = Ledger("shop")
+        self.destination = CollectorDestination(urls, limits=limits, **options)
+        self.destination._backoff = Backoff(0.02, 0.05)
+        self.ring: Ring[Any] = Ring(65_536)
+        self.flusher = Flusher(self.ring, [self.destination], ledger=self.ledger, interval_s=0.01)
+
+    def offer(self, spans: list[Any]) -> None:
+        for span in spans:
+            self.ring.offer(span)
+
+    @property
+    def report(self) -> Any:
+        report = self.ledger.report("collector")
+        assert report.balanced
+        return report
+
+
+@pytest.fixture
+def rig() -> Any:
+    rigs: list[Rig] = []
+
+    def make(*arguments: Any, **options: Any) -> Rig:
+        rigs.append(Rig(*arguments, **options))
+        return rigs[-1]
+
+    yield make
+    for each in rigs:
+        each.flusher.shutdown(0.2)

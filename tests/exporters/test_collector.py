@@ -2,70 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import gc
 import json
 import logging
 import shutil
-import socket
 import ssl
-import struct
 import subprocess
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from exporters.backoff import Backoff
-from exporters.collector import CollectorDestination
 from exporters.destination import Deadline
-from exporters.flusher import Flusher
-from exporters.http import HttpClient, Tls, retry_after
-from exporters.ledger import Ledger
-from exporters.parcel import Unavailable
-from exporters.ring import Ring
+from exporters.http import HttpClient, Tls
 from exporters.sender import Limits
-
-QUICK = Limits(linger_s=0.01, timeout_s=5.0)
-
-
-class Rig:
-    """A ring, a flusher and one collector destination."""
-
-    def __init__(self, urls: str | list[str], limits: Limits = QUICK, **options: Any) -> None:
-        self.ledger = Ledger("shop")
-        self.destination = CollectorDestination(urls, limits=limits, **options)
-        self.destination._backoff = Backoff(0.02, 0.05)
-        self.ring: Ring[Any] = Ring(65_536)
-        self.flusher = Flusher(self.ring, [self.destination], ledger=self.ledger, interval_s=0.01)
-
-    def offer(self, spans: list[Any]) -> None:
-        for span in spans:
-            self.ring.offer(span)
-
-    @property
-    def report(self) -> Any:
-        report = self.ledger.report("collector")
-        assert report.balanced
-        return report
-
-
-@pytest.fixture
-def rig() -> Any:
-    rigs: list[Rig] = []
-
-    def make(*arguments: Any, **options: Any) -> Rig:
-        rigs.append(Rig(*arguments, **options))
-        return rigs[-1]
-
-    yield make
-    for each in rigs:
-        each.flusher.shutdown(0.2)
 
 
 def test_spans_arrive(rig: Any, receiver: Any, spans: Any) -> None:
@@ -193,19 +146,6 @@ def test_honours_retry_after(
     lookout.offer(spans(1))
     wait_until(lambda: receiver.ids == [1])
     assert time.monotonic() - started >= 1.0
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"), [("5", 5.0), ("", None), (None, None), ("soon", None)]
-)
-def test_reads_retry_after(value: str | None, seconds: float | None) -> None:
-    """A number of seconds is understood, nonsense ignored."""
-    assert retry_after(value) == seconds
-
-
-def test_reads_retry_after_dates() -> None:
-    """A date in the past means now."""
-    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
 
 
 def test_fails_over_to_the_next_address(
@@ -416,61 +356,6 @@ def test_names_a_bad_address(url: str) -> None:
     """An address that is none is refused at once, with what was given."""
     with pytest.raises(ValueError, match="http://host:port"):
         HttpClient(url)
-
-
-SCRIPT = """
-import os, sys
-from conftest import Span
-from exporters.collector import CollectorDestination
-from exporters.flusher import Flusher
-from exporters.ledger import Ledger
-from exporters.parcel import Unavailable
-from exporters.ring import Ring
-ring = Ring(64)
-ledger = Ledger("shop")
-flusher = Flusher(ring, [CollectorDestination(sys.argv[1])], ledger=ledger)
-ring.offer(Span(span_id=1))
-"""
-
-
-def run(code: str, url: str) -> None:
-    import os
-    import subprocess
-    import sys
-
-    root = Path(__file__).parents[2]
-    path = f"{root}:{root / 'tests' / 'exporters'}"
-    subprocess.run(
-        [sys.executable, "-c", code, url],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": path},
-        check=True,
-        timeout=60,
-    )
-
-
-def test_a_short_script_loses_nothing(receiver: Any) -> None:
-    """A program that ends at once delivers its span and its ledger on the way out."""
-    run(SCRIPT, receiver.url)
-    assert [request.json for request in receiver.requests][-1] == []
-    assert receiver.ids == [1]
-
-
-def test_forked_children_send_their_own(receiver: Any) -> None:
-    """A child sends what it recorded, under a ledger of its own, and nothing of its parent's."""
-    fork = """
-flusher.flush(5)
-if os.fork() == 0:
-    ring.offer(Span(span_id=2))
-    flusher.shutdown(5)
-    os._exit(0)
-os.wait()
-"""
-    run(SCRIPT + fork, receiver.url)
-    assert sorted(receiver.ids) == [1, 2]
-    ledgers = [json.loads(request.headers["X-Lookout-Ledger"]) for request in receiver.requests]
-    by_process = {each["process"]: each for each in ledgers}
-    assert [each["created"] for each in by_process.values()] == [1, 1]
 
 
 def test_damaged_spill_files_are_passed_over(
@@ -687,34 +572,6 @@ def test_tls_with_certificates_on_both_sides(
         # Before the server ends: Python forgets to close a socket that is reset as TLS begins.
         unknown.flusher.shutdown(5)
     assert len(receiver.ids) == 3
-
-
-def test_a_reset_as_tls_begins_leaves_no_socket_open() -> None:
-    """A server or balancer that hangs up at once costs an attempt, and Python warns of nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        Thread(target=_hang_up, args=(listener, 20), daemon=True).start()
-        client = HttpClient(f"https://127.0.0.1:{listener.getsockname()[1]}")
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            for _ in range(20):
-                with pytest.raises(Unavailable, match="https://"):
-                    client.post("/", b"x", {}, 5)
-                gc.collect()
-        client.close()
-    assert [warning for warning in told if warning.category is ResourceWarning] == []
-
-
-def _hang_up(listener: socket.socket, times: int) -> None:
-    for _ in range(times):
-        connection, _ = listener.accept()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
-
-
-def test_a_deadline_that_has_come_is_no_failure_of_the_parcel(receiver: Any) -> None:
-    """No time left means that nothing is sent, not that the request was wrong."""
-    with contextlib.suppress(Unavailable):
-        HttpClient(receiver.url).post("/api/v2/spans", b"[]", {}, 0.0)
 
 
 def test_the_scheme_of_an_address_is_the_same_in_capitals(
