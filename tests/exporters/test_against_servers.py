@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import shutil
 import socket
 import subprocess
@@ -34,6 +33,8 @@ from exporters.opentelemetry import (
 )
 from exporters.sender import Limits
 
+from ..lookout_server.serving import serving
+
 ROOT = Path(__file__).parents[2]
 ZIPKIN_FILE = ROOT / ".parts" / "zipkin" / "zipkin-server-3.5.1-exec.jar"
 ZIPKIN = Path(os.environ.get("LOOKOUT_ZIPKIN_JAR") or ZIPKIN_FILE)
@@ -45,33 +46,8 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running ``lookout serve``."""
     pytest.importorskip("chdb")
     pytest.importorskip("starlette")
-    command = [sys.executable, "-m", "lookout_server", "serve", "--listen", "127.0.0.1:0"]
-    data = tmp_path_factory.mktemp("collector")
-    process = subprocess.Popen(
-        [*command, "--data-dir", str(data)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield _address(process)
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    said: list[str] = []
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if select.select([process.stdout], [], [], 0.1)[0]:
-            said.append(process.stdout.readline())
-            if "ready on" in said[-1]:
-                return said[-1].split()[-1]
-            assert said[-1] or process.poll() is None, "".join(said)
-    raise AssertionError("the collector was not ready in time")
+    with serving(tmp_path_factory.mktemp("collector")) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="module")

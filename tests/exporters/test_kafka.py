@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import subprocess
 import sys
@@ -23,29 +22,13 @@ from exporters.rolling_log import RollingLog
 from exporters.sender import Limits
 from exporters.work import BIZ
 
+from ..kafka_broker import KafkaBroker
+
 aiokafka = pytest.importorskip("aiokafka")
-
-_spec = importlib.util.spec_from_file_location(
-    "kafka_broker", Path(__file__).with_name("kafka_broker.py")
-)
-assert _spec is not None and _spec.loader is not None
-kafka_broker = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kafka_broker)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A running broker; skips where its parts are not there."""
-    if reason := kafka_broker.missing():
-        pytest.skip(reason)
-    started = kafka_broker.KafkaBroker(tmp_path_factory.mktemp("kafka"))
-    started.start()
-    yield started
-    started.kill()
 
 
 @pytest.fixture
-def destination(broker: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+def destination(broker: KafkaBroker, request: pytest.FixtureRequest) -> Iterator[Any]:
     topic = request.node.name
     made = KafkaDestination(
         broker.address,
@@ -67,7 +50,7 @@ def send(destination: Any, records: list[Any]) -> None:
     destination.accept(records)
 
 
-def consume(broker: Any, topic: str, count: int) -> list[Any]:
+def consume(broker: KafkaBroker, topic: str, count: int) -> list[Any]:
     """Messages of a topic until ``count`` spans, or as many bodies, are there, and no more come."""
 
     async def read() -> list[Any]:
@@ -98,7 +81,7 @@ def size(message: Any) -> int:
 
 
 def test_spans_arrive_once_in_the_order_of_their_key(
-    broker: Any, destination: Any, span: Any
+    broker: KafkaBroker, destination: Any, span: Any
 ) -> None:
     """The key is the trace id; the spans of a trace stay in order and come once."""
     records = [span(trace_id=1 + n % 7, span_id=n) for n in range(1, 1001)]
@@ -120,7 +103,7 @@ def test_spans_arrive_once_in_the_order_of_their_key(
     assert report.acknowledged == 1000
 
 
-def test_metrics_are_messages_as_they_are(broker: Any, destination: Any) -> None:
+def test_metrics_are_messages_as_they_are(broker: KafkaBroker, destination: Any) -> None:
     """A posted body is one message, with the key it was given."""
     for number in range(3):
         body = json.dumps({"n": number}).encode()
@@ -131,7 +114,7 @@ def test_metrics_are_messages_as_they_are(broker: Any, destination: Any) -> None
     assert {message.key for message in messages} == {b"shop"}
 
 
-def test_too_large_messages_are_split(broker: Any, destination: Any, span: Any) -> None:
+def test_too_large_messages_are_split(broker: KafkaBroker, destination: Any, span: Any) -> None:
     """A trace larger than a message is sent in parts; a span larger than one is counted."""
     records = [span(span_id=n, tags={"blob": "x" * 300_000}) for n in range(1, 6)]
     send(destination, records)
@@ -144,7 +127,7 @@ def test_too_large_messages_are_split(broker: Any, destination: Any, span: Any) 
 
 
 def test_nothing_is_lost_when_the_broker_is_killed(
-    broker: Any, destination: Any, span: Any, wait_until: Any
+    broker: KafkaBroker, destination: Any, span: Any, wait_until: Any
 ) -> None:
     """Broker killed and started again in the middle: every span is there, none twice."""
     records = [span(trace_id=1 + n % 5, span_id=n) for n in range(1, 2001)]
@@ -165,7 +148,7 @@ def ids_in(messages: list[Any]) -> list[int]:
     return [int(each["id"], 16) for message in messages for each in json.loads(message.value)]
 
 
-def test_the_opentelemetry_sdk_exports_to_it(broker: Any, request: Any) -> None:
+def test_the_opentelemetry_sdk_exports_to_it(broker: KafkaBroker, request: Any) -> None:
     """The plain SDK with our exporter: its spans are in the topic, with the trace id as key."""
     trace = pytest.importorskip("opentelemetry.sdk.trace")
     export = pytest.importorskip("opentelemetry.sdk.trace.export")
@@ -187,7 +170,7 @@ def test_the_opentelemetry_sdk_exports_to_it(broker: Any, request: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("compress", ["gzip", "zstd"])
 def test_logs_are_shipped_to_it(
-    broker: Any, request: Any, span: Any, tmp_path: Path, compress: Any
+    broker: KafkaBroker, request: Any, span: Any, tmp_path: Path, compress: Any
 ) -> None:
     """`lookout ship` to Kafka: through rolling, compression, a new process each time and a broker
     that is killed, every line of the logs is in the topic, those of a quiet broker once.

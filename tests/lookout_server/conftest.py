@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from lookout_server.store.server import ServerStore
 from lookout_server.store.template import Dialect
 
 from .clickhouse import LIBRARY, MISSING, ClickHouseServer, free_port
-from .serving import Serve, Serving
+from .serving import Serve, Serving, started
 
 _TENANTS = itertools.count(1)
 
@@ -80,15 +77,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         wait: bool = True,
         env: dict[str, str] | None = None,
     ) -> Serving:
-        command = [sys.executable, "-m", "lookout_server", "serve", "--listen", "127.0.0.1:0"]
-        process = subprocess.Popen(
-            [*command, "--data-dir", str(data_dir), *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **(env or {})},
-        )
-        serving = Serving(process)
+        serving = started(data_dir, *flags, env=env)
         running.append(serving)
         if wait:
             serving.await_ready()

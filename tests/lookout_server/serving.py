@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -10,8 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,32 @@ def _lower(headers: object) -> dict[str, str]:
 
 
 Serve = Callable[..., Serving]
+
+
+def started(data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> Serving:
+    """A ``lookout serve`` on a free port, which may not be ready yet."""
+    command = [sys.executable, "-m", "lookout_server", "serve", "--listen", "127.0.0.1:0"]
+    return Serving(
+        subprocess.Popen(
+            [*command, "--data-dir", str(data_dir), *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+    )
+
+
+@contextmanager
+def serving(data_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """One that is ready, and is stopped at the end."""
+    running = started(data_dir, *flags, env=env)
+    try:
+        running.await_ready()
+        yield running
+    finally:
+        running.terminate()
+
 
 _ASK = """
 import json, sys

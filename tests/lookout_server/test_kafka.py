@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import importlib.util
 import json
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,27 +23,10 @@ from exporters.ledger import Ledger
 from exporters.records import Resource
 from exporters.sender import Limits
 
+from ..kafka_broker import KafkaBroker
 from .serving import Serve, Serving, rows
 
 aiokafka = pytest.importorskip("aiokafka")
-
-_spec = importlib.util.spec_from_file_location(
-    "kafka_broker", Path(__file__).parents[1] / "exporters" / "kafka_broker.py"
-)
-assert _spec is not None and _spec.loader is not None
-kafka_broker = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kafka_broker)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A running broker; skips where its parts are not there."""
-    if reason := kafka_broker.missing():
-        pytest.skip(reason)
-    started = kafka_broker.KafkaBroker(tmp_path_factory.mktemp("kafka"))
-    started.start()
-    yield started
-    started.kill()
 
 
 @pytest.fixture
@@ -53,7 +35,7 @@ def topic(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-def settings(broker: Any, topic: str, **more: str) -> dict[str, str]:
+def settings(broker: KafkaBroker, topic: str, **more: str) -> dict[str, str]:
     """Environment of a collector that reads the topic."""
     return {
         "LOOKOUT_KAFKA_BOOTSTRAP_SERVERS": broker.address,
@@ -81,7 +63,7 @@ def messages(numbers: Sequence[int]) -> list[bytes]:
 
 
 def produce(
-    broker: Any,
+    broker: KafkaBroker,
     topic: str,
     bodies: Sequence[bytes],
     headers: Sequence[tuple[str, bytes]] = (),
@@ -108,7 +90,7 @@ def produce(
 class Stream(threading.Thread):
     """Sends spans until it is ended."""
 
-    def __init__(self, broker: Any, topic: str) -> None:
+    def __init__(self, broker: KafkaBroker, topic: str) -> None:
         super().__init__(daemon=True)
         self.sent = 0
         self._place = broker, topic
@@ -196,7 +178,7 @@ def otlp() -> bytes:
     return json.dumps({"resourceMetrics": [resource]}).encode()
 
 
-def test_every_encoding_and_nothing_malformed(broker: Any, topic: str, serve: Serve,
+def test_every_encoding_and_nothing_malformed(broker: KafkaBroker, topic: str, serve: Serve,
                                               tmp_path: Path) -> None:  # fmt: skip
     """Zipkin's and gzipped messages are stored once; malformed ones are counted and passed."""
     produce(broker, topic, [*messages(range(1, 101)), b"x", b'[{"traceId": 1}]', b"\xff\xff\xff"])
@@ -219,7 +201,7 @@ def values(serving: Serving, query: str) -> list[str]:
     return [one["value"][1] for one in answer["data"]["result"]]
 
 
-def test_our_exporter_and_metrics(broker: Any, topic: str, serve: Serve) -> None:
+def test_our_exporter_and_metrics(broker: KafkaBroker, topic: str, serve: Serve) -> None:
     """Spans and metrics our exporter sends can be queried, and its ledger adds up."""
     metric_topic = f"{topic}-metrics"
     serving = serve(
@@ -242,7 +224,7 @@ def test_our_exporter_and_metrics(broker: Any, topic: str, serve: Serve) -> None
 
 
 @pytest.mark.slow
-def test_broker_restarted(broker: Any, topic: str, serve: Serve, tmp_path: Path) -> None:
+def test_broker_restarted(broker: KafkaBroker, topic: str, serve: Serve, tmp_path: Path) -> None:
     """What comes before and after the broker died is stored once, with a line for each change."""
     produce(broker, topic, messages(range(1, 51)))
     serving = serve(env=settings(broker, topic))
@@ -264,7 +246,9 @@ def test_broker_restarted(broker: Any, topic: str, serve: Serve, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_two_collectors_share(broker: Any, topic: str, serve: Serve, tmp_path: Path) -> None:
+def test_two_collectors_share(
+    broker: KafkaBroker, topic: str, serve: Serve, tmp_path: Path
+) -> None:
     """Partitions move when a collector joins and when one leaves; every span is stored once."""
     places = [tmp_path / "one", tmp_path / "two"]
     stream = Stream(broker, topic)
@@ -302,7 +286,7 @@ def held_back(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_killed(
-    broker: Any, topic: str, serve: Serve, held_back: dict[str, str], tmp_path: Path
+    broker: KafkaBroker, topic: str, serve: Serve, held_back: dict[str, str], tmp_path: Path
 ) -> None:
     """kill -9 between taking and committing: what Kafka gives again is not stored twice."""
     taken = f'lookout_collector_kafka_messages_total{{topic="{topic}"}}'

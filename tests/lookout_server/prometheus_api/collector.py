@@ -1,71 +1,18 @@
-"""The parts of a collector that the metric endpoints need, without journal and writer."""
+"""A collector that has the metric endpoints alone."""
 
 from __future__ import annotations
-
-import asyncio
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import pyarrow as pa
-from starlette.applications import Starlette
-from starlette.requests import Request
 
 from lookout_server.config import ServerConfig
 from lookout_server.ingest import metric_routes
 from lookout_server.metrics import MetricSignal
 from lookout_server.query.prometheus import api
-from lookout_server.server import Intake, Right
-from lookout_server.signal import Receipt, Rows
-from lookout_server.store.port import Limits, Store
+from lookout_server.store.port import Store
 
-_BATCHES = itertools.count(1)
+from .. import plain
 
 
-class PlainCollector:
-    """Writes each body as its own batch, at once. See :class:`lookout_server.server.Server`."""
+class PlainCollector(plain.PlainCollector):
+    """See :class:`tests.lookout_server.plain.PlainCollector`."""
 
     def __init__(self, store: Store, config: ServerConfig) -> None:
-        self.config = config
-        self.store = store
-        self.intake: Intake = self
-        self.signal = MetricSignal(config)
-        self.writers = {"metrics": self}  # where the API finds out about new series
-
-    async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
-        rows = self.signal.decode(fmt, body, receipt)
-        if len(rows):
-            await asyncio.to_thread(self._insert, rows)
-        return rows
-
-    def _insert(self, rows: Any) -> None:
-        batch = next(_BATCHES)
-        for table, data in self.signal.tables([rows]).items():
-            if data.num_rows:
-                self.store.insert(table, data, f"metrics-{batch}-{table}")
-        self.signal.stored()
-
-    def tenant(self, request: Request) -> str:
-        return request.headers.get("x-scope-orgid", "default")
-
-    async def fetch(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any] | None = None,
-        limits: Limits | None = None,
-    ) -> pa.Table:
-        return await asyncio.to_thread(self.store.fetch, sql, parameters, limits)
-
-    async def settle(self, signal: str, *, patient: bool = False) -> bool:
-        """Nothing waits."""
-        return False
-
-    def authorize(self, headers: Mapping[str, str], right: Right) -> str:
-        return headers.get("x-scope-orgid", "default")
-
-    def observe_stored(self, signal: str, observer: Callable[[Sequence[Any]], None]) -> None:
-        """Nothing here observes."""
-
-    def app(self) -> Starlette:
-        """The metric endpoints alone."""
-        return Starlette(routes=[*metric_routes.routes(self), *api.routes(self)])
+        super().__init__(store, config, MetricSignal(config), (metric_routes, api))

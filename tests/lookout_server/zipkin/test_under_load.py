@@ -28,7 +28,8 @@ class LoadedCollector(PlainCollector):
 
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
         self._held.append((signal, fmt, body, receipt))
-        return self._signal.decode(fmt, body, receipt)
+        rows: Rows = self.signal.decode(fmt, body, receipt)
+        return rows
 
     async def settle(self, signal: str, *, patient: bool = False) -> bool:
         if not patient or not self._held:

@@ -24,6 +24,8 @@ from tracer.opentelemetry import TracerProvider
 from tracer.span import Span
 from tracer.testing import Recorder
 
+from ...kafka_broker import KafkaBroker
+
 
 @contextlib.contextmanager
 def instrumented(module: str, name: str, **options: Any) -> Iterator[None]:
@@ -274,26 +276,17 @@ def test_celery(traces: Recorder) -> None:
 
 
 @pytest.mark.slow
-async def test_aiokafka(tmp_path: Path, traces: Recorder) -> None:
+async def test_aiokafka(broker: KafkaBroker, traces: Recorder) -> None:
     """Sending a message and receiving it are one trace, through a real broker."""
     aiokafka = pytest.importorskip("aiokafka")
-    from tests.exporters.kafka_broker import KafkaBroker, missing
-
-    if reason := missing():
-        pytest.skip(reason)
-    broker = KafkaBroker(tmp_path)
-    broker.start()
-    try:
-        with instrumented("aiokafka", "AIOKafkaInstrumentor"):
-            with start_span("caller") as caller:
-                async with aiokafka.AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
-                    await producer.send_and_wait("orders", b"one")
-            async with aiokafka.AIOKafkaConsumer(
-                "orders", bootstrap_servers=broker.address, auto_offset_reset="earliest"
-            ) as consumer:
-                assert (await consumer.getone()).value == b"one"
-    finally:
-        broker.kill()
+    with instrumented("aiokafka", "AIOKafkaInstrumentor"):
+        with start_span("caller") as caller:
+            async with aiokafka.AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
+                await producer.send_and_wait("orders", b"one")
+        async with aiokafka.AIOKafkaConsumer(
+            "orders", bootstrap_servers=broker.address, auto_offset_reset="earliest"
+        ) as consumer:
+            assert (await consumer.getone()).value == b"one"
     sent, received = only(traces, PRODUCER), only(traces, CONSUMER)
     assert sent.parent_id == caller.span_id
     linked = [link.span_id for link in received.links or ()]

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-HOME = Path(os.environ.get("LOOKOUT_KAFKA_HOME") or Path(__file__).parents[2] / ".parts" / "kafka")
+HOME = Path(os.environ.get("LOOKOUT_KAFKA_HOME") or Path(__file__).parents[1] / ".parts" / "kafka")
 
 
 def missing() -> str:
