@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -29,17 +30,20 @@ class Serving:
     def await_ready(self, timeout: float = 30.0) -> None:
         """Wait for the line that names the address."""
         deadline = time.monotonic() + timeout
-        stream = self.process.stdout
-        assert stream is not None
+        assert self.process.stdout is not None
+        # Past the stream's own buffer, of whose lines select knows nothing.
+        output = self.process.stdout.fileno()
+        said = ""
         while time.monotonic() < deadline:
-            if select.select([stream], [], [], 0.1)[0]:
-                line = stream.readline()
-                self.lines.append(line)
-                if "ready on" in line:
-                    self.url = line.split()[-1]
-                    return
-                assert line or self.process.poll() is None, "".join(self.lines)
-        raise AssertionError("the collector was not ready in time")
+            if select.select([output], [], [], 0.1)[0]:
+                piece = os.read(output, 65_536).decode()
+                said += piece
+                if match := re.search(r"ready on (\S+)\n", said):
+                    self.url = match[1]
+                    break
+                assert piece or self.process.poll() is None, said
+        self.lines += said.splitlines(keepends=True)
+        assert self.url, "the collector was not ready in time: " + said
 
     def request(
         self,
