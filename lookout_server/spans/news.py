@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +15,13 @@ from .known import NameList
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Of one batch: which traces have more spans now, and which lists more names."""
+    """Of one batch: which traces and times have more spans now, and which lists more names."""
 
     #: Folded trace ids, of whatever tenant.
     folds: npt.NDArray[np.uint32]
     lists: frozenset[NameList]
+    #: By tenant the five minutes that have more spans, in order.
+    buckets: Mapping[str, Sequence[int]]
 
     @classmethod
     def of(cls, tables: Mapping[str, pa.Table]) -> News:
@@ -27,7 +29,15 @@ class News:
         names = tables["span_names"]
         fields = (names.column(name).to_pylist() for name in ("tenant", "what", "service"))
         folds = tables["trace_index"].column("fold").to_numpy()
-        return cls(folds, frozenset(zip(*fields, strict=True)))
+        return cls(folds, frozenset(zip(*fields, strict=True)), _buckets(tables["span_counts"]))
+
+
+def _buckets(counts: pa.Table) -> dict[str, list[int]]:
+    fields = (counts.column(name).to_pylist() for name in ("tenant", "bucket"))
+    buckets: dict[str, list[int]] = {}
+    for tenant, bucket in sorted(set(zip(*fields, strict=True))):
+        buckets.setdefault(tenant, []).append(bucket)
+    return buckets
 
 
 class Rememberer(Protocol):

@@ -211,8 +211,7 @@ class ZipkinApi:
         return await self._reader(query).by_ids(trace_ids)
 
     def _reader(self, query: _Query) -> TraceReader:
-        memory = query.memories.traces if query.memories else None
-        return TraceReader(self._server, query.tenant, query.explanation, memory)
+        return TraceReader(self._server, query.tenant, query.explanation, query.memories)
 
     async def _names(self, query: _Query, what: str, service: str = "") -> list[str]:
         if not self._config.search_enabled or (what != "service" and not service):

@@ -109,7 +109,9 @@ def _has_key(key: str, plain: str) -> str:
         return "arrayExists(tag -> startsWith(tag, '='), arrayConcat(tags_low, tags_high))"
     if SHAPE_SEPARATOR in key:
         return f"position(shape, {plain}) > 0"
-    return f"has(splitByChar('{SHAPE_SEPARATOR}', shape), {plain})"
+    # Texts of texts ClickHouse computes once for each distinct shape, arrays for each span.
+    between = f"concat('{SHAPE_SEPARATOR}', %s, '{SHAPE_SEPARATOR}')"
+    return f"position({between % 'shape'}, {between % plain}) > 0"
 
 
 def _tag_driver(request: QueryRequest, number: int, key: str, value: str) -> Driver:
@@ -125,8 +127,8 @@ def _tag_driver(request: QueryRequest, number: int, key: str, value: str) -> Dri
         places = (f"has(tags_high, {plain})", f"has(tags_low, {plain})")
         return Driver("spans", (*conditions, keyed), places, parameters)
     parameters[name] = key
-    either = f"({_has_key(key, plain)} OR has(annotations, {plain}))"
-    return Driver("spans", (*conditions, either), parameters=parameters)
+    either = (_has_key(key, plain), f"has(annotations, {plain})")
+    return Driver("spans", conditions, either, parameters)
 
 
 def _search_drivers(request: QueryRequest) -> list[Driver]:
@@ -148,13 +150,27 @@ def _search_drivers(request: QueryRequest) -> list[Driver]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Statements with the same parameters, which may run at once."""
+
+    statements: tuple[str, ...]
+    parameters: Mapping[str, Any]
+
+    @property
+    def buckets(self) -> tuple[int, int]:
+        """The first and the last five minutes that they look at."""
+        ends = [value for name, value in self.parameters.items() if name.endswith(("_b0", "_b1"))]
+        return min(ends), max(ends)
+
+
 class Candidates:
     """The SQL of one search's steps. Times in microseconds."""
 
     def __init__(
         self, tenant: str, drivers: Sequence[Driver], latest: int, earliest: int, slack_us: int
     ) -> None:
-        """Of traces that began between earliest and latest, both in it."""
+        """Of traces that began between earliest and latest, both in it, and some before."""
         self._tenant = tenant
         self._driver, *self._others = drivers
         self._slack = slack_us
@@ -162,28 +178,29 @@ class Candidates:
         self.anything = not self._driver.conditions and not self._driver.alternatives
         self.latest = latest
         self.last = latest if self.anything else latest + slack_us
-        self.earliest = max(earliest - (0 if self.anything else slack_us), 0)
+        # Whole five minutes, so that another search may have asked the same.
+        self.earliest = bucket_of(earliest - (0 if self.anything else slack_us)) * BUCKET_US
 
     @property
     def by_tags(self) -> bool:
         """Whether steps read the wide table."""
         return self._driver.table == "spans"
 
-    def step(self, since: int, until: int, most: int) -> tuple[list[str], dict[str, Any]]:
+    def step(self, since: int, until: int, most: int) -> Reading:
         """SQL for the traces whose last span of the driving condition is in the range.
 
         Both ends are in it. One query for each alternative, which may run at once; columns ``fold``
         and ``last``; of each at most so many, newest first.
         """
-        queries = [f"{one} ORDER BY last DESC LIMIT {most}" for one in self._selects()]
-        return queries, self._parameters(since, until)
+        queries = (f"{one} ORDER BY last DESC LIMIT {most}" for one in self._selects())
+        return Reading(tuple(queries), self._parameters(since, until))
 
-    def after(self, since: int) -> tuple[list[str], dict[str, Any]]:
+    def after(self, since: int) -> Reading:
         """SQL for traces that match by a span after the window, and have one in it since then."""
         before = Driver("spans").select("fold", "before")
         parameters = self._parameters(self.latest + 1, self.last)
         parameters |= range_parameters("before", max(self.latest - self._slack, since), self.latest)
-        return self._selects(f"fold GLOBAL IN ({before})"), parameters
+        return Reading(tuple(self._selects(f"fold GLOBAL IN ({before})")), parameters)
 
     def _selects(self, *further: str) -> list[str]:
         narrowed = [f"fold GLOBAL IN ({other.select('fold', 'near')})" for other in self._others]

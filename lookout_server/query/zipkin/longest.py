@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...spans.tables import BUCKET_US, duration_steps
-from .candidates import Driver, range_parameters
+from .candidates import Driver, Reading, range_parameters
 from .request import QueryRequest
 
 _LONG_MAX = 2**63 - 1
@@ -50,14 +50,13 @@ class LongestFirst:
         for driver in others:
             self._parameters |= driver.parameters
 
-    def histogram(self, most: int) -> tuple[str, dict[str, Any]]:
+    def histogram(self, most: int) -> Reading:
         """SQL for the number of spans by step of duration, up to the step of ``most``."""
         rows = self._narrow("duration_step AS step, count() AS spans", "step <= {step1:UInt8}")
-        return f"{rows} GROUP BY step ORDER BY step DESC", self._parameters | {
-            "step1": _step_of(most)
-        }
+        sql = f"{rows} GROUP BY step ORDER BY step DESC"
+        return Reading((sql,), self._parameters | {"step1": _step_of(most)})
 
-    def candidates(self, asked: Asked, spans: int, limit: int) -> tuple[list[str], dict[str, Any]]:
+    def candidates(self, asked: Asked, spans: int, limit: int) -> Reading:
         """SQL for traces whose longest span is in the durations asked for, longest first.
 
         Columns ``fold`` and ``last``, the duration. ``spans`` says how many have that duration or
@@ -74,11 +73,12 @@ class LongestFirst:
             further += self._narrowed()
         rows = at.select("fold, max(duration) AS last", "at", *further)
         sql = f"{rows} GROUP BY fold HAVING last <= {{most:Int64}} ORDER BY last DESC LIMIT {limit}"
-        return [sql], self._parameters | {
+        durations = {
             "least": asked.least,
             "most": asked.most,
             "step0": _step_of(asked.least),
         }
+        return Reading((sql,), self._parameters | durations)
 
     def _narrow(self, columns: str, condition: str) -> str:
         of_service = (self._of_service,) if self._of_service else ()

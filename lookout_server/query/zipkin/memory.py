@@ -1,18 +1,23 @@
 """What was read lately, kept in memory for as long as no stored batch has changed it.
 
 Only while the database is embedded: where other processes write too, nobody tells. A person opens
-traces that a search has just read, and a page asks for the same names again and again.
+traces that a search has just read, and a page asks for the same names again and again. Of a search
+each step back in time is remembered by itself, so that asked again beside ingest it reads the
+latest minutes alone.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from ...server import Server
 from ...spans.known import NameList
@@ -24,13 +29,35 @@ from ...spans.signal import SpanSignal
 _BATCHES = 8
 #: Read anew after so long: retention deletes without telling.
 _AGE_S = 300.0
-_TRACE_BYTES, _NAMES_BYTES = 40_000_000, 8_000_000
+_TRACE_BYTES, _NAMES_BYTES, _STEPS_BYTES = 40_000_000, 8_000_000, 16_000_000
 #: What an entry, a span and each text of it take beside the text, about.
 _ENTRY_BYTES, _SPAN_BYTES, _TEXT_BYTES = 400, 900, 60
+#: What the parameters of a statement take, and the table of its answer beside its rows.
+_PARAMETERS_BYTES = 3000
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 _Changed: TypeAlias = Callable[[Collection[Key]], Collection[Key]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement about spans, and the five minutes that it looks at."""
+
+    sql: str
+    parameters: tuple[tuple[str, Any], ...]
+    tenant: str
+    #: The first and the last, both in it.
+    buckets: tuple[int, int]
+
+    def touched_by(self, buckets: Mapping[str, Sequence[int]]) -> bool:
+        """Whether any of these five minutes, in order by tenant, are looked at."""
+        some = buckets.get(self.tenant, ())
+        first, last = self.buckets
+        at = bisect_left(some, first)
+        return at < len(some) and some[at] <= last
+
+
 #: A trace's tenant and folded id.
 Place: TypeAlias = tuple[str, int]
 #: Distinct spans by low trace id, of all traces with one folded id.
@@ -149,12 +176,34 @@ class NamesMemory(Memory[NameList, list[str]]):
         self._changed(lists.intersection)
 
 
+class StepMemory(Memory[Step, pa.Table]):
+    """What the steps of searches found."""
+
+    def __init__(self) -> None:
+        super().__init__(_STEPS_BYTES)
+
+    def keep(self, step: Step, found: pa.Table, number: int) -> None:
+        """Hold what was read of a step."""
+        size = found.nbytes + len(step.sql) + _PARAMETERS_BYTES
+        self.put(step, found, size, number)
+
+    def stored(self, news: Iterable[News]) -> None:
+        """See :class:`lookout_server.spans.news.Rememberer`."""
+        buckets: dict[str, set[int]] = {}
+        for batch in news:
+            for tenant, some in batch.buckets.items():
+                buckets.setdefault(tenant, set()).update(some)
+        ordered = {tenant: sorted(some) for tenant, some in buckets.items()}
+        self._changed(lambda held: [step for step in held if step.touched_by(ordered)])
+
+
 class Memories:
-    """Of traces and of names."""
+    """Of traces, of names and of steps of searches."""
 
     def __init__(self) -> None:
         self.traces = TraceMemory()
         self.names = NamesMemory()
+        self.steps = StepMemory()
 
     @classmethod
     def of(cls, server: Server) -> Memories | None:
@@ -166,6 +215,7 @@ class Memories:
         signal: SpanSignal = writers["spans"].signal
         signal.news.add(memories.traces)
         signal.news.add(memories.names)
+        signal.news.add(memories.steps)
         return memories
 
 

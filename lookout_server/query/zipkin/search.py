@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...spans.model import Span
+from ...spans.tables import BUCKET_US, bucket_of
 from .candidates import Candidates, plan_drivers, service_driver
 from .longest import Asked, Histogram, LongestFirst
 from .request import BadQuery, QueryRequest, trace_timestamp
@@ -36,6 +37,11 @@ def _steps(first: Sequence[int]) -> Iterator[int]:
     while True:
         step *= _WIDER
         yield step
+
+
+def _whole(time_us: int) -> int:
+    """Where the five minutes of a time begin: steps that end there are the same in each search."""
+    return bucket_of(time_us) * BUCKET_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,36 +133,43 @@ class TraceSearch:
         steps = _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
         until = candidates.last
         many_later = False
-        since = max(candidates.latest - next(steps), candidates.earliest)
+        found: list[tuple[int, int]] = []
+        since = max(_whole(candidates.latest - next(steps)), candidates.earliest)
         while until >= candidates.earliest:
-            rows = (await self._reader.candidates(*candidates.step(since, until, most)))[:most]
+            rows = (await self._reader.candidates(candidates.step(since, until, most)))[:most]
             full = len(rows) == most
             if full and until > candidates.latest and rows[0][1] > candidates.latest:
                 many_later, until = True, candidates.latest
                 continue
             # Of what was not read, all is before the oldest row, or before this step.
             rest = rows[-1][1] if full else since - 1
-            if await self._take_until_complete(rows, rest, order):
-                break
+            found += rows
+            if len(self._matched) + len(found) >= self._request.limit:
+                if await self._take_until_complete(found, rest, order):
+                    break
+                found = []
             if not full:
-                until, since = since - 1, max(since - next(steps), candidates.earliest)
+                until = since - 1
+                since = max(_whole(since - next(steps)), candidates.earliest)
             elif rest + _SECOND_US >= until:
                 most *= 4  # one moment alone has more
             else:
                 until = rest + _SECOND_US
+        else:
+            await self._take([fold for fold, _ in found], order)  # fewer than are asked for
         if many_later:
             # Too many to take them all. Only one that began after the last that is answered counts.
             begun = max(self._last_value(order) or 0, candidates.earliest)
-            later = await self._reader.candidates(*candidates.after(begun))
+            later = await self._reader.candidates(candidates.after(begun))
             await self._take([fold for fold, _ in later], order)
 
     async def _by_duration(self, candidates: LongestFirst, order: Order, upper: int) -> None:
         most = wanted = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
-        histogram = Histogram(*await self._reader.durations(*candidates.histogram(upper)))
+        histogram = Histogram(*await self._reader.durations(candidates.histogram(upper)))
         while True:
             least, spans = histogram.least(wanted)
             asked = Asked(min(least, upper), upper)
-            rows = await self._reader.candidates(*candidates.candidates(asked, spans, most))
+            rows = await self._reader.candidates(candidates.candidates(asked, spans, most))
             full = len(rows) == most
             # Of what was not read, all is as short as the last row, or shorter than was asked for.
             rest = rows[-1][1] if full else asked.least - 1

@@ -11,7 +11,8 @@ import pyarrow as pa
 from ...server import Server
 from ...spans.model import Span
 from ..explain import Explanation
-from .memory import TraceMemory, Traces
+from .candidates import Reading
+from .memory import Memories, Step, Traces
 from .read import SPAN_COLUMNS, distinct, spans_of
 
 #: Results from this size on are decoded on a worker thread: the event loop has spans to take.
@@ -33,10 +34,11 @@ class TraceReader:
         server: Server,
         tenant: str,
         explanation: Explanation,
-        memory: TraceMemory | None = None,
+        memories: Memories | None = None,
     ) -> None:
         self.tenant = tenant
-        self._memory = memory
+        self._memories = memories
+        self._memory = memories.traces if memories else None
         self._server = server
         self._explanation = explanation
         self._strict = server.config.strict_trace_id
@@ -83,13 +85,9 @@ class TraceReader:
                 return await asyncio.to_thread(_by_fold, table)
             return _by_fold(table)
 
-    async def candidates(
-        self, queries: Sequence[str], parameters: Mapping[str, Any]
-    ) -> list[tuple[int, int]]:
+    async def candidates(self, reading: Reading) -> list[tuple[int, int]]:
         """(folded id, sort value) of traces that may match, the highest value first."""
-        tables = await asyncio.gather(
-            *(self._query("find candidates", sql, parameters) for sql in queries)
-        )
+        tables = await self._step("find candidates", reading)
         found: dict[int, int] = {}
         for table in tables:
             folds, values = (table.column(name).to_pylist() for name in ("fold", "last"))
@@ -97,12 +95,31 @@ class TraceReader:
                 found[fold] = max(value, found.get(fold, value))
         return sorted(found.items(), key=lambda row: -row[1])
 
-    async def durations(
-        self, sql: str, parameters: Mapping[str, Any]
-    ) -> tuple[list[int], list[int]]:
+    async def durations(self, reading: Reading) -> tuple[list[int], list[int]]:
         """Steps of durations, and how many spans each has."""
-        table = await self._query("count durations", sql, parameters)
+        (table,) = await self._step("count durations", reading)
         return table.column("step").to_pylist(), table.column("spans").to_pylist()
+
+    async def _step(self, stage: str, reading: Reading) -> list[pa.Table]:
+        """What the statements of a step give, as far as it is not in memory."""
+        parameters = tuple(sorted(reading.parameters.items()))
+        return await asyncio.gather(
+            *(
+                self._remembered(stage, Step(sql, parameters, self.tenant, reading.buckets))
+                for sql in reading.statements
+            )
+        )
+
+    async def _remembered(self, stage: str, step: Step) -> pa.Table:
+        if self._memories is None:
+            return await self._query(stage, step.sql, dict(step.parameters))
+        steps = self._memories.steps
+        known = steps.get(step)
+        if known is None:
+            number = steps.number()
+            known = await self._query(stage, step.sql, dict(step.parameters))
+            steps.keep(step, known, number)
+        return known
 
     async def _query(self, stage: str, sql: str, parameters: Mapping[str, Any]) -> Any:
         with self._explanation.stage(stage, sql=sql) as note:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lookout_server.config import load
@@ -85,6 +86,63 @@ async def test_asked_again_nothing_is_read(
     assert len(counted.fetches) == len(paths)
 
 
+SEARCHES: list[dict[str, Any]] = [
+    {},
+    {"serviceName": "a", "spanName": "n1"},
+    {"serviceName": "a", "annotationQuery": "k=n2"},
+    {"annotationQuery": "k and k=n3"},
+    {"serviceName": "a", "minDuration": 3},
+    {"serviceName": "a", "sort": "duration"},
+]
+
+
+async def test_searches_find_what_was_stored_since(client: httpx.AsyncClient) -> None:
+    """Asked again and again, at ends of their own, searches find what a collector finds that
+    remembers nothing, whether spans came into what they looked at or beside it."""
+    chance = random.Random(5)
+    for number in range(1, 12):
+        sent = span(chance.randrange(1, 6), number, f"n{chance.randrange(4)}")
+        sent["timestamp"] += chance.randrange(7) * 600_000_000
+        sent["duration"] = chance.randrange(1, 9)
+        await client.post("/api/v2/spans", json=[sent])
+        end = {"endTs": WINDOW["endTs"] - chance.choice([0, 0, 1, 1_200_000])}
+        for search in SEARCHES:
+            asked = WINDOW | end | search
+            answer = (await client.get("/api/v2/traces", params=asked)).json()
+            assert answer == await _from_the_store(client, asked)
+
+
+async def _from_the_store(client: httpx.AsyncClient, asked: dict[str, Any]) -> Any:
+    """The answer with nothing remembered."""
+    app = client._transport.app  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory.Memory, "get", lambda self, key: None)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://collector", headers=client.headers
+        ) as other:
+            return (await other.get("/api/v2/traces", params=asked)).json()
+
+
+async def test_a_search_asked_again_reads_only_where_spans_came(
+    client: httpx.AsyncClient, counted: CountingStore
+) -> None:
+    """Nothing while none came, and the latest minutes alone if they came there."""
+    await client.post("/api/v2/spans", json=[span(1, 1), span(2, 2)])
+    for search in SEARCHES:
+        await client.get("/api/v2/traces", params=WINDOW | search)
+    counted.fetches.clear()
+    for search in SEARCHES:
+        await client.get("/api/v2/traces", params=WINDOW | search)
+    assert counted.fetches == []
+    late = span(3, 3) | {"timestamp": WINDOW["endTs"] * 1000}
+    await client.post("/api/v2/spans", json=[late])
+    search = {"serviceName": "a", "annotationQuery": "k=n2"}
+    await client.get("/api/v2/traces", params=WINDOW | search)
+    candidates = [sql for sql in counted.fetches if "has(tags_" in sql]
+    assert len(candidates) == 2  # one for each of two columns, of the first step
+
+
 async def test_answers_are_those_of_what_is_stored(client: httpx.AsyncClient) -> None:
     """Whatever comes in between: every span and name is in the next answer."""
     chance = random.Random(3)
@@ -110,7 +168,7 @@ def spans_of(trace: int, size: int = 10) -> dict[str, list[Span]]:
 
 
 def news(*folds: int, lists: frozenset[tuple[str, str, str]] = frozenset()) -> Iterator[News]:
-    yield News(np.array(folds, np.uint32), lists)
+    yield News(np.array(folds, np.uint32), lists, {})
 
 
 def test_a_stored_batch_drops_what_it_changes() -> None:
@@ -126,6 +184,21 @@ def test_a_stored_batch_drops_what_it_changes() -> None:
     assert names.get(key) == ["get"]
     names.stored(news(lists=frozenset([key])))
     assert names.get(key) is None
+
+
+def test_a_stored_batch_drops_the_steps_that_look_where_it_has_spans() -> None:
+    """Of its tenants, and between their first and last five minutes, both in it."""
+    steps = memory.StepMemory()
+    asked = [("t", (3, 5)), ("t", (5, 5)), ("t", (7, 9)), ("u", (3, 5))]
+    held = [memory.Step("SELECT", (), tenant, buckets) for tenant, buckets in asked]
+    for step in held:
+        steps.keep(step, pa.table({"fold": [1]}), steps.number())
+    batch = pa.table({"tenant": ["t", "t", "v"], "bucket": [6, 5, 4]})
+    names = pa.table({"tenant": [], "what": [], "service": []})
+    folds = pa.table({"fold": pa.array([1], pa.uint32())})
+    tables = {"span_counts": batch, "span_names": names, "trace_index": folds}
+    steps.stored([News.of(tables)])
+    assert [steps.get(step) is None for step in held] == [True, True, False, False]
 
 
 def test_what_a_batch_changed_while_it_was_read_is_not_kept() -> None:
