@@ -57,7 +57,8 @@ def services(collector: Collector) -> list[Service]:
     for module in _modules():
         if hasattr(module, "services"):
             found += module.services(collector)
-    return found + kafka.services(collector)
+    # The decoder last: the others may still bring bodies while they stop.
+    return [*found, *kafka.services(collector), collector.decoder]
 
 
 def _modules() -> list[ModuleType]:

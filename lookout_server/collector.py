@@ -15,6 +15,9 @@ from starlette.requests import Request
 
 from . import health
 from .config import ServerConfig
+from .decoding.cores import cores
+from .decoding.decoder import Decoder
+from .decoding.frames import Settings
 from .intake import JournalIntake
 from .janitor import Janitor
 from .journal import Journal
@@ -31,7 +34,7 @@ from .store.migrations import migrate
 from .store.opening import dialect, open_store
 from .store.port import Limits
 from .store.split import time_columns
-from .writer import Pace, Writer
+from .writer import Decode, Pace, Writer
 
 _SETTLE_SECONDS = 3.0
 _SAMPLES_TO_A_ROW = 4
@@ -74,8 +77,9 @@ class Collector:
             )
             for signal in signals
         }
+        self.decoder = _decoder(config, decoders)
         self.intake = JournalIntake(
-            config, self.journal, self.writers, decoders, self.metrics, self.reconciliation
+            config, self.journal, self.writers, self.decoder, self.metrics, self.reconciliation
         )
         self.self_tracing = SelfTracing(
             self.intake, config.self_tracing_rate, config.self_tracing_tenant
@@ -137,6 +141,17 @@ class Collector:
         with suppress(TimeoutError), step("settle"):
             await asyncio.wait_for(asyncio.wrap_future(waiting), _SETTLE_SECONDS)
         return True
+
+
+def _decoder(config: ServerConfig, decoders: Mapping[str, Decode]) -> Decoder:
+    """With a second process where there is a core for it and no stage, which may be anything."""
+    wanted = config.decode_processes
+    if wanted is None:
+        wanted = min(cores() - 1, 1)
+    if not wanted or config.stages:
+        return Decoder(decoders)
+    settings = Settings(config.collector_sample_rate)
+    return Decoder(decoders, settings, always=config.decode_processes is not None)
 
 
 def _pace(config: ServerConfig, signal: str) -> Pace:

@@ -199,6 +199,16 @@ class ServerConfig(BaseSettings):
         gt=0,
         description="Bytes of bodies being decoded or synced at once; more are refused (503).",
     )
+    decode_processes: int | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description=(
+            "Processes beside the collector that decode bodies: 0 none; 1 from the start and for "
+            "every body; absent: one while there is much to decode, given two cores. "
+            "With `stages` there is none."
+        ),
+    )
     pending_rows: int = Field(
         default=400_000,
         ge=1,

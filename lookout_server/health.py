@@ -38,6 +38,7 @@ def observe(server: Collector) -> None:
     gauge, janitor = server.metrics.gauge, server.janitor
     tenants = server.config.multitenancy
     _observe_journal(server)
+    _observe_decoder(server)
 
     def waiting() -> Reading:
         return [((name,), writer.waiting_rows) for name, writer in server.writers.items()]
@@ -99,3 +100,28 @@ def _observe_journal(server: Collector) -> None:
     )
     gauge("journal_commits", "Synced groups so far.", (), lambda: [((), journal.commits)])
     gauge("journal_commit_seconds", "Time they took.", (), lambda: [((), journal.synced_seconds)])
+
+
+def _observe_decoder(server: Collector) -> None:
+    gauge, decoder = server.metrics.gauge, server.decoder
+    gauge(
+        "decoding_bodies",
+        "Bodies decoded since the start, in the collector and in the process beside it.",
+        ("where",),
+        lambda: [((where,), count) for where, count in decoder.bodies.items()],
+    )
+    gauge(
+        "decoding_process_up",
+        "Whether there is a process that decodes.",
+        (),
+        lambda: [((), decoder.pid is not None)],
+    )
+    gauge(
+        "decoding_process_restarts",
+        "How often it ended and was to be started again.",
+        (),
+        lambda: [((), decoder.restarts)],
+    )
+    gauge("decoding_waiting", "Bodies under way to it.", (), lambda: [((), decoder.waiting[0])])
+    gauge("decoding_waiting_bytes", "Their bytes.", (), lambda: [((), decoder.waiting[1])])
+    server.metrics.observe_process("lookout_decoding", lambda: decoder.pid)

@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from .config import ServerConfig
-from .http import INLINE_BYTES, Overloaded
+from .decoding.decoder import Decoder
+from .decoding.link import Decoded
+from .http import Overloaded
 from .journal import Entry, Journal, JournalError, Origin
 from .limits import TenantLimits
 from .placing import SAMPLED_OUT, Piece
@@ -21,7 +23,7 @@ from .repeats import MAX_REMEMBERED, Repeats, digest
 from .self_metrics import SelfMetrics
 from .self_tracing import step
 from .signal import Malformed, Receipt, Rows, rejected, sampled_out
-from .writer import Decode, Writer
+from .writer import Writer
 
 #: Uid of the client process whose request is being handled, where it told one.
 CLIENT_PROCESS: ContextVar[str] = ContextVar("client_process", default="")
@@ -35,7 +37,7 @@ class JournalIntake:
         config: ServerConfig,
         journal: Journal,
         writers: Mapping[str, Writer],
-        decoders: Mapping[str, Decode],
+        decoder: Decoder,
         metrics: SelfMetrics,
         reconciliation: Reconciliation,
     ) -> None:
@@ -43,7 +45,7 @@ class JournalIntake:
         self._config = config
         self._journal = journal
         self._writers = writers
-        self._decoders = decoders
+        self._decoder = decoder
         self._metrics = metrics
         self._reconciliation = reconciliation
         self._repeats = Repeats(journal.kept(MAX_REMEMBERED))
@@ -58,12 +60,13 @@ class JournalIntake:
 
         Raises Malformed (400), or Overloaded (429, 503) with nothing kept.
         """
-        rows = await self._admitted(signal, fmt, body, receipt)
+        rows, compressed = await self._admitted(signal, fmt, body, receipt)
         if len(rows) or sampled_out(rows):
             # A client's ledger counts its spans; metrics come with the same header.
             process = CLIENT_PROCESS.get() if signal == "spans" else ""
             with step("journal"):
-                await self._keep_once(Entry(signal, fmt, body, receipt, process), rows)
+                entry = Entry(signal, fmt, body, receipt, process, compressed=compressed)
+                await self._keep_once(entry, rows)
         self._count(signal, fmt, body, rows)
         return rows
 
@@ -78,10 +81,12 @@ class JournalIntake:
         if (seq := known.get(origin)) is not None:
             self._metrics.repeats.labels(entry.signal).inc()
             return seq
-        rows = await self._admitted(entry.signal, entry.format, entry.body, entry.receipt)
+        rows, compressed = await self._admitted(
+            entry.signal, entry.format, entry.body, entry.receipt
+        )
         seq = 0
         if len(rows):
-            seq = await self._keep(replace(entry, origin=origin), rows)
+            seq = await self._keep(replace(entry, origin=origin, compressed=compressed), rows)
         known[origin] = seq
         self._credit(entry, rows)
         self._count(entry.signal, entry.format, entry.body, rows)
@@ -94,11 +99,11 @@ class JournalIntake:
             del known[origin]
         self._journal.drop_taken(source, below)
 
-    async def _admitted(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
+    async def _admitted(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
         self._admit(receipt.tenant, len(body))
         try:
             with step("decode"):
-                return await self._decode(signal, fmt, body, receipt)
+                return await self._decoder.decode(signal, fmt, body, receipt)
         except Malformed:
             self._metrics.refused.labels("malformed").inc()
             raise
@@ -125,12 +130,6 @@ class JournalIntake:
     def _refuse(self, reason: str, error: Overloaded) -> None:
         self._metrics.refused.labels(reason).inc()
         raise error
-
-    async def _decode(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
-        decode = self._decoders[signal]
-        if len(body) <= INLINE_BYTES:
-            return decode(fmt, body, receipt)
-        return await asyncio.to_thread(decode, fmt, body, receipt)
 
     async def _keep_once(self, entry: Entry, rows: Rows) -> None:
         if not entry.process:

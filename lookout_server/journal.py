@@ -23,8 +23,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import cramjam
-
+from .compressed import compress, decompress
 from .signal import Receipt
 
 log = logging.getLogger("lookout.journal")
@@ -74,8 +73,6 @@ _LOG_PAGES = 64 * 2**20 // _PAGE_BYTES
 #: Space taken by each entry that is set aside and by all younger ones; a row itself takes some.
 _SPACE_ASIDE = "SELECT seq, sum(length(body) + ?) OVER (ORDER BY seq DESC) AS bytes FROM set_aside"
 _ENTRY_BYTES = 1024
-#: Compressing pays from here on.
-_COMPRESS_BYTES = 512
 #: Rows of one INSERT. Each statement lets go of the interpreter and waits until a thread that
 #: computes gives it back: rows inserted one by one waited for most of their commit.
 _ROWS_AT_ONCE = 100
@@ -107,6 +104,8 @@ class Entry:
     process: str = ""  # uid of the sending process where it told one
     digest: bytes = b""  # what a repeat of it would be recognised by
     origin: Origin | None = None
+    #: The body by :func:`.compressed.compress`, where that is done already.
+    compressed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,8 +523,7 @@ def _tell(item: _Append, number: int, error: JournalError | None) -> None:
 
 def _row(seq: int, entry: Entry) -> _Row:
     receipt = entry.receipt
-    compressed = len(entry.body) >= _COMPRESS_BYTES
-    body = bytes(cramjam.zstd.compress(entry.body, 1)) if compressed else entry.body
+    compressed = entry.compressed or compress(entry.body)
     hints = json.dumps(dict(receipt.hints)) if receipt.hints else "{}"
     return _Row(
         seq,
@@ -535,12 +533,12 @@ def _row(seq: int, entry: Entry) -> _Row:
         receipt.received_ms,
         hints,
         entry.process,
-        compressed,
-        body,
+        compressed is not None,
+        entry.body if compressed is None else compressed,
     )
 
 
 def _entry(row: _Row) -> Entry:
     receipt = Receipt(row.tenant, row.received_ms, json.loads(row.hints))
-    body = bytes(cramjam.zstd.decompress(row.body)) if row.compressed else row.body
+    body = decompress(row.body) if row.compressed else row.body
     return Entry(row.signal, row.format, body, receipt, row.process)

@@ -91,6 +91,11 @@ class SelfMetrics:
         """Expose values that are looked up when somebody scrapes."""
         self.registry.register(_Gauge(f"lookout_collector_{name}", text, labels, read))
 
+    def observe_process(self, namespace: str, pid: Callable[[], int | None]) -> None:
+        """Memory and CPU of another process, named as ours behind ``namespace``; absent: none."""
+        # A number that no process has is as good as none.
+        ProcessCollector(namespace, lambda: pid() or "none", registry=self.registry)
+
     def exposition(self) -> bytes:
         """The Prometheus text format."""
         return generate_latest(self.registry)

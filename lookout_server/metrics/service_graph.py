@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from ..spans.columns import ERROR, KIND_MASK, SHARED
 from ..spans.model import KIND_CODES
-from ..spans.packed import REMOTE_SERVICE, SERVICE, PackedSpans, united
+from ..spans.packed import REMOTE_SERVICE, SERVICE, PackedSpans
+from ..spans.united import united
 from .span_histograms import DurationHistogram, Durations, Floats, Ints
 
 _CLIENT, _SERVER = KIND_CODES["CLIENT"], KIND_CODES["SERVER"]

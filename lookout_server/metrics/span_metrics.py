@@ -15,7 +15,8 @@ import numpy as np
 
 from ..spans.columns import ERROR, KIND_MASK
 from ..spans.model import KINDS
-from ..spans.packed import NAME, SERVICE, PackedSpans, united
+from ..spans.packed import NAME, SERVICE, PackedSpans
+from ..spans.united import united
 from .span_histograms import DurationHistogram, Durations, Floats, Ints
 
 #: What a span's name becomes in metrics when a tenant has too many keys.

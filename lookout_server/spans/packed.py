@@ -1,4 +1,4 @@
-"""Spans as they wait to be written: numbers and Arrow buffers instead of Python objects.
+"""Spans as they wait to be written: numbers and blocks of text instead of Python objects.
 
 A span as text is some fifteen strings strewn over the heap. Ten thousands of spans wait for a
 second; by then none of it is in the processor's caches, and each look at a string has to wait.
@@ -11,13 +11,10 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from .columns import Ids, Ints, SpanColumns
 
@@ -51,6 +48,10 @@ class Words:
         except KeyError:
             self._add(texts)
             return self._known_codes(texts)
+
+    def learn(self, texts: list[str]) -> None:
+        """Texts that get the next numbers: :attr:`texts` alone follows those of another process."""
+        self.texts += texts
 
     def _known_codes(self, texts: list[str]) -> Codes:
         return np.fromiter(map(self._codes.__getitem__, texts), np.int32, len(texts))
@@ -134,88 +135,33 @@ class PackedSpans:
 
 
 class Texts:
-    """Texts in one piece of memory.
+    """Texts in one piece of memory, each ended by a NUL; one after the other where one has a NUL.
 
-    An Arrow array of them is made for the batch: making one lets go of the interpreter, and while
-    other threads compute the thread that decodes would wait for it once a body.
+    An Arrow array of them is made for the batch (:mod:`.united`): making one lets go of the
+    interpreter, and while other threads compute the thread that decodes would wait for it once a
+    body.
     """
 
-    __slots__ = ("_apart", "_joined")
+    __slots__ = ("joined", "lengths")
 
     def __init__(self, texts: list[str]) -> None:
-        self._joined = b"".join((_SEPARATOR.join(texts).encode(), b"\0")) if texts else b""
-        #: Where a text has the separator in it.
-        self._apart = None
-        if self._joined.count(0) != len(texts):
-            self._apart = pa.array(texts, pa.string())
+        self.joined: bytes = b"".join((_SEPARATOR.join(texts).encode(), b"\0")) if texts else b""
+        #: Bytes of each text, where one has a NUL in it.
+        self.lengths: Codes | None = None
+        if self.joined.count(0) != len(texts):
+            encoded = [text.encode() for text in texts]
+            self.joined, self.lengths = b"".join(encoded), _ints(list(map(len, encoded)))
 
-    @staticmethod
-    def united(parts: Sequence[Texts]) -> pa.Array:
-        """All texts, in order."""
-        arrays = []
-        for apart, run in groupby(parts, key=lambda part: part._apart is not None):
-            if apart:
-                arrays += [part._apart for part in run]
-            else:
-                arrays.append(_separated(b"".join([part._joined for part in run])))
-        return pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
+    @classmethod
+    def of(cls, joined: bytes, lengths: Codes | None) -> Texts:
+        """What the attributes of another were."""
+        made = cls.__new__(cls)
+        made.joined, made.lengths = joined, lengths
+        return made
 
 
 _SEPARATOR: Final = "\0"
 
 
-def _separated(joined: bytes) -> pa.Array:
-    """The texts that each end with the separator; other threads can run meanwhile."""
-    if not joined:
-        return pa.array([], pa.string())
-    ends = np.array([0, len(joined) - 1], np.int32)
-    text = pa.StringArray.from_buffers(1, pa.py_buffer(ends), pa.py_buffer(joined))
-    return pc.split_pattern(text, _SEPARATOR).values
-
-
 def _ints(values: Sequence[int]) -> Codes:
     return np.frombuffer(array("i", values), np.int32)
-
-
-class United:
-    """One column of words over many rows: a code for each span and the distinct texts."""
-
-    def __init__(self, columns: Sequence[tuple[Words, Codes]]) -> None:
-        """Columns of :attr:`PackedSpans.codes` or tag keys, in order, with their words."""
-        places: dict[str, int] = {}
-        parts = [np.zeros(0, np.int32)]
-        for _, group in groupby(columns, key=lambda column: id(column[0])):
-            run = list(group)
-            codes = np.concatenate([codes for _, codes in run])
-            parts.append(_renumbered(run[0][0], codes, places))
-        self.codes: Codes = np.concatenate(parts)
-        self.texts: list[str] = list(places)
-
-    def as_arrow(self) -> pa.DictionaryArray:
-        """What ClickHouse takes as LowCardinality without looking at each text again."""
-        return dictionary(self.codes, self.texts)
-
-
-def united(rows: Sequence[PackedSpans], column: int) -> United:
-    """One of the columns NAME, SERVICE ... of all rows."""
-    return United([(one.words, one.codes[column]) for one in rows])
-
-
-def dictionary(codes: npt.NDArray[np.integer], texts: Sequence[str]) -> pa.DictionaryArray:
-    """An Arrow column of codes into distinct texts."""
-    return pa.DictionaryArray.from_arrays(
-        pa.array(codes.astype(np.int32, copy=False)), pa.array(texts, pa.string())
-    )
-
-
-def _renumbered(words: Words, codes: Codes, places: dict[str, int]) -> Codes:
-    """The same texts by their place among those that are used."""
-    if not len(codes):
-        return codes
-    used = np.flatnonzero(np.bincount(codes))
-    renumbering = np.zeros(int(used[-1]) + 1, np.int32)
-    renumbering[used] = [
-        places.setdefault(words.texts[code], len(places)) for code in used.tolist()
-    ]
-    renumbered: Codes = renumbering[codes]
-    return renumbered

@@ -27,10 +27,8 @@ from .packed import (
     SHAPE,
     Codes,
     PackedSpans,
-    Texts,
-    United,
-    united,
 )
+from .united import United, united, united_texts
 
 BUCKET_US = 300_000_000
 _DAY_US = 86_400_000_000
@@ -203,7 +201,7 @@ class _Batch:
         counts = self._joined("annotation_counts")
         times: Ints = self._joined("annotation_times")
         relative = times - np.repeat(self._timestamps, counts)  # wraps as it is undone on reading
-        values = Texts.united([columns.annotation_values for columns in self._rows])
+        values = united_texts([columns.annotation_values for columns in self._rows])
         return _lists(counts, pa.array(relative)), _lists(counts, values.dictionary_encode())
 
     def _tags(self) -> tuple[pa.Array, pa.Array]:
@@ -229,7 +227,7 @@ class _Batch:
 
     @cached_property
     def _tag_values(self) -> pa.Array:
-        return Texts.united([columns.tag_values for columns in self._rows])
+        return united_texts([columns.tag_values for columns in self._rows])
 
     def _counts_where(self, owner: Ints, mask: Bools) -> Ints:
         return np.bincount(owner[mask], minlength=self._count)

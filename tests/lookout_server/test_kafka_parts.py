@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from lookout_server.config import ServerConfig
+from lookout_server.decoding.decoder import Decoder
 from lookout_server.ingest import kafka_client
 from lookout_server.ingest.kafka_formats import metric_format, parse_topic, span_format
 from lookout_server.ingest.kafka_progress import Progress, waiting
@@ -142,8 +143,8 @@ async def test_what_is_left_out_is_counted_once(tmp_path: Path) -> None:
     """A message the sample rate leaves nothing of is counted when it comes, not when again."""
     config, journal = ServerConfig(collector_sample_rate=0), Journal(tmp_path / "journal.sqlite")
     metrics, accounts = SelfMetrics(), Reconciliation()
-    decoders = {"spans": SpanSignal(config).decode}
-    intake = JournalIntake(config, journal, {}, decoders, metrics, accounts)
+    decoder = Decoder({"spans": SpanSignal(config).decode})
+    intake = JournalIntake(config, journal, {}, decoder, metrics, accounts)
     process = accounts.report("t", '{"process": "p", "service": "shop", "created": 1, "sent": 1}')
     body = b'[{"traceId":"1","id":"1"}]'
     entry = Entry("spans", "zipkin.v2.json", body, Receipt("t", 1, {}), process)

@@ -59,9 +59,13 @@ def test_cases_hold_today(tmp_path: Path) -> None:
     assert output.endswith(" passed, 0 failed\n"), output
 
 
-def test_all_cases_hold(tmp_path: Path) -> None:
-    """Storage kit, codecs, bad input, search and links behave as in Zipkin, quirks included."""
-    with serving(tmp_path) as base_url:
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_all_cases_hold(tmp_path: Path, processes: str) -> None:
+    """Storage kit, codecs, bad input, search and links behave as in Zipkin, quirks included.
+
+    Also where every body is decoded in a process of its own.
+    """
+    with serving(tmp_path, env={"LOOKOUT_DECODE_PROCESSES": processes}) as base_url:
         output = replay(base_url)
     assert output.endswith(" passed, 0 failed\n"), output
 

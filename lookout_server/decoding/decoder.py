@@ -1,0 +1,199 @@
+"""Decides where a body is decoded: here, or in a second process while there is much to decode."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
+
+from ..http import INLINE_BYTES, Overloaded
+from ..signal import Receipt, Rows
+from ..writer import Decode
+from .frames import Settings
+from .link import Decoded, Failed, Link, Lost
+from .load import Load
+from .process import Process
+from .span_rows import SpanMirror
+
+log = logging.getLogger("lookout.decoding")
+
+#: Smaller bodies cost more to send than to decode.
+_LEAST_BYTES: Final = 4096
+#: Until a process is there that may read a body which the last one did not survive.
+_PATIENCE_SECONDS: Final = 5.0
+_START_SECONDS: Final = 30.0
+_END_SECONDS: Final = 5.0
+_PAUSES: Final = (0.1, 1.0, 5.0, 30.0)
+#: A process that lived so long did well.
+_STEADY_SECONDS: Final = 60.0
+
+
+class Decoder:
+    """See :class:`lookout_server.server.Service`. Lives on the event loop.
+
+    Without ``settings`` there is never a second process. ``always``: it is there from the start,
+    for bodies of any size.
+    """
+
+    def __init__(
+        self,
+        decoders: Mapping[str, Decode],
+        settings: Settings | None = None,
+        always: bool = False,
+    ) -> None:
+        self.restarts = 0
+        self.bodies = {"collector": 0, "process": 0}
+        self._decoders = decoders
+        self._settings = settings
+        self._always = always
+        self._least_bytes = 0 if always else _LEAST_BYTES
+        self._load = Load()
+        self._link: Link | None = None
+        self._process: Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()  # while there is a link
+        self._tried = asyncio.Event()  # the first process is there, or it failed
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the second process, where there is one."""
+        return None if self._link is None or self._process is None else self._process.pid
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Bodies under way to it, and their bytes."""
+        return (0, 0) if self._link is None else (self._link.waiting, self._link.bytes_waiting)
+
+    async def start(self) -> None:
+        """Have the second process at once, if it is to be there always."""
+        if self._always and self._settings is not None:
+            self._keep()
+            await self._tried.wait()
+
+    async def stop(self) -> None:
+        """Have what is under way answered, and the process ended; later bodies are decoded here."""
+        self._stopping = True
+        if self._keeping is None:
+            return
+        if self._link is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._link.drained(), _END_SECONDS)
+        if self._link is not None:
+            self._link.close()
+        else:
+            self._keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._keeping
+
+    async def decode(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
+        """Rows of a body. Raises Malformed; Overloaded (503) for what no process survives."""
+        link = self._link
+        if link is None or len(body) < self._least_bytes or not link.takes(signal, len(body)):
+            return await self._here(signal, fmt, body, receipt)
+        try:
+            decoded = await link.ask(signal, fmt, body, receipt)
+        except Failed:
+            return await self._here(signal, fmt, body, receipt)
+        except Lost as lost:
+            if lost.suspect:
+                return await self._again(signal, fmt, body, receipt)
+            return await self._here(signal, fmt, body, receipt)
+        self.bodies["process"] += 1
+        return decoded
+
+    async def _here(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
+        decode = self._decoders[signal]
+        self.bodies["collector"] += 1
+        started = time.perf_counter()
+        try:
+            if len(body) <= INLINE_BYTES:
+                rows: Rows = decode(fmt, body, receipt)
+            else:
+                rows = await asyncio.to_thread(decode, fmt, body, receipt)
+        finally:
+            if self._load.add(time.perf_counter() - started) and self._keeping is None:
+                self._keep()
+        return Decoded(rows)
+
+    async def _again(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
+        """A body that may have ended the process, and would end the collector if it were read here:
+        the next process tries.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while (link := self._link) is None:
+                    await self._arrived.wait()
+                decoded = await link.ask(signal, fmt, body, receipt)
+        except Failed:
+            return await self._here(signal, fmt, body, receipt)
+        except (Lost, TimeoutError):
+            raise Overloaded("the process that decodes ended over this body, twice") from None
+        self.bodies["process"] += 1
+        return decoded
+
+    # -- the process ---------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        if self._settings is not None and not self._stopping:
+            self._keeping = asyncio.create_task(self._keep_one(self._settings))
+
+    async def _keep_one(self, settings: Settings) -> None:
+        """Have a process, and when it ends another one, until stopped."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            how = await self._run(settings)
+            self._tried.set()
+            if self._stopping:
+                return
+            failures = 0 if time.monotonic() - began > _STEADY_SECONDS else failures
+            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+            failures += 1
+            self.restarts += 1
+            log.warning(
+                "the process that decodes has ended (%s); bodies are decoded in the collector, "
+                "and it is started again in %g s",
+                how,
+                pause,
+            )
+            await asyncio.sleep(pause)
+
+    async def _run(self, settings: Settings) -> str:
+        """One process from its start to its end; how it ended."""
+        try:
+            process = await asyncio.to_thread(Process, settings)
+        except OSError as error:
+            return f"it cannot be started: {error}"
+        try:
+            await self._serve(process)
+        finally:
+            self._gone()
+            ending = asyncio.to_thread(process.end, _END_SECONDS if self._stopping else 0.5)
+            how = await asyncio.shield(ending)
+        return how
+
+    async def _serve(self, process: Process) -> None:
+        loop = asyncio.get_running_loop()
+        link = Link({"spans": SpanMirror()}, self._gone)
+        await loop.create_connection(lambda: link, sock=process.socket)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await link.ready
+        except TimeoutError:
+            link.close()
+            return
+        if not link.closed.done():
+            self._process, self._link = process, link
+            self._arrived.set()
+            self._tried.set()
+            if self.restarts:
+                log.info("a process decodes again: %d", process.pid)
+        await link.closed
+
+    def _gone(self) -> None:
+        self._link = self._process = None
+        self._arrived.clear()

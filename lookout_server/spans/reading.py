@@ -1,0 +1,52 @@
+"""From the bytes of a body to packed spans: all that decoding needs, and nothing of the store."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ingest.span_formats import decoder
+from ..signal import Receipt
+from .columns import DEBUG, Ids, SpanColumns
+from .packed import PackedSpans, Vocabulary
+
+_MAX = np.int64(2**63 - 1)
+
+
+class SpanReader:
+    """Reads bodies of every format, with a vocabulary of its own."""
+
+    def __init__(self, sample_rate: float = 1.0) -> None:
+        self._sample_rate = sample_rate
+        self._vocabulary = Vocabulary()
+
+    def read(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
+        """Columns of a body in one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
+        columns = decoder(fmt)(body)
+        columns.tenant = receipt.tenant
+        columns.received_ms = receipt.received_ms
+        if self._sample_rate < 1:
+            kept = columns.select(sampled(columns, self._sample_rate))
+            kept.sampled_out = len(columns) - len(kept)
+            return kept
+        return columns
+
+    def pack(self, columns: SpanColumns) -> PackedSpans:
+        """The columns as they wait to be written."""
+        return PackedSpans(columns, self._vocabulary.words())
+
+
+def sampled(columns: SpanColumns, rate: float) -> npt.NDArray[np.bool_]:
+    """Which spans a collector keeps at this rate, as every Zipkin collector would decide.
+
+    Whole traces by their low 64 bits; debug spans always. Source: Zipkin's CollectorSampler.
+    """
+    boundary = np.int64(min(int(2**63 * rate), int(_MAX)))
+    debug = (np.array(columns.flags, np.uint8) & DEBUG) != 0
+    kept: npt.NDArray[np.bool_] = (_magnitude(columns.low) <= boundary) | debug
+    return kept
+
+
+def _magnitude(low: Ids) -> npt.NDArray[np.int64]:
+    signed = low.view(np.int64)
+    return np.where(signed == np.iinfo(np.int64).min, _MAX, np.abs(signed))

@@ -1,0 +1,92 @@
+"""The packed spans of many bodies side by side, as Arrow columns of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .packed import Codes, PackedSpans, Texts, Words
+
+
+class United:
+    """One column of words over many rows: a code for each span and the distinct texts."""
+
+    def __init__(self, columns: Sequence[tuple[Words, Codes]]) -> None:
+        """Columns of :attr:`PackedSpans.codes` or tag keys, in order, with their words."""
+        owners: dict[int, list[int]] = {}  # by vocabulary: which of the columns
+        for at, (words, _) in enumerate(columns):
+            owners.setdefault(id(words), []).append(at)
+        places: dict[str, int] = {}
+        parts = [np.zeros(0, np.int32)] * len(columns)
+        for run in owners.values():
+            lengths = [len(columns[at][1]) for at in run]
+            codes = np.concatenate([columns[at][1] for at in run])
+            codes = _renumbered(columns[run[0]][0], codes, places)
+            for at, end, length in zip(run, accumulate(lengths), lengths, strict=True):
+                parts[at] = codes[end - length : end]
+        self.codes: Codes = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        self.texts: list[str] = list(places)
+
+    def as_arrow(self) -> pa.DictionaryArray:
+        """What ClickHouse takes as LowCardinality without looking at each text again."""
+        return dictionary(self.codes, self.texts)
+
+
+def united(rows: Sequence[PackedSpans], column: int) -> United:
+    """One of the columns NAME, SERVICE ... of all rows."""
+    return United([(one.words, one.codes[column]) for one in rows])
+
+
+def dictionary(codes: npt.NDArray[np.integer], texts: Sequence[str]) -> pa.DictionaryArray:
+    """An Arrow column of codes into distinct texts."""
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32, copy=False)), pa.array(texts, pa.string())
+    )
+
+
+def _renumbered(words: Words, codes: Codes, places: dict[str, int]) -> Codes:
+    """The same texts by their place among those that are used."""
+    if not len(codes):
+        return codes
+    used = np.flatnonzero(np.bincount(codes))
+    renumbering = np.zeros(int(used[-1]) + 1, np.int32)
+    renumbering[used] = [
+        places.setdefault(words.texts[code], len(places)) for code in used.tolist()
+    ]
+    renumbered: Codes = renumbering[codes]
+    return renumbered
+
+
+def united_texts(parts: Sequence[Texts]) -> pa.Array:
+    """All texts, in order; other threads can run meanwhile."""
+    arrays: list[pa.Array] = []
+    for apart, run in groupby(parts, key=lambda part: part.lengths is not None):
+        if apart:
+            arrays += map(_measured, run)
+        else:
+            arrays.append(_separated(b"".join([part.joined for part in run])))
+    return pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
+
+
+def _measured(texts: Texts) -> pa.Array:
+    """Texts of known lengths."""
+    assert texts.lengths is not None
+    ends = np.zeros(len(texts.lengths) + 1, np.int32)
+    np.cumsum(texts.lengths, out=ends[1:])
+    return pa.StringArray.from_buffers(
+        len(texts.lengths), pa.py_buffer(ends), pa.py_buffer(texts.joined)
+    )
+
+
+def _separated(joined: bytes) -> pa.Array:
+    """The texts that each end with the separator."""
+    if not joined:
+        return pa.array([], pa.string())
+    ends = np.array([0, len(joined) - 1], np.int32)
+    text = pa.StringArray.from_buffers(1, pa.py_buffer(ends), pa.py_buffer(joined))
+    return pc.split_pattern(text, "\0").values

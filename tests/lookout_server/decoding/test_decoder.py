@@ -1,0 +1,242 @@
+"""A second process decodes as the collector does, and nothing depends on its staying alive."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lookout_server.compressed import decompress
+from lookout_server.decoding.cores import cores
+from lookout_server.decoding.decoder import Decoder
+from lookout_server.decoding.frames import Settings
+from lookout_server.decoding.load import Load
+from lookout_server.http import Overloaded
+from lookout_server.ingest.span_formats import FORMATS
+from lookout_server.signal import Malformed, Receipt
+from lookout_server.spans.reading import SpanReader
+
+from ..spans.test_other_formats import PROTO3_SPAN, otlp_request
+from .test_span_rows import shown
+
+RECEIPT = Receipt("t", 1_700_000_000_000, {})
+HOME = Path(__file__).parents[3]
+
+
+def spans(count: int = 1, name: str = "work") -> bytes:
+    """A body of Zipkin's JSON."""
+    return json.dumps(
+        [{"traceId": f"{n + 1:016x}", "id": f"{n + 1:016x}", "name": name} for n in range(count)]
+    ).encode()
+
+
+BODIES = {
+    "zipkin.v2.json": spans(30),
+    "zipkin.v2.proto3": PROTO3_SPAN,
+    "zipkin.v1.json": b'[{"traceId":"1","id":"2","name":"n","annotations":[],'
+    b'"binaryAnnotations":[{"key":"k","value":"v"}]}]',
+    "otlp.traces.protobuf": otlp_request().SerializeToString(),
+}
+
+
+def reader(sample_rate: float = 1.0) -> Callable[[str, bytes, Receipt], Any]:
+    """What the collector decodes with."""
+    made = SpanReader(sample_rate)
+    return lambda fmt, body, receipt: made.pack(made.read(fmt, body, receipt))
+
+
+@asynccontextmanager
+async def running(sample_rate: float = 1.0) -> AsyncIterator[Decoder]:
+    """A decoder with its second process."""
+    decoder = Decoder({"spans": reader(sample_rate)}, Settings(sample_rate), always=True)
+    await decoder.start()
+    assert decoder.pid is not None
+    try:
+        yield decoder
+    finally:
+        await decoder.stop()
+
+
+async def eventually(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, or waits for nothing but to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+async def result(decoding: Awaitable[Any]) -> Any:
+    """What a body became: its rows, or the text of its refusal."""
+    try:
+        return shown((await decoding).rows)
+    except Malformed as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+async def test_both_ways_give_the_same(fmt: str) -> None:
+    """Rows of good bodies and refusals of bad ones, word for word, in every format."""
+    alone = Decoder({"spans": reader()})
+    good = BODIES.get(fmt, b"")
+    bad = [b"", b"x", b"[", b'[{"traceId":"\xff"}]', b"\x0c\0\0\0\1\xff", good[:-1], good[1:]]
+    async with running() as decoder:
+        for body in (good, *bad, good):
+            there = await result(decoder.decode("spans", fmt, body, RECEIPT))
+            assert there == await result(alone.decode("spans", fmt, body, RECEIPT))
+        assert decoder.bodies["collector"] == 0
+
+
+async def test_the_body_comes_back_as_the_journal_keeps_it() -> None:
+    """Compressed, so that the journal need not do it again; a short one stays as it is."""
+    async with running() as decoder:
+        long = await decoder.decode("spans", "zipkin.v2.json", spans(50), RECEIPT)
+        short = await decoder.decode("spans", "zipkin.v2.json", spans(1), RECEIPT)
+    assert long.compressed is not None and decompress(long.compressed) == spans(50)
+    assert short.compressed is None
+
+
+async def test_the_sample_rate_holds_in_the_other_process() -> None:
+    """It decides the same spans there, and tells how many it left out."""
+    async with running(0.5) as decoder:
+        there = await decoder.decode("spans", "zipkin.v2.json", spans(40), RECEIPT)
+    here = reader(0.5)("zipkin.v2.json", spans(40), RECEIPT)
+    assert shown(there.rows) == shown(here)
+
+
+async def test_an_unknown_format_is_the_same_error_on_both_ways() -> None:
+    """What is no fault of the sender raises in the collector, where it is logged."""
+    async with running() as decoder:
+        with pytest.raises(KeyError, match="x"):
+            await decoder.decode("spans", "x", b"", RECEIPT)
+
+
+async def test_large_and_many_bodies_pass() -> None:
+    """More than what may be under way to the process at once: none waits for ever."""
+    large = spans(40_000)
+    async with running() as decoder:
+        asked = [decoder.decode("spans", "zipkin.v2.json", large, RECEIPT) for _ in range(8)]
+        asked += [decoder.decode("spans", "zipkin.v2.json", spans(3), RECEIPT) for _ in range(300)]
+        counts = [len(decoded.rows) for decoded in await asyncio.gather(*asked)]
+        assert min(decoder.bodies.values()) > 0
+    assert counts == [40_000] * 8 + [3] * 300
+
+
+async def test_what_is_under_way_when_the_process_dies_is_decoded() -> None:
+    """By the collector or the next process: every body gets its own rows."""
+    async with running() as decoder:
+        first = decoder.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        asked = [
+            asyncio.create_task(decoder.decode("spans", "zipkin.v2.json", spans(n + 1), RECEIPT))
+            for n in range(20)
+        ]
+        await eventually(lambda: decoder.waiting[0] == 20)
+        os.kill(first, signal.SIGKILL)
+        decoded = await asyncio.gather(*asked)
+        assert [len(one.rows) for one in decoded] == list(range(1, 21))
+        await eventually(lambda: decoder.pid)
+        assert decoder.restarts == 1 and decoder.pid != first
+
+
+async def test_a_body_that_ends_the_process_twice_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503, never read in the collector, which would end too; others go on."""
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with running() as decoder:
+        deadly = asyncio.create_task(
+            decoder.decode("spans", "zipkin.v2.json", spans(name="deadly"), RECEIPT)
+        )
+        harmless = asyncio.create_task(decoder.decode("spans", "zipkin.v2.json", spans(2), RECEIPT))
+        with pytest.raises(Overloaded, match="ended over this body, twice") as refused:
+            await deadly
+        assert refused.value.status == 503 and refused.value.retry_after
+        assert len((await harmless).rows) == 2
+        await eventually(lambda: decoder.restarts == 2)
+
+
+DEADLY = f"""
+import os, signal, sys
+if sys.argv[0].endswith("__main__.py"):
+    sys.path.append({str(HOME)!r})
+    from lookout_server.spans.reading import SpanReader
+    read = SpanReader.read
+    def deadly(self, fmt, body, receipt):
+        if b"deadly" in body:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, fmt, body, receipt)
+    SpanReader.read = deadly
+"""
+
+
+async def test_stopping_answers_what_is_under_way() -> None:
+    """And ends the process; what comes later is decoded in the collector."""
+    async with running() as decoder:
+        pid = decoder.pid
+        assert pid is not None
+        body = spans(2_000)
+        asked = [
+            asyncio.create_task(decoder.decode("spans", "zipkin.v2.json", body, RECEIPT))
+            for _ in range(20)
+        ]
+        await asyncio.sleep(0)  # they have all been asked
+        assert decoder.waiting[0] == 20
+        await decoder.stop()
+        assert [len(one.rows) for one in await asyncio.gather(*asked)] == [2_000] * 20
+        assert decoder.bodies == {"process": 20, "collector": 0}
+        assert gone(pid) and decoder.pid is None
+        assert len((await decoder.decode("spans", "zipkin.v2.json", body, RECEIPT)).rows) == 2_000
+
+
+async def test_a_process_that_cannot_start_costs_nothing_but_its_help(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bodies are decoded in the collector, and the log says why."""
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    decoder = Decoder({"spans": reader()}, Settings(1.0), always=True)
+    await decoder.start()
+    assert len((await decoder.decode("spans", "zipkin.v2.json", spans(5), RECEIPT)).rows) == 5
+    await eventually(lambda: "cannot be started" in caplog.text)
+    await decoder.stop()
+
+
+def test_a_process_is_wanted_after_seconds_of_much_decoding() -> None:
+    """Not for a burst, however large, nor for a trickle, however long."""
+    now = [0.0]
+    load = Load(lambda: now[0])
+    assert not load.add(30.0)
+    trickle = []
+    for second in range(10, 100):
+        now[0] = second
+        trickle += [load.add(0.01) for _ in range(5)]
+    assert not any(trickle)
+    lasting = []
+    for second in range(200, 205):
+        now[0] = second
+        lasting.append(load.add(0.2))
+    assert lasting == [False, False, True, True, True]
+
+
+def test_a_quota_of_time_counts_as_cores(tmp_path: Path) -> None:
+    """A container that may use one core's time has one, whatever the machine has."""
+    quota = tmp_path / "cpu.max"
+    assert cores(quota) == len(os.sched_getaffinity(0))
+    quota.write_text("max 100000\n")
+    assert cores(quota) == len(os.sched_getaffinity(0))
+    quota.write_text("50000 100000\n")
+    assert cores(quota) == 1
