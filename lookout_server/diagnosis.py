@@ -116,7 +116,21 @@ def check_parts(config: ServerConfig) -> Iterator[Finding]:
         if match and parts > _MANY_PARTS:
             text = f"{match[1]} has {parts:.0f} parts: merges do not keep up"
             yield Finding("problem", "parts", text)
+    yield from _decoding(metrics)
     yield from _losses(metrics)
+
+
+def _decoding(metrics: Mapping[str, float]) -> Iterator[Finding]:
+    """Does the process that decodes stay alive, where there is one?"""
+    prefix = "lookout_collector_decoding_"
+    restarts = metrics.get(f"{prefix}process_restarts", 0.0)
+    up = metrics.get(f"{prefix}process_up", 0.0)
+    if restarts:
+        state = "runs again" if up else "is started again"
+        text = f"the process that decodes has ended {restarts:.0f} times and {state}, see the log"
+        yield Finding("note", "decoding", text)
+    elif up:
+        yield Finding("ok", "decoding", "a process of its own decodes bodies")
 
 
 def _losses(metrics: Mapping[str, float]) -> Iterator[Finding]:
