@@ -18,10 +18,13 @@ from .config import ServerConfig
 from .decoding.cores import cores
 from .decoding.decoder import Decoder
 from .decoding.frames import Settings
+from .decoding.link import Mirror
+from .decoding.metric_rows import MetricMirror
+from .decoding.span_rows import SpanMirror
 from .intake import JournalIntake
 from .janitor import Janitor
 from .journal import Journal
-from .metrics import MetricSignal
+from .metrics.signal import MetricSignal
 from .placing import Bounds
 from .reconcile import Reconciliation
 from .security import Gate, load_tokens
@@ -51,7 +54,8 @@ class Collector:
         self.reconciliation = Reconciliation()
         tokens = load_tokens(config.tokens_file) if config.tokens_file else None
         self.gate = Gate(config.multitenancy, tokens)
-        signals = (SpanSignal(config), MetricSignal(config))
+        metric_signal = MetricSignal(config)
+        signals = (SpanSignal(config), metric_signal)
         decoders = {signal.name: staged(signal, config.stages) for signal in signals}
         self.journal = Journal(
             config.data_dir / "journal.sqlite",
@@ -77,7 +81,7 @@ class Collector:
             )
             for signal in signals
         }
-        self.decoder = _decoder(config, decoders)
+        self.decoder = _decoder(config, decoders, metric_signal)
         self.intake = JournalIntake(
             config, self.journal, self.writers, self.decoder, self.metrics, self.reconciliation
         )
@@ -143,15 +147,26 @@ class Collector:
         return True
 
 
-def _decoder(config: ServerConfig, decoders: Mapping[str, Decode]) -> Decoder:
+def _decoder(
+    config: ServerConfig, decoders: Mapping[str, Decode], metrics: MetricSignal
+) -> Decoder:
     """With a second process where there is a core for it and no stage, which may be anything."""
     wanted = config.decode_processes
     if wanted is None:
         wanted = min(cores() - 1, 1)
     if not wanted or config.stages:
         return Decoder(decoders)
-    settings = Settings(config.collector_sample_rate)
-    return Decoder(decoders, settings, always=config.decode_processes is not None)
+    settings = Settings(
+        config.collector_sample_rate,
+        config.label_names_max,
+        config.label_name_bytes_max,
+        config.label_value_bytes_max,
+    )
+    mirrors: dict[str, Callable[[], Mirror]] = {
+        "spans": SpanMirror,
+        "metrics": partial(MetricMirror, metrics.active.admit),
+    }
+    return Decoder(decoders, settings, mirrors, always=config.decode_processes is not None)
 
 
 def _pace(config: ServerConfig, signal: str) -> Pace:

@@ -106,7 +106,7 @@ def _observe_decoder(server: Collector) -> None:
     gauge, decoder = server.metrics.gauge, server.decoder
     gauge(
         "decoding_bodies",
-        "Bodies decoded since the start, in the collector and in the process beside it.",
+        "Bodies that were to be decoded in the collector, and in the process beside it.",
         ("where",),
         lambda: [((where,), count) for where, count in decoder.bodies.items()],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -13,7 +13,7 @@ from ..http import INLINE_BYTES, Overloaded
 from ..signal import Receipt, Rows
 from ..writer import Decode
 from .frames import Settings
-from .link import Decoded, Failed, Link, Lost
+from .link import Decoded, Failed, Link, Lost, Mirror
 from .load import Load
 from .process import Process
 from .span_rows import SpanMirror
@@ -30,24 +30,28 @@ _PAUSES: Final = (0.1, 1.0, 5.0, 30.0)
 #: A process that lived so long did well.
 _STEADY_SECONDS: Final = 60.0
 
+_SPANS_ALONE: Final[Mapping[str, Callable[[], Mirror]]] = {"spans": SpanMirror}
+
 
 class Decoder:
     """See :class:`lookout_server.server.Service`. Lives on the event loop.
 
     Without ``settings`` there is never a second process. ``always``: it is there from the start,
-    for bodies of any size.
+    for bodies of any size. ``mirrors`` are made for each process; other signals stay here.
     """
 
     def __init__(
         self,
         decoders: Mapping[str, Decode],
         settings: Settings | None = None,
+        mirrors: Mapping[str, Callable[[], Mirror]] = _SPANS_ALONE,
         always: bool = False,
     ) -> None:
         self.restarts = 0
         self.bodies = {"collector": 0, "process": 0}
         self._decoders = decoders
         self._settings = settings
+        self._mirrors = mirrors
         self._always = always
         self._least_bytes = 0 if always else _LEAST_BYTES
         self._load = Load()
@@ -94,16 +98,15 @@ class Decoder:
         link = self._link
         if link is None or len(body) < self._least_bytes or not link.takes(signal, len(body)):
             return await self._here(signal, fmt, body, receipt)
+        self.bodies["process"] += 1
         try:
-            decoded = await link.ask(signal, fmt, body, receipt)
+            return await link.ask(signal, fmt, body, receipt)
         except Failed:
             return await self._here(signal, fmt, body, receipt)
         except Lost as lost:
             if lost.suspect:
                 return await self._again(signal, fmt, body, receipt)
             return await self._here(signal, fmt, body, receipt)
-        self.bodies["process"] += 1
-        return decoded
 
     async def _here(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
         decode = self._decoders[signal]
@@ -127,13 +130,11 @@ class Decoder:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while (link := self._link) is None:
                     await self._arrived.wait()
-                decoded = await link.ask(signal, fmt, body, receipt)
+                return await link.ask(signal, fmt, body, receipt)
         except Failed:
             return await self._here(signal, fmt, body, receipt)
         except (Lost, TimeoutError):
             raise Overloaded("the process that decodes ended over this body, twice") from None
-        self.bodies["process"] += 1
-        return decoded
 
     # -- the process ---------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Decoder:
 
     async def _serve(self, process: Process) -> None:
         loop = asyncio.get_running_loop()
-        link = Link({"spans": SpanMirror()}, self._gone)
+        link = Link({signal: mirror() for signal, mirror in self._mirrors.items()}, self._gone)
         await loop.create_connection(lambda: link, sock=process.socket)
         try:
             async with asyncio.timeout(_START_SECONDS):

@@ -35,7 +35,10 @@ class Envelope(msgspec.Struct, array_like=True, gc=False):
 class Settings(msgspec.Struct):
     """What the collector's configuration says about decoding."""
 
-    collector_sample_rate: float
+    collector_sample_rate: float = 1.0
+    label_names_max: int = 128
+    label_name_bytes_max: int = 1024
+    label_value_bytes_max: int = 8192
 
 
 class Frame(NamedTuple):

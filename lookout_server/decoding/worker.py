@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import socket
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -29,16 +30,15 @@ class Worker:
     """Answers one frame after the other."""
 
     def __init__(self, settings: Settings) -> None:
-        self._sources: dict[str, Source] = {
-            "spans": SpanSource(SpanReader(settings.collector_sample_rate))
-        }
+        self._settings = settings
+        self._sources: dict[str, Source] = {}
 
     def answer(self, frame: Frame) -> bytes:
         """The frame that answers a body."""
         envelope = _envelopes.decode(frame.first)
         receipt = Receipt(envelope.tenant, envelope.received_ms, envelope.hints)
         try:
-            source = self._sources[envelope.signal]
+            source = self._sources.get(envelope.signal) or self._source(envelope.signal)
             news, rows = source.answer(envelope.format, frame.second, receipt)
             return framed(Kind.ROWS, news, rows, compress(frame.second) or b"")
         except Malformed as error:
@@ -47,6 +47,30 @@ class Worker:
         except Exception:  # a bug of ours, or rows that have no such form
             pass
         return framed(Kind.FAILED)
+
+    def _source(self, signal: str) -> Source:
+        """Made when its first body comes: only then is what it imports in memory."""
+        made = _SOURCES[signal](self._settings)
+        self._sources[signal] = made
+        return made
+
+
+def _spans(settings: Settings) -> Source:
+    return SpanSource(SpanReader(settings.collector_sample_rate))
+
+
+def _metrics(settings: Settings) -> Source:
+    from ..metrics.reading import MetricReader
+    from ..metrics.series import LabelLimits
+    from .metric_rows import MetricSource
+
+    limits = LabelLimits(
+        settings.label_names_max, settings.label_name_bytes_max, settings.label_value_bytes_max
+    )
+    return MetricSource(MetricReader(limits))
+
+
+_SOURCES: Final[Mapping[str, Callable[[Settings], Source]]] = {"spans": _spans, "metrics": _metrics}
 
 
 def work(descriptor: int, settings: str) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,20 @@ class SeriesTable:
                 raise self._faults[raw]
             return number
 
+    def raws_since(self, count: int) -> list[bytes]:
+        """The labels' bytes of the series but for the first so many."""
+        return self._raws[count:]
+
+    def follow(self, raws: list[bytes], ids: UInt64Array, mids: UInt64Array) -> None:
+        """Take over the next series of another process' table, which alone is asked for numbers."""
+        first, count = len(self._raws), len(self._raws) + len(raws)
+        if count > len(self.ids):
+            more = np.zeros(max(count, 2 * len(self.ids)) - len(self.ids), dtype=np.uint64)
+            self.ids = np.concatenate([self.ids, more])
+            self.mids = np.concatenate([self.mids, more])
+        self.ids[first:count], self.mids[first:count] = ids, mids
+        self._raws += raws
+
     def series(self, number: int) -> Series:
         """The series of a number."""
         return series_of(self._read(self._raws[number]))
@@ -116,13 +131,12 @@ class SeriesColumn:
 class Marks:
     """The last mark each series of a table was given: a quick "nothing new", which may forget.
 
-    For one table at a time: another one begins without marks, and series that are not of a table
-    have none. Not thread-safe.
+    Series that are not of a table have none. Not thread-safe.
     """
 
     def __init__(self) -> None:
-        self._table: SeriesTable | None = None
-        self._marks = np.zeros(0, dtype=np.int64)
+        #: There are two tables at a time where another process decodes too.
+        self._marks: WeakKeyDictionary[SeriesTable, Int64Array] = WeakKeyDictionary()
 
     def others(self, series: SeriesColumn, mark: int) -> Int64Array:
         """Places of the series whose last mark is another."""
@@ -136,9 +150,10 @@ class Marks:
             self._of(series.table)[series.numbers] = mark
 
     def _of(self, table: SeriesTable) -> Int64Array:
-        if table is not self._table:
-            self._table, self._marks = table, np.zeros(0, dtype=np.int64)
-        if len(self._marks) < len(table):
-            more = np.zeros(len(table.ids) - len(self._marks), dtype=np.int64)
-            self._marks = np.concatenate([self._marks, more])
-        return self._marks
+        marks = self._marks.get(table)
+        if marks is None or len(marks) < len(table):
+            known = 0 if marks is None else len(marks)
+            more = np.zeros(len(table.ids) - known, dtype=np.int64)
+            marks = more if marks is None else np.concatenate([marks, more])
+            self._marks[table] = marks
+        return marks

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from ..config import ServerConfig
-from ..signal import Malformed, Receipt
+from ..signal import Receipt
 from . import tables
 from .beginnings import Beginnings
 from .freshness import Freshness
 from .known import ActiveSeries, KnownSeries, SeriesLimits
+from .reading import MetricReader
 from .rows import MetricRows
 from .series import LabelLimits
 from .series_table import SeriesColumn
-
-Decoder: TypeAlias = Callable[[bytes, Receipt], MetricRows]
 
 
 class MetricSignal:
@@ -44,7 +41,7 @@ class MetricSignal:
         self.active = ActiveSeries(
             SeriesLimits(config.series_per_tenant_max, config.series_per_metric_max)
         )
-        self._decoders = _decoders(limits)
+        self._reader = MetricReader(limits)
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
         """Rows of one body. Raises Malformed."""
@@ -52,10 +49,7 @@ class MetricSignal:
 
     def read(self, fmt: str, body: bytes, receipt: Receipt) -> MetricRows:
         """The same, as stages see it."""
-        decoder = self._decoders.get(fmt)
-        if decoder is None:
-            raise Malformed(f"unknown format {fmt!r}; known: {', '.join(self._decoders)}")
-        rows = decoder(body, receipt)
+        rows = self._reader.read(fmt, body, receipt)
         self.active.admit(rows)
         return rows
 
@@ -89,29 +83,3 @@ class MetricSignal:
         with self._lock:
             self._known.forget()
             self._beginnings.forget()
-
-
-def _decoders(limits: LabelLimits) -> Mapping[str, Decoder]:
-    # Imported here: the decoders are made of this package's rows.
-    from ..ingest import (
-        lookout_lines,
-        metricbeat,
-        opentsdb,
-        otlp_metrics,
-        prometheus_push,
-        remote_write,
-        remote_write_v2,
-    )
-
-    cache = remote_write.LabelCache(limits)
-    return {
-        "remote_write": partial(remote_write.decode, cache=cache),
-        "remote_write_v2": partial(remote_write_v2.decode, cache=cache),
-        "otlp_protobuf": partial(otlp_metrics.decode_protobuf, limits=limits),
-        "otlp_json": partial(otlp_metrics.decode_json, limits=limits),
-        "lookout_lines": lookout_lines.decode,
-        "prometheus_gateway": prometheus_push.decode_gateway,
-        "pushgateway": partial(prometheus_push.decode_pushgateway, limits=limits),
-        "opentsdb": opentsdb.decode,
-        "metricbeat": metricbeat.decode,
-    }

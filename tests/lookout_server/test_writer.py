@@ -13,7 +13,8 @@ import pytest
 
 from lookout_server.config import ServerConfig
 from lookout_server.journal import Entry, Journal, JournalError
-from lookout_server.metrics import MetricRows, MetricSignal, RowsBuilder
+from lookout_server.metrics.rows import MetricRows, RowsBuilder
+from lookout_server.metrics.signal import MetricSignal
 from lookout_server.placing import Bounds, Piece
 from lookout_server.self_metrics import SelfMetrics
 from lookout_server.signal import Malformed, Receipt, Rows, Signal

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,19 @@ from lookout_server.decoding.cores import cores
 from lookout_server.decoding.decoder import Decoder
 from lookout_server.decoding.frames import Settings
 from lookout_server.decoding.load import Load
+from lookout_server.decoding.metric_rows import MetricMirror
 from lookout_server.http import Overloaded
 from lookout_server.ingest.span_formats import FORMATS
+from lookout_server.metrics.reading import MetricReader
+from lookout_server.metrics.series import LabelLimits
 from lookout_server.signal import Malformed, Receipt
 from lookout_server.spans.reading import SpanReader
 
+from ..metrics.test_gateway import line
+from ..metrics.test_gateway import receipt as metric_receipt
+from ..metrics.test_remote_write import NOW, compress, integer_histogram, request_of, version_2
 from ..spans.test_other_formats import PROTO3_SPAN, otlp_request
+from .test_metric_rows import shown as shown_metrics
 from .test_span_rows import shown
 
 RECEIPT = Receipt("t", 1_700_000_000_000, {})
@@ -97,6 +105,40 @@ async def test_both_ways_give_the_same(fmt: str) -> None:
             there = await result(decoder.decode("spans", fmt, body, RECEIPT))
             assert there == await result(alone.decode("spans", fmt, body, RECEIPT))
         assert decoder.bodies["collector"] == 0
+
+
+async def test_metrics_are_the_same_on_both_ways() -> None:
+    """Samples, histograms, exemplars and metadata of good bodies, refusals of bad ones."""
+    histogram = request_of([({"__name__": "m", "job": "j"}, [(NOW, 1.0), (NOW + 1, 0.0)])])
+    integer_histogram(histogram.timeseries[0])
+    bodies = [
+        ("remote_write", compress(histogram)),
+        ("remote_write", compress(request_of([({"job": "no name"}, [(NOW, 1.0)])]))),
+        ("remote_write_v2", compress(version_2())),
+        ("lookout_lines", line()),
+    ]
+    formats = MetricReader(LabelLimits())._decoders
+    bodies += [(fmt, body) for fmt in formats for body in (b"", b"x", b"{}", b"\xff\xff")]
+    here = MetricReader(LabelLimits()).read
+    mirrors = {"metrics": partial(MetricMirror, lambda rows: None)}
+    receipt = metric_receipt()
+    alone = Decoder({"metrics": here})
+    decoder = Decoder({"metrics": here}, Settings(), mirrors, always=True)
+    await decoder.start()
+    try:
+        for fmt, body in bodies * 2:
+            there = await metrics_of(decoder.decode("metrics", fmt, body, receipt))
+            assert there == await metrics_of(alone.decode("metrics", fmt, body, receipt))
+        assert decoder.bodies["process"] == 2 * len(bodies)
+    finally:
+        await decoder.stop()
+
+
+async def metrics_of(decoding: Awaitable[Any]) -> Any:
+    try:
+        return shown_metrics((await decoding).rows)
+    except Exception as error:
+        return type(error), str(error)
 
 
 async def test_the_body_comes_back_as_the_journal_keeps_it() -> None:

@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from lookout_server.config import ServerConfig
-from lookout_server.metrics import MetricSignal, tables
+from lookout_server.metrics import tables
+from lookout_server.metrics.signal import MetricSignal
 from lookout_server.signal import Receipt
 
 START, NOW = 1_700_000_000_000, 1_700_000_030_000  # ms

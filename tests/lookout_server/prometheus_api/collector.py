@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lookout_server.config import ServerConfig
 from lookout_server.ingest import metric_routes
-from lookout_server.metrics import MetricSignal
+from lookout_server.metrics.signal import MetricSignal
 from lookout_server.query.prometheus import api
 from lookout_server.store.port import Store
 
