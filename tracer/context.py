@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from . import current
 from .passive import NOOP, NoopSpan, RemoteSpan
 from .recorded import RecordedSpan
-from .span import Left, Span, base_of, context_of, outlasting
+from .span import USED, Left, Span, context_of, outlasting
 from .span_context import SpanContext
 
 P = ParamSpec("P")
@@ -65,7 +65,7 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
     nothing is current inside.
     """
 
-    __slots__ = ("_previous", "_value")
+    __slots__ = ("_previous", "_value", "_values")
 
     def __init__(self, span: Span | SpanContext | None) -> None:
         if isinstance(span, SpanContext):
@@ -74,13 +74,15 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
 
     def __enter__(self) -> Span | None:
         self._previous = previous = _get()
+        self._values = values = current.VALUES.get()
         value = self._value
-        if isinstance(value, Span) and previous is not value and not hasattr(value, "_base"):
-            # Whatever is current has these two.
-            value._base = base_of(previous)
-            value._prev = None
+        if value is current.EMPTY:
+            if values is not value:
+                current.VALUES.set(value)
+        elif previous is not value and value._prev is None:
+            value._prev = USED
         _set(value)
-        return value if isinstance(value, Span) else None
+        return None if value is current.EMPTY else value
 
     def __exit__(
         self,
@@ -90,6 +92,8 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
     ) -> None:
         if _get() is self._value:
             _set(self._previous)
+            if current.VALUES.get() is not self._values:
+                current.VALUES.set(self._values)
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -110,17 +114,21 @@ def wrap(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _wrapped_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
-    value = _get()
+    value, values = _get(), current.VALUES.get()
 
     @wraps(function)
     async def with_span(*args: Any, **named: Any) -> Any:
-        previous = _get()
+        previous, outer = _get(), current.VALUES.get()
         _set(value)
+        if values is not outer:
+            current.VALUES.set(values)
         try:
             return await function(*args, **named)
         finally:
             if _get() is value:
                 _set(previous)
+                if values is not outer:
+                    current.VALUES.set(outer)
 
     return with_span
 

@@ -9,13 +9,16 @@ already uses. It holds one of two things:
 
 So ``opentelemetry.trace.get_current_span()`` sees our spans, we see its spans, values attached
 through OpenTelemetry stay visible inside our spans, and activating a span costs one ``set``.
+
+A second variable keeps what OpenTelemetry's contexts hold besides a span, baggage for one. It is
+set only where something is attached, so that a span needs not know what was current before it.
 """
 
 from __future__ import annotations
 
 from contextvars import Context as ContextSnapshot
 from contextvars import ContextVar, Token
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import opentelemetry.context as otel_context
 from opentelemetry.context.context import Context, _RuntimeContext
@@ -28,6 +31,13 @@ class Activatable(Protocol):
     def _otel_context(self) -> Context: ...
 
 
+class Attached(NamedTuple):
+    """What undoes an attach that changed more than the current span."""
+
+    current: Token[Any]
+    values: Token[Any]
+
+
 class SpanAwareRuntimeContext(_RuntimeContext):
     """OpenTelemetry's runtime context over a variable that may also hold a span itself."""
 
@@ -36,7 +46,11 @@ class SpanAwareRuntimeContext(_RuntimeContext):
 
     def attach(self, context: Context) -> Token[Context]:
         """Make ``context`` current."""
-        return cast("Token[Context]", self._current_context.set(context))
+        token = self._current_context.set(context)
+        values = values_of(context)
+        if values is VALUES.get():
+            return cast("Token[Context]", token)
+        return cast("Token[Context]", Attached(token, VALUES.set(values)))
 
     def get_current(self) -> Context:
         """The current context, with our current span in it."""
@@ -45,10 +59,16 @@ class SpanAwareRuntimeContext(_RuntimeContext):
             return value
         return cast("Activatable", value)._otel_context()
 
-    def detach(self, token: Token[Context]) -> None:
+    def detach(self, token: Token[Context] | Attached) -> None:
         """Undo an attach. A token from another task is ignored: there is nothing to undo here."""
         try:
-            self._current_context.reset(cast("Token[Any]", token))
+            if isinstance(token, Attached):
+                self._current_context.reset(token.current)
+                VALUES.reset(token.values)
+            else:
+                self._current_context.reset(token)
+                if VALUES.get() is not EMPTY:
+                    adopt()
         except (ValueError, RuntimeError):
             # The generator or task that attached was closed from another context (its own one
             # is gone, open-telemetry/opentelemetry-python#2606), or the token was used before.
@@ -81,6 +101,25 @@ reset = VARIABLE.reset
 
 #: What the variable holds where nothing was ever activated. Compared by identity.
 EMPTY: Any = ContextSnapshot().run(VARIABLE.get)
+
+
+#: The context whose values hold here, attached through OpenTelemetry. A span in it does not count.
+VALUES: ContextVar[Any] = ContextVar("lookout_values", default=EMPTY)
+
+
+def values_of(context: Context) -> Any:
+    """What :data:`VALUES` is to be where ``context`` is attached."""
+    # Nothing is imported here: it may be called while another thread imports what is needed.
+    if not context or (len(context) == 1 and SPAN_KEY in context):
+        return EMPTY  # what OpenTelemetry's ``use_span`` attaches, mostly
+    return context
+
+
+def adopt() -> None:
+    """Take over what was attached before there was anybody here to hear of it."""
+    context = get()
+    if isinstance(context, Context):
+        VALUES.set(values_of(context))
 
 
 def before(token: Token[Any]) -> Any:

@@ -91,10 +91,10 @@ class Tracer(OtelTracer):
         )
         if type(span) is RecordedSpan:
             span.__class__ = _DETACHED[bool(record_exception), bool(set_status_on_exception)]
-        elif type(span) is PassiveSpan:
-            span.__class__ = DetachedPassiveSpan
         elif span is NOOP:
             return _passed_on(context)
+        elif isinstance(span, PassiveSpan):
+            span.become(DetachedPassiveSpan)
         return span
 
     def start_as_current_span(  # type: ignore[override]  # its result has __enter__ and __call__

@@ -39,6 +39,8 @@ class PassiveSpan(Span):
     What an unsampled span costs is its allocation: what it cannot have is said by the class, and
     ids are made when somebody asks. ``_root`` is the passive span its trace began with here, never
     a nearer ancestor, so that a chain of tasks does not keep a chain of spans.
+
+    Most carry nothing; they are of the two classes below, which say so in place of their slots.
     """
 
     __slots__ = ("_known_span_id", "_known_trace_id", "_root")
@@ -100,11 +102,43 @@ class PassiveSpan(Span):
             sofa_trace_id=carried.sofa_trace_id,
         )
 
+    def set_baggage_item(self, key: str, value: str) -> Span:
+        """Give ``value`` along to children and to called services. Beyond the limits it is not."""
+        if isinstance(self, UnsampledRoot | UnsampledChild):
+            self.become(PassiveSpan)
+        return super().set_baggage_item(key, value)
+
+    def become(self, cls: type[PassiveSpan]) -> None:
+        """Be of another class, one in which all slots count."""
+        root, carried = self._root, self._carried
+        self.__class__ = cls
+        self._root, self._carried = root, carried
+
     def _left_covered(self) -> None:
         # Recorded spans are closed then; this one has to look different to Tracer.start_span.
         super()._left_covered()
-        if type(self) is PassiveSpan and type(self._prev) is Left:
-            self.__class__ = LeftSpan
+        if type(self._prev) is Left and type(self) in _STARTED:
+            self.become(LeftSpan)
+
+
+class UnsampledRoot(PassiveSpan):
+    """The first span here of a trace that is not kept."""
+
+    __slots__ = ()
+
+    _root = None
+    _carried = None
+
+
+class UnsampledChild(PassiveSpan):
+    """One below it."""
+
+    __slots__ = ()
+
+    _carried = None
+
+
+_STARTED = (UnsampledRoot, UnsampledChild, PassiveSpan)
 
 
 class LeftSpan(PassiveSpan):
@@ -124,6 +158,7 @@ class RemoteSpan(PassiveSpan):
 
     def __init__(self, context: SpanContext) -> None:
         self._context = context
+        self._prev = None
         self._root = None
         self._carried = context.carried
         self._known_trace_id = context.trace_id
@@ -190,19 +225,10 @@ def unsampled(
 ) -> PassiveSpan:
     """A span of a trace that is not kept: the first one here, or one below ``root``."""
     tracer.pipeline.unsampled.value += 1
-    return uncounted(tracer, name, root, carried)
-
-
-def uncounted(
-    tracer: Tracer,
-    name: str,
-    root: PassiveSpan | None,
-    carried: Carried | None,
-) -> PassiveSpan:
-    """The same where it has been counted."""
     span = PassiveSpan()
     span._tracer = tracer
     span.name = name
+    span._prev = None
     span._root = root
     span._carried = carried
     return span

@@ -17,8 +17,9 @@ from exporters.ledger import Count
 from .forks import renew_after_fork
 from .sampling import NONE_KEPT, RANDOM_MASK
 
-#: How many roots are turned down at once where none is kept: what one digit of an int holds.
-_MANY = (1 << 30) - 1
+#: How many roots are turned down at once: CPython makes ints up to here once and for all, so that
+#: counting down takes no memory.
+BATCH = 256
 
 
 class RootChoice:
@@ -35,7 +36,8 @@ class RootChoice:
         self._log_rejected = math.log1p((floor - NONE_KEPT) / NONE_KEPT)
         self._lock = threading.Lock()
         renew_after_fork(self)
-        self._count.advance(self._until_kept())
+        self._later = self._until_kept()
+        self._advance()
 
     def renew(self) -> None:
         """In a forked child: another random state, and nobody there who could hold the lock."""
@@ -58,14 +60,21 @@ class RootChoice:
 
     def _choose(self) -> bool:
         count = self._count
-        if count.ahead:
-            count.ahead -= 1
-            return False
-        kept = self.floor < NONE_KEPT
-        count.advance(self._until_kept())
-        if not kept:
-            count.ahead -= 1
-        return kept
+        if not count.ahead:
+            if not self._later:
+                self._later = self._until_kept()
+                self._advance()
+                return True
+            self._advance()
+        count.ahead -= 1
+        return False
+
+    def _advance(self) -> None:
+        """Turn down as many as are counted at once."""
+        batch = min(self._later, BATCH)
+        if self.floor < NONE_KEPT:
+            self._later -= batch
+        self._count.advance(batch)
 
     def kept(self, trace_id: int) -> int:
         """``trace_id`` where the ratio keeps it, else with other low bits that it keeps."""
@@ -86,6 +95,6 @@ class RootChoice:
         "Non-Uniform Random Variate Generation", 1986, chapter X.2).
         """
         if self.floor == NONE_KEPT:
-            return _MANY
+            return BATCH
         chance = 1.0 - self.source.random()  # above 0, which has no logarithm
         return int(math.log(chance) / self._log_rejected)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,8 +33,6 @@ INHERITED = SAMPLED | DEBUG | RANDOM
 _get = current.get
 _set = current.set
 _reset = current.reset
-_EMPTY = current.EMPTY
-_Context = type(_EMPTY)
 _UNSET = StatusCode.UNSET
 
 
@@ -46,6 +45,10 @@ class Left:
         self.previous = previous
 
 
+#: In ``_prev``: ``use_span`` made it current before any block did.
+USED: Any = object()
+
+
 class Span(Readable):
     """Something that took time, from its start to the flusher.
 
@@ -55,7 +58,7 @@ class Span(Readable):
     :class:`exporters.records.SpanRecord`, and the methods of OpenTelemetry's ``Span``.
     """
 
-    __slots__ = ("_base", "_carried", "_prev", "_tracer", "name")
+    __slots__ = ("_carried", "_prev", "_tracer", "name")
 
     trace_id: int
     parent_id: int
@@ -65,8 +68,7 @@ class Span(Readable):
     duration_ns: int
     _tracer: Tracer
     _carried: Carried | None
-    _prev: Any  # inside the block its Token, None after it; unset where there was none
-    _base: Any  # the OpenTelemetry context below, never one with a span in it; unset like _prev
+    _prev: Any  # inside the block its Token, None before and after it; or USED, or a Left
 
     if TYPE_CHECKING:
 
@@ -201,15 +203,11 @@ class Span(Readable):
     # -- its life ------------------------------------------------------------------------------
 
     def __enter__(self) -> Span:
-        previous = _get()
-        if previous is _EMPTY:
-            self._base = previous
+        # Nothing is asked about what was current before: the token knows.
+        if self._prev is None:
             self._prev = _set(self)
-        elif previous is not self:
-            # A span has a base when it is current.
-            self._base = previous._base if type(previous) is not _Context else base_of(previous)
-            self._prev = _set(self)
-        return self
+            return self
+        return self._enter_again()
 
     def __exit__(
         self,
@@ -228,6 +226,12 @@ class Span(Readable):
         else:
             self._left_covered()
 
+    def _enter_again(self) -> Span:
+        """It was entered before: here, or by another task or thread, or by ``use_span``."""
+        if _get() is not self:
+            self._prev = _set(self)
+        return self
+
     def _fail(self, exception: BaseException) -> None:
         """Record an exception that leaves the block, unless it is only how Python ends things."""
 
@@ -244,8 +248,8 @@ class Span(Readable):
         Where that is left in its turn, this span is current again until somebody looks:
         see :func:`outlasting`.
         """
-        entered = getattr(self, "_prev", None)
-        if entered is not None and type(entered) is not Left:
+        entered = self._prev
+        if isinstance(entered, Token):
             self._prev = Left(current.before(entered))
 
     @property
@@ -304,7 +308,7 @@ class Span(Readable):
         lasting = outlasting(self)
         if not isinstance(lasting, Span):
             return lasting  # type: ignore[no-any-return]  # what is current is one or the other
-        return with_span(lasting, getattr(lasting, "_base", None))
+        return with_span(lasting, current.VALUES.get())
 
     def __repr__(self) -> str:
         return (
@@ -315,12 +319,19 @@ class Span(Readable):
 
 def beneath(span: Any) -> Any:
     """What is current when the block of ``span`` is left where it is current."""
-    entered = getattr(span, "_prev", None)
-    if entered is None:
-        # Another thread or task, or a use_span around this block, shares the span, and what was
-        # current before is known there. Here: what OpenTelemetry's API had set.
-        return getattr(span, "_base", _EMPTY)
-    return outlasting(entered.previous if type(entered) is Left else current.before(entered))
+    entered = span._prev
+    if type(entered) is Left:
+        return outlasting(entered.previous)
+    if isinstance(entered, Token):
+        return outlasting(current.before(entered))
+    # Another thread or task, or a use_span around this block, shares the span, and what was
+    # current before is known there. Here: what OpenTelemetry's API had set.
+    values = current.VALUES.get()
+    if values is current.EMPTY:
+        return values
+    from .otel_context import without_span
+
+    return without_span(values)
 
 
 def leave(span: Span) -> None:
@@ -335,24 +346,11 @@ def outlasting(span: Any) -> Any:
     A span left in order stays the parent of whatever its tasks still start.
     """
     value: Any = span
-    while isinstance(value, Span) and type(left := getattr(value, "_prev", None)) is Left:
+    while isinstance(value, Span) and type(left := value._prev) is Left:
         value = left.previous
     if value is not span and _get() is span:
         _set(value)  # so that nobody has to look again
     return value
-
-
-def base_of(value: Any) -> Any:
-    """The OpenTelemetry context that ``value``, taken from the current variable, stands on."""
-    if isinstance(value, Span):
-        return getattr(value, "_base", _EMPTY)
-    if value is _EMPTY:
-        return value
-    if len(value) == 1 and current.SPAN_KEY in value:
-        return _EMPTY  # what OpenTelemetry's ``use_span`` leaves, mostly
-    from .otel_context import without_span
-
-    return without_span(value)
 
 
 def context_of(value: object) -> SpanContext | None:
@@ -368,3 +366,6 @@ def context_of(value: object) -> SpanContext | None:
         return SpanContext.from_otel(cast("OtelSpanContext", foreign))
     except Exception:
         return None
+
+
+current.adopt()

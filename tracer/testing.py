@@ -148,8 +148,9 @@ def recording(
     pipeline = pipeline or api.PIPELINE
     before = pipeline.saved()
     recorder = Recorder()
-    outer = current.get()
+    outer, values = current.get(), current.VALUES.get()
     current.set(current.EMPTY)
+    current.VALUES.set(current.EMPTY)
     pipeline.configure(
         recorder, ids=ids or SequentialIds(), clock=clock or Ticks(), sampler=sampler, **options
     )
@@ -158,6 +159,7 @@ def recording(
     finally:
         pipeline.restore(before)
         current.set(outer)
+        current.VALUES.set(values)
 
 
 def isolated(function: Callable[..., Any], *args: Any) -> Any:

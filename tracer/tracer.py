@@ -11,7 +11,7 @@ from exporters.records import DEBUG, REMOTE_PARENT, SAMPLED, SHARED
 from . import current
 from .baggage import EMPTY as EMPTY_BAGGAGE
 from .kinds import SpanKind, kind_of
-from .passive import NOOP, PassiveSpan, RemoteSpan, uncounted, unsampled
+from .passive import NOOP, PassiveSpan, RemoteSpan, UnsampledChild, UnsampledRoot, unsampled
 from .pipeline import Pipeline
 from .recorded import _CLOSED, RecordedSpan
 from .sampling import KEEP, Decision
@@ -70,22 +70,21 @@ class Tracer:
         # because the interpreter calls functions with such ones in a slower way.
         pipeline = self.pipeline
         above: Any
-        if parent is CURRENT:
-            above = _get()
-        elif parent is None:
-            above = _EMPTY
+        passive: PassiveSpan
+        if parent is not CURRENT:
+            above = _EMPTY if parent is None else parent
         else:
-            above = parent
+            above = _get()
         if above is _EMPTY:
             if not pipeline.keep_all:
                 count = pipeline.unsampled
                 if ahead := count.ahead:
                     # Turned down before it came; see RootChoice. Nobody else runs in between.
                     count.ahead = ahead - 1
-                    passive = PassiveSpan()  # what uncounted() does, without its call
+                    passive = UnsampledRoot()
                     passive._tracer = self
                     passive.name = name
-                    passive._root = passive._carried = None
+                    passive._prev = None
                     return passive
                 return self._start_chosen_root(name, kind, tags, links, start_ns)
             bits = pipeline.bits
@@ -107,21 +106,31 @@ class Tracer:
             span._carried = above._carried
             # No two children get one number: where threads take turns no other runs in between
             # (see RecordedSpan.finish), elsewhere reading it takes it.
-            above._kids = index = above._kids + 1
-            span._index = index
+            above._kids = span._index = above._kids + 1
             span._rpc = above.rpc_id if above._index else above._rpc
-        elif cls is PassiveSpan:
-            passive = PassiveSpan()
+        elif cls is UnsampledRoot:
+            passive = UnsampledChild()
             passive._tracer = self
             passive.name = name
-            passive._root = above._root or above
-            passive._carried = above._carried
+            passive._prev = None
+            passive._root = above
             pipeline.unsampled.value += 1
             return passive
+        elif cls is UnsampledChild:
+            passive = UnsampledChild()
+            passive._tracer = self
+            passive.name = name
+            passive._prev = None
+            passive._root = above._root
+            pipeline.unsampled.value += 1
+            return passive
+        elif cls is PassiveSpan:
+            return unsampled(self, name, above._root or above, above._carried)
         else:
             return self._start_otherwise(name, kind, above, tags, links, start_ns)
         span._tracer = self
         span.name = name
+        span._prev = None
         span.kind = kind
         span.duration_ns = 0
         span._kids = 0
@@ -156,7 +165,11 @@ class Tracer:
         if choice is None or kept is None:
             return self._start_otherwise(name, kind, None, tags, links, start_ns)
         if not kept:
-            return uncounted(self, name, None, None)
+            passive = UnsampledRoot()
+            passive._tracer = self
+            passive.name = name
+            passive._prev = None
+            return passive
         span = self._root(choice.kept(pipeline.bits(128)), KEEP, None, name, kind)
         _complete(span, tags, links, start_ns)
         return span
@@ -299,6 +312,7 @@ def _begin(span: RecordedSpan, tracer: Tracer, name: str, kind: SpanKind) -> Non
     pipeline = tracer.pipeline
     span._tracer = tracer
     span.name = name
+    span._prev = None
     span.kind = kind
     span.duration_ns = 0
     span._kids = 0
