@@ -63,7 +63,7 @@ class _Forks:
                 if (living := hook()) is not None:
                     living()
             except Exception:  # the others have their work too, and the application its output
-                _log.debug("lookout: a hook for forked processes failed", exc_info=True)
+                _log.debug("a hook for forked processes failed", exc_info=True)
 
 
 def _hook_into_uwsgi(server: Any, forked: _Hook) -> None:

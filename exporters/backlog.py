@@ -109,7 +109,7 @@ class Backlog:
         if self._spill is not None:
             try:
                 if found := self._spill.adopt():
-                    _log.info("lookout: sending %d %s an earlier process left", found, self.what)
+                    _log.info("sending %d %s an earlier process left", found, self.what)
                 self._spill.probe()
             except OSError as error:
                 self._disk_trouble(error)
@@ -142,9 +142,7 @@ class Backlog:
         head, lost = spill.peek()
         if lost:
             count = sum(gone.count for gone in lost)
-            _log.warning(
-                "lookout: %d %s kept on disk were damaged or removed there", count, self.what
-            )
+            _log.warning("%d %s kept on disk were damaged or removed there", count, self.what)
         for gone in lost:
             self.lose(SPILL_DAMAGED, gone.count, gone.process)
         return head
@@ -171,7 +169,5 @@ class Backlog:
 
     def _disk_trouble(self, error: OSError) -> None:
         if not self._disk_failing:
-            _log.warning(
-                "lookout: cannot keep %s on disk, keeping them in memory: %s", self.what, error
-            )
+            _log.warning("cannot keep %s on disk, keeping them in memory: %s", self.what, error)
         self._disk_failing = True

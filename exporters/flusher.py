@@ -268,7 +268,7 @@ class Flusher:
             account.drop(DESTINATION_FAILED, len(batch))
             if destination.name not in self._failed:
                 self._failed.add(destination.name)
-                _log.warning("lookout: destination %s fails: %r", destination.name, error)
+                _log.warning("destination %s fails: %r", destination.name, error)
 
     def _drain_all(self, deadline: Deadline) -> bool:
         if not self._consumer.acquire(timeout=deadline.left()):

@@ -121,7 +121,7 @@ class Isolated:
         try:
             self._tasks.popleft()()
         except Exception:
-            _log.debug("lookout: a periodic task of %s failed", self.name, exc_info=True)
+            _log.debug("a periodic task of %s failed", self.name, exc_info=True)
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -209,7 +209,7 @@ class RollingLogs(LocalDestination):
         try:
             groups = self._sort(read(records))
         except Exception:  # a ``works`` that cannot tell
-            _log.debug("lookout: spans could not be sorted into logs", exc_info=True)
+            _log.debug("spans could not be sorted into logs", exc_info=True)
             self._settle(
                 sum(bool(record.flags & SAMPLED) for record in records), DESTINATION_FAILED
             )
@@ -253,7 +253,7 @@ class RollingLogs(LocalDestination):
         try:
             lines = self._encoder.encode(work, spans)
         except Exception:
-            _log.debug("lookout: the digest of a group of spans failed", exc_info=True)
+            _log.debug("the digest of a group of spans failed", exc_info=True)
             self._settle(len(spans), DESTINATION_FAILED)
             return
         key = (f"{work.name}-digest.log", shadow)
@@ -310,7 +310,7 @@ def _contained(what: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        _log.debug("lookout: the %s of a group of spans failed", what, exc_info=True)
+        _log.debug("the %s of a group of spans failed", what, exc_info=True)
 
 
 def is_load_test(span: FinishedSpan) -> bool:

@@ -47,7 +47,7 @@ class _OtlpTransport:
     def _rejected(self, answer: bytes) -> int:
         count, reason = self._encoder.rejected(answer)
         if count:
-            _log.warning("lookout: OTLP receiver rejected %d spans: %s", count, reason)
+            _log.warning("OTLP receiver rejected %d spans: %s", count, reason)
         return count
 
 

@@ -81,7 +81,7 @@ class Task:
             self._failing = False
         except Exception as error:
             if not self._failing:
-                _log.warning("lookout: periodic task %r fails: %r", self._work, error)
+                _log.warning("periodic task %r fails: %r", self._work, error)
             self._failing = True
 
 

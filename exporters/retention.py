@@ -77,7 +77,7 @@ class Retention:
                 self._compress_all(path)
                 self._delete_superfluous(path, others)
             except OSError as error:
-                _log.warning("lookout: cannot tidy up after %s: %s", path, error)
+                _log.warning("cannot tidy up after %s: %s", path, error)
 
     def _compress_all(self, path: Path) -> None:
         kind = self.compress

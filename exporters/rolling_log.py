@@ -246,7 +246,7 @@ class RollingLog:
             os.rename(source, target)
         except PermissionError as error:
             if not self._roll_after and not self._quiet:
-                _log.warning("lookout: cannot roll %s now, writing on: %s", source, error)
+                _log.warning("cannot roll %s now, writing on: %s", source, error)
             self._roll_after = self._clock() + _ROLL_AGAIN_S
             return
         self._roll_after = 0.0
@@ -266,9 +266,9 @@ class RollingLog:
     def _note(self, error: OSError | None) -> None:
         if (error is not None) != self._failing and not self._quiet:
             if error is not None:
-                _log.warning("lookout: cannot write %s: %s", self.path, error)
+                _log.warning("cannot write %s: %s", self.path, error)
             else:
-                _log.warning("lookout: %s can be written again", self.path)
+                _log.warning("%s can be written again", self.path)
         self._failing = error is not None
 
 

@@ -218,7 +218,7 @@ class Sender:
             try:
                 pause = self._work()
             except Exception:  # what nobody thought of must not end the sending for good
-                _log.exception("lookout: %s failed", self.name)
+                _log.exception("%s failed", self.name)
                 pause = _AFTER_FAILURE_S
             if pause > 0:
                 self._bell.wait(pause)
@@ -309,7 +309,7 @@ class Sender:
         try:
             body, left_out = self._transport.encode(records)
         except Exception as error:
-            _log.debug("lookout: %s cannot encode a batch: %r", self.name, error)
+            _log.debug("%s cannot encode a batch: %r", self.name, error)
             body, left_out = b"", len(records)
             if len(records) > 1:  # find the one that spoils it
                 yield from self._encode_halves(records)
@@ -392,9 +392,7 @@ class Sender:
         self._not_before = 0.0
         self._backoff.succeeded()
         if self._down:
-            _log.warning(
-                "lookout: %s is back; %d batches waited for it", self.name, len(self._backlog) + 1
-            )
+            _log.warning("%s is back; %d batches waited for it", self.name, len(self._backlog) + 1)
             self._down = ""
             self._told.clear()
 
@@ -411,7 +409,7 @@ class Sender:
         if state not in self._told:
             self._told.add(state)
             waiting = f"{self.what} wait {self._backlog.where}"
-            _log.warning("lookout: %s %s (%s); %s", self.name, state, trouble, waiting)
+            _log.warning("%s %s (%s); %s", self.name, state, trouble, waiting)
         self._down = str(trouble)
         return False
 
@@ -422,7 +420,7 @@ class Sender:
             self._backlog.put_first(smaller)
             return
         self._backlog.lose(refusal.reason, parcel.count, parcel.process)
-        _log.warning("lookout: %s refused %d %s: %s", self.name, parcel.count, self.what, refusal)
+        _log.warning("%s refused %d %s: %s", self.name, parcel.count, self.what, refusal)
 
     # The end.
 

@@ -240,11 +240,11 @@ def load(
                 found[row.name] = read(value)
                 break
             except ValueError as problem:
-                _log.warning("lookout: %s=%r ignored: %s", source, value, problem)
+                _log.warning("%s=%r ignored: %s", source, value, problem)
     for name, (taken, reason) in _FIXED.items():
         value = environment.get(name, "").strip().lower()
         if value not in ("", taken):
-            _log.warning("lookout: %s=%r has no effect: %s", name, value, reason)
+            _log.warning("%s=%r has no effect: %s", name, value, reason)
     return MetricsConfig(**found)
 
 

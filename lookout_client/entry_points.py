@@ -31,7 +31,7 @@ def load_tracer_provider() -> TracerProvider:
             return opentelemetry.TracerProvider()
         except Exception as error:
             hidden = repr(error)
-    _log.warning("lookout: no spans are recorded: %s", hidden)
+    _log.warning("no spans are recorded: %s", hidden)
     return NoOpTracerProvider()
 
 
@@ -69,5 +69,5 @@ def _propagator(name: str) -> TextMapPropagator:
             return made
         except Exception as error:
             hidden = repr(error)
-    _log.warning("lookout: %s does nothing: %s", name, hidden)
+    _log.warning("%s does nothing: %s", name, hidden)
     return CompositePropagator([])

@@ -125,13 +125,13 @@ class Metrics:
                 self._spill_dir,
             )
         except ValueError as error:
-            _log.warning("lookout: gateway ignored: %s", error)
+            _log.warning("gateway ignored: %s", error)
 
     def _share(self, directory: str) -> None:
         try:
             from .workers import workers_of
         except ImportError:  # no POSIX locks
-            _log.warning("lookout: workers_dir ignored: this system cannot share metrics so")
+            _log.warning("workers_dir ignored: this system cannot share metrics so")
             return
         workers = self.registry.workers = workers_of(self.registry, directory)
         self._every(WORKERS_INTERVAL_S, workers.write)
@@ -143,7 +143,7 @@ class Metrics:
             return
         if not may_start_threads():
             _log.warning(
-                "lookout: metrics_port and pull_port ignored: uWSGI's master forks its workers, "
+                "metrics_port and pull_port ignored: uWSGI's master forks its workers, "
                 "and a thread in it could stop them; use lazy-apps, or serve metrics by a route"
             )
             return
@@ -177,5 +177,5 @@ def _listening(setting: str, host: str, port: int, start: Callable[[], Server]) 
         return start()
     except (OSError, ValueError) as error:  # ValueError: what cannot be the name of a host
         reason = getattr(error, "strerror", None) or error
-        _log.warning("lookout: cannot serve metrics at %s:%d (%s): %s", host, port, setting, reason)
+        _log.warning("cannot serve metrics at %s:%d (%s): %s", host, port, setting, reason)
         return None

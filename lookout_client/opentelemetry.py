@@ -205,7 +205,7 @@ def _native_by_default() -> bool:
     word = os.environ.get(_AGGREGATION, "").strip().lower()
     if word and word not in _AGGREGATIONS:
         _log.warning(
-            "lookout: %s=%r ignored: expected one of %s",
+            "%s=%r ignored: expected one of %s",
             _AGGREGATION,
             word,
             ", ".join(_AGGREGATIONS),
@@ -233,5 +233,5 @@ def load_meter_provider() -> api.MeterProvider:
 
         ensure_started()
     except Exception as error:
-        _log.warning("lookout: metrics are kept but not sent: %s", intruder() or repr(error))
+        _log.warning("metrics are kept but not sent: %s", intruder() or repr(error))
     return MeterProvider()

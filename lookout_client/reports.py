@@ -71,7 +71,7 @@ class Reports:
         try:
             self._reporter.finish()
         except Exception as error:
-            _log.warning("lookout: the last step is not reported: %r", error)
+            _log.warning("the last step is not reported: %r", error)
         self._forget()
         return self._sender.shutdown(deadline)
 

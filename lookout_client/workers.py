@@ -142,7 +142,7 @@ class Workers:
         except FileNotFoundError:
             return
         except (OSError, msgspec.MsgspecError) as error:
-            _log.warning("lookout: %s cannot be read, its counts are missing: %s", path, error)
+            _log.warning("%s cannot be read, its counts are missing: %s", path, error)
             return
         pid = None if path.name == ENDED or not _is_claimed(path) else file.pid
         sums.add(pid, file.time_ns, [_restored(stored) for stored in file.metrics])

@@ -60,8 +60,17 @@ def parse_budget(text: object) -> int:
     return size
 
 
+def parse_lookback(text: object) -> float:
+    """Seconds of ``12h`` or, as Zipkin reads it, of a plain number of milliseconds.
+
+    Raises ValueError as :func:`parse_duration`.
+    """
+    return int(str(text)) / 1000 if str(text).isdecimal() else parse_duration(text)
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Age = Annotated[float, BeforeValidator(parse_age)]
+Lookback = Annotated[float, BeforeValidator(parse_lookback)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Budget = Annotated[int, BeforeValidator(parse_budget)]
 
@@ -322,11 +331,11 @@ class ServerConfig(BaseSettings):
         validation_alias=_or_zipkin("query_enabled"),
         description="Serve the Zipkin query API and its UI.",
     )
-    query_lookback: int = Field(
-        default=86_400_000,
-        ge=1,
+    query_lookback: Lookback = Field(
+        default=parse_duration("1d"),
+        ge=0.001,
         validation_alias=_or_zipkin("query_lookback"),
-        description="Milliseconds a query looks back where it does not say.",
+        description="How far a query looks back where it does not say; a number is milliseconds.",
     )
     search_slack: Duration = Field(
         default=parse_duration("1h"),
@@ -544,7 +553,7 @@ def split_listen(listen: str) -> tuple[str, int]:
 def is_duration(field: str) -> bool:
     """Whether a field takes durations: seconds, whose type alone does not tell."""
     annotation = ServerConfig.model_fields[field].annotation
-    return _is_read_by(field, parse_duration, parse_age) or (
+    return _is_read_by(field, parse_duration, parse_age, parse_lookback) or (
         annotation in (Duration | None, Age | None)
     )
 

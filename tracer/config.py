@@ -414,9 +414,9 @@ def _lookup(
         try:
             return Origin(row.name, read(value), source)
         except WrongValue as problem:
-            _log.warning("lookout: %s=%r ignored: expected %s", source, value, problem)
+            _log.warning("%s=%r ignored: expected %s", source, value, problem)
         except Exception as problem:
-            _log.warning("lookout: %s=%r ignored: %s", source, value, problem)
+            _log.warning("%s=%r ignored: %s", source, value, problem)
     return Origin(row.name, row.metadata["default"], "default")
 
 
@@ -447,7 +447,7 @@ def _read_file(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        _log.warning("lookout: configuration file %s ignored: %s", path, problem)
+        _log.warning("configuration file %s ignored: %s", path, problem)
         return {}
     table = content.get("tracing", content)
     return table if isinstance(table, dict) else {}

@@ -54,4 +54,4 @@ def report(environment: Mapping[str, str] | None = None) -> None:
     for name in os.environ if environment is None else environment:
         if name not in _told and (meant := nearest(name)):
             _told.add(name)
-            _log.warning("lookout: %s is not known and has no effect; is it %s?", name, meant)
+            _log.warning("%s is not known and has no effect; is it %s?", name, meant)

@@ -153,7 +153,7 @@ class RulesFile:
         except (OSError, ValueError) as problem:
             if str(problem) != self._reported:
                 self._reported = str(problem)
-                _log.warning("lookout: sampling rules %s not used: %s", self.path, problem)
+                _log.warning("sampling rules %s not used: %s", self.path, problem)
 
     def __repr__(self) -> str:
         return f"RulesFile({str(self.path)!r})"

@@ -202,7 +202,7 @@ def start(
         previous, _process.sdk = _process.sdk, None
         if previous is not None:
             before, now = previous.config.service_name, settings.service_name
-            _log.warning("lookout: init again: that of %r ends, %r takes its place", before, now)
+            _log.warning("init again: that of %r ends, %r takes its place", before, now)
             previous.shutdown(settings.exit_timeout_s)
         sdk = _process.sdk = Sdk(settings, api.PIPELINE, destinations, ids=ids, clock=clock)
         set_global(_propagators(settings))
@@ -277,7 +277,7 @@ def sampler_of(settings: Config) -> Sampler:
     try:
         sampler = _named_sampler(name, settings)
     except ValueError as problem:
-        _log.warning("lookout: sampler %s ignored: %s; every trace is kept", given, problem)
+        _log.warning("sampler %s ignored: %s; every trace is kept", given, problem)
         sampler = AlwaysOn()
     return ParentBased(sampler) if follow else sampler
 
@@ -331,7 +331,7 @@ def _collector(settings: Config) -> CollectorDestination | None:
             spill=settings.spill_dir,
         )
     except Exception as problem:
-        _log.warning("lookout: collector %s ignored: %s", settings.collector, problem)
+        _log.warning("collector %s ignored: %s", settings.collector, problem)
         return None
 
 
@@ -367,11 +367,11 @@ def _propagators(settings: Config) -> Any:
 def _flush_on_sigterm() -> None:
     """Flush when SIGTERM comes, then let what was there before have it."""
     if threading.current_thread() is not threading.main_thread():
-        _log.warning("lookout: flush_on_sigterm ignored: init was not called by the main thread")
+        _log.warning("flush_on_sigterm ignored: init was not called by the main thread")
         return
     before = signal.getsignal(signal.SIGTERM)
     if before is None:  # it could be neither called nor put back
-        _log.warning("lookout: flush_on_sigterm ignored: SIGTERM has a handler not made in Python")
+        _log.warning("flush_on_sigterm ignored: SIGTERM has a handler not made in Python")
         return
     if getattr(before, "_lookout", False):
         return

@@ -92,7 +92,7 @@ def _start(name: str, context: Context, failures: Counter) -> None:
             failures.inc(importer=name)
         # A library that is not installed is no fault; whoever named the importer may look here.
         level = logging.INFO if isinstance(error, ImportError) else logging.WARNING
-        _log.log(level, "lookout: importer %s is left out: %s%s", name, error, remedy)
+        _log.log(level, "importer %s is left out: %s%s", name, error, remedy)
 
 
 def _remedy(error: Exception) -> str:

@@ -166,7 +166,7 @@ class GatewayTransport:
         try:
             self.filter = ReportFilter.parse(body)
         except (ValueError, AttributeError) as error:
-            _log.warning("lookout: the gateway's report filter is ignored: %s", error)
+            _log.warning("the gateway's report filter is ignored: %s", error)
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None

@@ -196,7 +196,7 @@ def test_a_refusal_is_no_outage(
     wait_until(lambda: not lookout.destination.down)
     lines = [record.getMessage().partition(" (")[0] for record in caplog.records]
     states = ["is down", line] if line != "is down" else ["is down"]
-    assert lines[:-1] == [f"lookout: collector {state}" for state in states]
+    assert lines[:-1] == [f"collector {state}" for state in states]
 
 
 def test_memory_is_bounded_while_down(rig: Any, spans: Any, closed_port: int) -> None:

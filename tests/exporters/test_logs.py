@@ -192,14 +192,14 @@ def test_profile_events_are_in_the_profile_log(rig: Any, span: Any) -> None:
 def test_self_log_tells_drops_and_failures(rig: Any, span: Any) -> None:
     """What the library warns of, and each change of the ledger, with its reasons."""
     logs = rig()
-    logging.getLogger("lookout").warning("lookout: collector is down")
+    logging.getLogger("lookout").warning("collector is down")
     for _ in range(5000):
         logs.ring.offer(span())
     logs.flusher.flush(5)
     logs.logs.write_stats()
     logs.logs.write_stats()
     lines = logs.text("tracer-self.log").splitlines()
-    assert "[WARN]  lookout: collector is down" in lines[0]
+    assert "[WARN]  collector is down" in lines[0]
     assert sum("ledger created=5000" in line for line in lines) == 1
     dropped = logs.ring.dropped
     if dropped:

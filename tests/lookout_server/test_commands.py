@@ -63,7 +63,7 @@ def test_config_show_prints_what_one_would_write(monkeypatch: pytest.MonkeyPatch
         "kafka_span_topics": "zipkin",
         "autocomplete_keys": "region,env",
         "retention_tenants": '{"a": "30d"}',
-        "query_lookback": "86400000",
+        "query_lookback": "1d",
     }.items():
         assert found[name] == value
 

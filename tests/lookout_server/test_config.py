@@ -154,6 +154,15 @@ def test_durations_are_shown_as_written(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("3600000", 3600), ("1h", 3600), ("250ms", 0.25)])
+def test_lookback_is_read_as_zipkin_does(
+    monkeypatch: pytest.MonkeyPatch, text: str, seconds: float
+) -> None:
+    """A number is milliseconds there; with a unit it is a duration like all others."""
+    monkeypatch.setenv("QUERY_LOOKBACK", text)
+    assert load().query_lookback == seconds
+
+
 def test_what_is_a_duration() -> None:
     """Also where it may be absent; plain numbers are none."""
     names = ("retention", "retention_spans", "query_seconds", "self_tracing_rate", "body_max")

@@ -206,6 +206,19 @@ def test_entering_a_span_twice_restores_what_was_before(traces: Recorder) -> Non
 
 
 @pytest.mark.parametrize("sampler", [AlwaysOn(), AlwaysOff()])
+def test_entering_a_span_twice_leaves_the_one_around_it(sampler: Sampler) -> None:
+    """A child or a root entered twice inside a span: that one is current again."""
+    with recording(sampler=sampler), start_span("around") as around, start_span("outer") as outer:
+        with outer, start_span("child") as child, child:
+            pass
+        for parent in (around, None):
+            with use_span(around), start_span("twice", parent=parent) as span:
+                with span:
+                    assert current_span() is span
+                assert current_span() is around
+
+
+@pytest.mark.parametrize("sampler", [AlwaysOn(), AlwaysOff()])
 def test_one_span_may_be_entered_in_several_places_at_once(sampler: Sampler) -> None:
     """A span shared with a task, a thread or a ``use_span`` is left without an error anywhere, and
     nothing stays current."""
@@ -361,6 +374,53 @@ def test_values_of_opentelemetrys_context_stay_visible(traces: Recorder) -> None
     otel_context.detach(token)
     assert otel_context.get_value("key") is None
     assert traces.tree() == [("a", [("b", [("c", [])])])]
+
+
+def test_values_are_those_of_where_one_looks(traces: Recorder) -> None:
+    """What is attached belongs to the block, task or thread, not to the span that is current: a
+    span started before sees it, a task keeps it, and ``use_span(None)`` hides it."""
+    span = start_span("started before")
+    token = otel_context.attach(otel_context.set_value("key", "value"))
+    with span:
+        copied = contextvars.copy_context()
+        with use_span(None), start_span("root"):
+            assert otel_context.get_value("key") is None
+        assert otel_context.get_value("key") == "value"
+    otel_context.detach(token)
+    assert copied.run(otel_context.get_value, "key") == "value"
+    assert otel_context.get_value("key") is None
+
+
+def test_a_wrapped_coroutine_function_takes_values_along(traces: Recorder) -> None:
+    """They are there inside, and what was there before is there again."""
+
+    async def look() -> object:
+        with start_span("inside"):
+            return otel_context.get_value("key")
+
+    token = otel_context.attach(otel_context.set_value("key", "value"))
+    wrapped = tracer.wrap(look)
+    otel_context.detach(token)
+    assert asyncio.run(wrapped()) == "value"  # type: ignore[arg-type]
+    assert otel_context.get_value("key") is None
+
+
+def test_what_was_attached_before_the_import_is_there() -> None:
+    """It is seen inside our spans, until whoever attached it detaches it."""
+    code = """
+        import opentelemetry.context as context
+        token = context.attach(context.set_value("key", 1))
+        from tracer.pipeline import Pipeline
+        from tracer.tracer import Tracer
+        start = Tracer(Pipeline(lambda span: None)).start_span
+        with start("a"):
+            assert context.get_value("key") == 1
+        context.detach(token)
+        with start("b"):
+            assert context.get_value("key") is None
+        print("fine")
+    """
+    assert in_a_process(code, "") == "fine"
 
 
 def test_baggage_is_one_for_both_apis(traces: Recorder) -> None:

@@ -90,7 +90,7 @@ def test_init_again_flushes_what_was_there(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages == []
     tracer.init("two", collector=None)
     assert [span.name for span in first.spans] == ["a"]
-    assert caplog.messages == ["lookout: init again: that of 'one' ends, 'two' takes its place"]
+    assert caplog.messages == ["init again: that of 'one' ends, 'two' takes its place"]
     tracer.shutdown()
     tracer.init("three", collector=None)
     assert len(caplog.messages) == 1
@@ -107,7 +107,7 @@ def test_a_misspelt_variable_is_named_once(
         tracer.init(collector=None, log_dir=tmp_path)
         tracer.shutdown()
     line = "LOOKOUT_SERVISE_NAME is not known and has no effect; is it LOOKOUT_SERVICE_NAME?"
-    assert caplog.messages == [f"lookout: {line}"]
+    assert caplog.messages == [line]
     assert (tmp_path / "tracer-self.log").read_text().count(line) == 1
 
 

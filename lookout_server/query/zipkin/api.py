@@ -118,6 +118,7 @@ class ZipkinApi:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._config = server.config
+        self._lookback_ms = round(server.config.query_lookback * 1000)
         self._links = LinkCache()
         #: Tenants whose last list of services was long enough to have name lists cached.
         self._cached: set[str] = set()
@@ -153,7 +154,7 @@ class ZipkinApi:
         request = parse_request(
             query.parameters,
             now_ms=time.time_ns() // 1_000_000,
-            default_lookback=self._config.query_lookback,
+            default_lookback=self._lookback_ms,
         )
         sort = query.parameters.get("sort", "timestamp")
         if sort not in ("timestamp", "duration"):
@@ -188,7 +189,7 @@ class ZipkinApi:
         query.required("endTs")
         end_ts = whole_number(query.parameters, "endTs")
         lookback = optional_long(query.parameters, "lookback")
-        lookback = self._config.query_lookback if lookback is None else lookback
+        lookback = self._lookback_ms if lookback is None else lookback
         for name, value in (("endTs", end_ts), ("lookback", lookback)):
             if value <= 0:
                 raise BadQuery(f"{name} <= 0")
