@@ -133,8 +133,10 @@ def test_whatever_is_held_can_be_shared(values: list[Any], trace: int, span: int
     (number,), (own,) = found["c"], expected["c"]
     assert isinstance(number, NumberPoint) and isinstance(own, NumberPoint)
     assert number.value == pytest.approx(float(own.value))
-    assert number.exemplar == own.exemplar
-    assert number.exemplar is not None and int(number.exemplar.trace_id, 16) == trace
+    assert number.exemplar is not None and own.exemplar is not None
+    # An exemplar's value is a float, whatever number was recorded.
+    assert number.exemplar == own.exemplar._replace(value=float(own.exemplar.value))
+    assert int(number.exemplar.trace_id, 16) == trace
     assert found["h"] == expected["h"]
     assert found["n"] == expected["n"]
 
