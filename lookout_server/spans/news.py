@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from .known import NameList
+
+LINK_COLUMNS = ("tenant", "low", "bucket", "ids", "ts", "flags", "service", "address", "remote")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class News:
     lists: frozenset[NameList]
     #: By tenant the five minutes that have more spans, in order.
     buckets: Mapping[str, Sequence[int]]
+    #: What links are made of, and the tenant: some columns of the table ``spans``.
+    spans: pa.Table
 
     @classmethod
     def of(cls, tables: Mapping[str, pa.Table]) -> News:
@@ -29,7 +33,9 @@ class News:
         names = tables["span_names"]
         fields = (names.column(name).to_pylist() for name in ("tenant", "what", "service"))
         folds = tables["trace_index"].column("fold").to_numpy()
-        return cls(folds, frozenset(zip(*fields, strict=True)), _buckets(tables["span_counts"]))
+        lists = frozenset(zip(*fields, strict=True))
+        spans = tables["spans"].select(LINK_COLUMNS)
+        return cls(folds, lists, _buckets(tables["span_counts"]), spans)
 
 
 def _buckets(counts: pa.Table) -> dict[str, list[int]]:
@@ -43,11 +49,17 @@ def _buckets(counts: pa.Table) -> dict[str, list[int]]:
 class Rememberer(Protocol):
     """Who remembers what was read. Called on the writer's thread: it must be quick."""
 
+    def underway(self, news: News) -> None:
+        """This batch is about to be stored, and nothing else is being stored."""
+
     def stored(self, news: Iterable[News]) -> None:
         """These batches can be read now."""
 
     def forget(self) -> None:
         """Anything may have changed."""
+
+
+R = TypeVar("R", bound=Rememberer)
 
 
 class NewsDesk:
@@ -61,10 +73,22 @@ class NewsDesk:
         """Before the first batch that it has to know of."""
         self._rememberers.append(rememberer)
 
+    def rememberer(self, kind: type[R], make: Callable[[], R]) -> R:
+        """The one of a kind, made if there is none yet."""
+        for known in self._rememberers:
+            if isinstance(known, kind):
+                return known
+        made = make()
+        self.add(made)
+        return made
+
     def underway(self, tables: Mapping[str, pa.Table]) -> None:
         """These tables are about to be stored."""
         if self._rememberers:
-            self._underway.append(News.of(tables))
+            news = News.of(tables)
+            self._underway.append(news)
+            for rememberer in self._rememberers:
+                rememberer.underway(news)
 
     def stored(self) -> None:
         """What was underway can be read."""

@@ -28,6 +28,7 @@ from .search import Page, TraceSearch
 from .status import status_routes
 from .traces import TraceReader
 from .ui import ui_routes
+from .young_links import YoungLinks
 
 _CACHE = {"Cache-Control": "max-age=300, must-revalidate"}
 #: Lists of more than this many names are worth caching by browsers.
@@ -120,6 +121,7 @@ class ZipkinApi:
         self._config = server.config
         self._lookback_ms = round(server.config.query_lookback * 1000)
         self._links = LinkCache()
+        self._young = YoungLinks.of(server)
         #: Tenants whose last list of services was long enough to have name lists cached.
         self._cached: set[str] = set()
 
@@ -193,7 +195,9 @@ class ZipkinApi:
         for name, value in (("endTs", end_ts), ("lookback", lookback)):
             if value <= 0:
                 raise BadQuery(f"{name} <= 0")
-        dependencies = Dependencies(self._server, query.tenant, query.explanation, self._links)
+        dependencies = Dependencies(
+            self._server, query.tenant, query.explanation, self._links, young=self._young
+        )
         since = max(end_ts - lookback, 0)
         answer = await dependencies.between(since, end_ts)
         return _json(orjson.dumps(answer.links.json()), _linked(answer, since, end_ts))

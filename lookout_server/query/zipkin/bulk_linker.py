@@ -76,6 +76,12 @@ class LinkedTraces:
         hit = (self.span_ms >= since_ms) & (self.span_ms <= until_ms)
         return np.bincount(self.span_trace[hit], minlength=len(self.home)) > 0
 
+    def begun_ms(self) -> Ints:
+        """When each trace had its first timed span; 0 where none is timed."""
+        begun = np.full(len(self.home), np.iinfo(np.int64).max)
+        np.minimum.at(begun, self.span_trace, self.span_ms)
+        return np.where(begun == np.iinfo(np.int64).max, 0, begun)
+
     def select(self, traces: Bools) -> LinkedTraces:
         """The chosen traces alone."""
         number = np.cumsum(traces) - 1

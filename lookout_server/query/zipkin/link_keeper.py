@@ -1,8 +1,8 @@
 """Keeps dependency links stored as traces settle, so that a query for a day only sums them.
 
-Of the last hours once a minute; of the days before as well, where spans were stored while nobody
-linked them or came late, but at leisure and beside the last hours, which wait for none of it: a
-question for such a day links it at once.
+Of what was just stored every two seconds, in memory; of the last hours once a minute; of the days
+before as well, where spans were stored while nobody linked them or came late, but at leisure and
+beside the last hours, which wait for none of it: a question for such a day links it at once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from .dependencies import Dependencies
 from .link_cache import LinkCache
 from .link_store import OF_HOUR, now_ms
 from .span_counts import BUCKET_MS
+from .young_links import YoungLinks
 
 log = logging.getLogger("lookout.links")
 
 _EVERY_S = 60.0
+#: What a question links at most beside what is held.
+_YOUNG_EVERY_S = 2.0
 #: The last hours. Enough for one whose last five minutes become final 70 minutes after they ended.
 _LOOKBACK_MS = 14_400_000
 #: Five minutes of tens of thousands of spans a second take a minute.
@@ -49,7 +52,7 @@ ORDER BY hour DESC LIMIT {most:UInt32}
 
 
 class LinkKeeper:
-    """Two tasks on the event loop, of the last hours and of the days before.
+    """Tasks on the event loop: of what was just stored, of the last hours and of the days before.
 
     See :class:`lookout_server.server.Service`.
     """
@@ -57,12 +60,15 @@ class LinkKeeper:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._links = LinkCache(_BYTES_MOST)
+        self._young = YoungLinks.of(server)
         self._tasks: list[asyncio.Task[None]] = []
         #: Spans of the days before by tenant and hour, when these were found linked.
         self._linked: dict[tuple[str, int], int] = {}
 
     async def start(self) -> None:
-        rounds = (self.settle, _EVERY_S), (self.settle_days, _DAYS_EVERY_S)
+        rounds = [(self.settle, _EVERY_S), (self.settle_days, _DAYS_EVERY_S)]
+        if self._young is not None:
+            rounds.append((self.link, _YOUNG_EVERY_S))
         self._tasks = [asyncio.create_task(_repeat(*each)) for each in rounds]
 
     async def stop(self) -> None:
@@ -71,6 +77,11 @@ class LinkKeeper:
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def link(self) -> None:
+        """Link what was stored since the last round."""
+        if self._young is not None:
+            await asyncio.to_thread(self._young.link)
 
     async def settle(self) -> None:
         """Store the links of what has settled in the last hours, tenant by tenant."""
@@ -102,7 +113,7 @@ class LinkKeeper:
         Whatever a tenant or an hour has wrong, the others come after it. Raises StoreUnavailable.
         """
         dependencies = Dependencies(
-            self._server, tenant, Explanation(), self._links, _LINKING_MOST_S
+            self._server, tenant, Explanation(), self._links, _LINKING_MOST_S, self._young
         )
         try:
             await dependencies.settle(since_ms, until_ms)

@@ -115,6 +115,9 @@ class Memory(Generic[Key, Value]):
             self._held.clear()
             self._bytes = 0
 
+    def underway(self, news: News) -> None:
+        """See :class:`lookout_server.spans.news.Rememberer`."""
+
     def _changed(self, changed: _Changed[Key]) -> None:
         """A batch can be read: drop those of the keys held that it has changed."""
         with self._lock:

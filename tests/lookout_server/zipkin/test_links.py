@@ -22,6 +22,7 @@ from lookout_server.query.zipkin.link_cache import LinkCache
 from lookout_server.query.zipkin.link_keeper import LinkKeeper
 from lookout_server.query.zipkin.link_sums import LinkSums, total
 from lookout_server.query.zipkin.linker import Linker, link_traces
+from lookout_server.query.zipkin.young_links import YoungLinks
 from lookout_server.spans.columns import ERROR, SHARED, pack_address
 from lookout_server.spans.model import KIND_CODES, NOWHERE, Endpoint, Span, make_span
 from lookout_server.store.embedded import EmbeddedStore
@@ -339,8 +340,14 @@ async def test_linking_without_end_is_refused(
         await links(client, PAST_US // 1000 + 600_000, 900_000)
 
 
+@pytest.fixture
+def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As beside a ClickHouse server: no young links in memory."""
+    monkeypatch.setattr(YoungLinks, "of", lambda server: None)
+
+
 async def test_a_range_ends_before_what_cannot_be_linked_in_time(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    nothing_held: None, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where very much came lately the answer is of the time before, and says so."""
     monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)

@@ -15,7 +15,7 @@ from lookout_server.config import load
 from lookout_server.query.zipkin import memory
 from lookout_server.query.zipkin.memory import NamesMemory, TraceMemory
 from lookout_server.spans.model import Span
-from lookout_server.spans.news import News
+from lookout_server.spans.news import LINK_COLUMNS, News
 from lookout_server.store.embedded import EmbeddedStore
 from lookout_server.store.port import Store
 
@@ -168,7 +168,7 @@ def spans_of(trace: int, size: int = 10) -> dict[str, list[Span]]:
 
 
 def news(*folds: int, lists: frozenset[tuple[str, str, str]] = frozenset()) -> Iterator[News]:
-    yield News(np.array(folds, np.uint32), lists, {})
+    yield News(np.array(folds, np.uint32), lists, {}, pa.table({}))
 
 
 def test_a_stored_batch_drops_what_it_changes() -> None:
@@ -196,7 +196,8 @@ def test_a_stored_batch_drops_the_steps_that_look_where_it_has_spans() -> None:
     batch = pa.table({"tenant": ["t", "t", "v"], "bucket": [6, 5, 4]})
     names = pa.table({"tenant": [], "what": [], "service": []})
     folds = pa.table({"fold": pa.array([1], pa.uint32())})
-    tables = {"span_counts": batch, "span_names": names, "trace_index": folds}
+    spans = pa.table({name: [] for name in LINK_COLUMNS})
+    tables = {"span_counts": batch, "span_names": names, "trace_index": folds, "spans": spans}
     steps.stored([News.of(tables)])
     assert [steps.get(step) is None for step in held] == [True, True, False, False]
 
