@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,11 @@ _CLIENT, _SERVER, _PRODUCER, _CONSUMER = (
 #: Hops to a root that are followed; a deeper trace, or a cycle, is left to the linker.
 _DEPTH_MOST = 128
 _NOBODY = 0  # code of the service without a name
+#: The order of a trace's spans that :func:`.linker.link_traces` gets.
+BY_TIME = itemgetter(
+    "bucket", "ts", "id", "parent", "flags", "service", "address", "remote_service"
+)
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # mixes well: 2**64 by the golden ratio
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -39,14 +45,47 @@ Bools = npt.NDArray[np.bool_]
 
 def link_traces(table: pa.Table) -> LinkedTraces:
     """Links of whole traces, each known by when its spans were."""
+    return link_distinct(table)[0]
+
+
+def link_distinct(table: pa.Table) -> tuple[LinkedTraces, pa.Table]:
+    """The same, and the spans without those sent again."""
     if table.num_rows == 0:
         none = np.empty(0, np.int64)
-        return LinkedTraces([], none, none, none, none, none, none, np.empty(0, bool))
+        nothing = LinkedTraces([], none, none, none, none, none, none, np.empty(0, bool))
+        return nothing, table
+    table = _distinct(table)
     spans = _Spans(table)
     links = _Links()
     _link_clean(spans, spans.clean, links)
     _link_messy(spans, links)
-    return links.of_traces(spans)
+    return links.of_traces(spans), table
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    """The spans without those sent again, which count once as in Zipkin, where they are merged."""
+    numbers = [_numbers(table, name) for name in ("low", "id", "parent", "ts", "flags")]
+    mixed = np.zeros(table.num_rows, np.uint64)
+    for column in numbers:
+        mixed = (mixed ^ column.astype(np.uint64)) * _ODD
+        mixed ^= mixed >> np.uint64(29)
+    if len(np.unique(mixed)) == len(mixed):
+        return table
+    order = np.argsort(mixed, kind="stable")
+    again = np.zeros(table.num_rows, bool)
+    again[1:] = mixed[order[1:]] == mixed[order[:-1]]
+    for column in numbers:
+        again[1:] &= column[order[1:]] == column[order[:-1]]
+    places = np.flatnonzero(again)
+    if not len(places):
+        return table
+    one, other = (table.take(pa.array(order[at])) for at in (places, places - 1))
+    for name in ("service", "address", "remote_service"):
+        equal = pc.equal(*(_plain(each.column(name).combine_chunks()) for each in (one, other)))
+        again[places] &= equal.to_numpy(zero_copy_only=False)
+    kept = np.ones(table.num_rows, bool)
+    kept[order[again]] = False
+    return table.filter(pa.array(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +183,12 @@ class _Spans:
         if not len(places):
             return
         rows = self._table.take(pa.array(places)).to_pylist()
-        traces: dict[int, list[Span]] = {}
+        traces: dict[int, list[dict[str, int | str]]] = {}
         for place, row in zip(self.trace[places].tolist(), rows, strict=True):
-            traces.setdefault(place, []).append(_span(row))
-        yield from traces.items()
+            traces.setdefault(place, []).append(row)
+        for place, found in traces.items():
+            # Of pieces that contradict each other the first counts: the same one at each linking.
+            yield place, [_span(row) for row in sorted(found, key=BY_TIME)]
 
     def _homes(self) -> tuple[Ints, Bools]:
         bucket = _numbers(self._table, "bucket").astype(np.int64)

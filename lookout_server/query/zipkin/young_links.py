@@ -51,8 +51,15 @@ _CLOSED_MOST = 12_000_000
 _BACK, _AHEAD = 30, REACH
 #: Five minutes and spans that a start reads at most, and spans that it links at once.
 _BEGIN_BACK, _BEGIN_MOST, _AT_ONCE = 2 * REACH, 1_000_000, 200_000
-#: Traces that spans of one batch may come late for.
-_LATE_MOST = 20_000
+#: Traces that spans of one batch may come late for, and spans that are stored of these.
+_LATE_MOST, _LATE_SPANS_MOST = 20_000, 50_000
+#: Spans of one trace: one that never ends would be linked again with every batch.
+_TRACE_MOST = 20_000
+#: A tenant with more than this of anything is held again so much later (s).
+_PAUSE_S = 300.0
+#: Spans a second, over so many seconds, beyond which they wait to be linked until somebody asks or
+#: fewer come: a microsecond of CPU each, and storing needs all there is then.
+_RATE_MOST, _RATE_S = 50_000, 4.0
 #: Tenants that are held, and begun with one batch (each takes two queries).
 _TENANTS_MOST, _BEGUN_AT_ONCE = 200, 4
 #: Parts of sorted ids of five minutes, before they are made one.
@@ -72,6 +79,7 @@ SELECT {_COLUMNS} FROM spans
 WHERE tenant = {{tenant:String}} AND (bucket, fold) GLOBAL IN (
     SELECT bucket, fold FROM trace_index
     WHERE tenant = {{tenant:String}} AND fold IN {{folds:Array(UInt32)}})
+LIMIT {{most:UInt32}}
 """
 
 _FOR_EVER = 2**62
@@ -102,6 +110,9 @@ class YoungLinks:
         #: Of what is told and asked of here, for short; of linking, which takes its time.
         self._lock, self._linking = threading.Lock(), threading.Lock()
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        #: Until when tenants are not held that had too much.
+        self._paused: dict[str, float] = {}
+        self._rate = _Rate()
         self._underway: list[_Share] = []
         self._waiting: deque[_Share] = deque()
 
@@ -124,7 +135,7 @@ class YoungLinks:
             spans = _near(_of_tenant(news, tenant), now)
             with self._lock:
                 held = self._tenants.get(tenant)
-                if held is None and begun == _BEGUN_AT_ONCE:
+                if held is None and (begun == _BEGUN_AT_ONCE or self._paused_still(tenant)):
                     continue
                 share = _Share(tenant, spans)
                 self._underway.append(share)  # from here on its traces are not closed
@@ -137,18 +148,22 @@ class YoungLinks:
                     share.before = self._stored(tenant, late)
                     with self._lock:
                         held.reopen(late)
-            except (StoreError, _TooMany) as error:
-                log.info("links of %s begin anew: %s", tenant, error)
+            except StoreError as error:
+                log.warning("links of %s are begun anew: %s", tenant, error)
                 self._drop(tenant)
+            except _TooMany as error:
+                self._pause(tenant, str(error))
 
-    def stored(self, _: Iterable[News]) -> None:
+    def stored(self, news: Iterable[News]) -> None:
         """What was underway can be read."""
         with self._lock:
+            self._rate.count(sum(len(batch.spans) for batch in news), self._clock())
             self._waiting.extend(self._underway)
             self._underway.clear()
             behind = sum(len(share.spans) for share in self._waiting) > _WAITING_MOST
-        if behind:
-            self.forget()
+            tenants = {share.tenant for share in self._waiting}
+        for tenant in tenants if behind else ():
+            self._pause(tenant, "spans come faster than they are linked")
 
     def forget(self) -> None:
         """Anything may have changed."""
@@ -174,7 +189,26 @@ class YoungLinks:
         """What is stored of some traces."""
         if len(folds) > _LATE_MOST:
             raise _TooMany(f"spans of {len(folds)} traces came late at once")
-        return self._fetch(_TRACES, {"tenant": tenant, "folds": folds.tolist()})
+        most = _LATE_SPANS_MOST + 1
+        asked = {"tenant": tenant, "folds": folds.tolist(), "most": most}
+        spans = self._fetch(_TRACES, asked)
+        if len(spans) == most:
+            raise _TooMany(f"of {len(folds)} traces more than {most - 1} spans are stored")
+        return spans
+
+    def _pause(self, tenant: str, why: str) -> None:
+        log.info("young links of %s are not held for a while: %s", tenant, why)
+        self._drop(tenant)
+        with self._lock:
+            if len(self._paused) >= _TENANTS_MOST:
+                self._paused.clear()
+            self._paused[tenant] = self._clock() + _PAUSE_S
+
+    def _paused_still(self, tenant: str) -> bool:
+        until = self._paused.get(tenant, 0.0)
+        if until and until < self._clock():
+            del self._paused[tenant]
+        return until >= self._clock()
 
     def _drop(self, tenant: str) -> None:
         with self._lock:
@@ -186,9 +220,10 @@ class YoungLinks:
     # -- whoever asks, and now and then ----------------------------------------------------
 
     def link(self) -> None:
-        """Link what was stored since the last time."""
-        with self._linking:
-            self._link()
+        """Link what was stored since the last time, unless storing needs all there is."""
+        if self._rate.latest <= _RATE_MOST:
+            with self._linking:
+                self._link()
 
     def held(self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int) -> Held:
         """What is known of these five minutes, and of those the range ends in."""
@@ -220,6 +255,8 @@ class YoungLinks:
                 # Taken off only now: what waits is not closed.
                 if self._waiting and self._waiting[0] is share:
                     self._waiting.popleft()
+            if held.largest > _TRACE_MOST:
+                self._pause(share.tenant, f"a trace has more than {_TRACE_MOST} spans")
         self._close(now)
 
     def _close(self, now: int) -> None:
@@ -241,6 +278,21 @@ class YoungLinks:
 
     def _bucket(self) -> int:
         return int(self._clock() * 1_000_000) // BUCKET_US
+
+
+class _Rate:
+    """Spans a second, of the latest seconds that are over."""
+
+    def __init__(self) -> None:
+        self.latest = 0.0
+        self._since = self._spans = 0.0
+
+    def count(self, spans: int, now: float) -> None:
+        """These were stored now."""
+        self._spans += spans
+        if now - self._since >= _RATE_S:
+            self.latest = self._spans / (now - self._since)
+            self._since, self._spans = now, 0.0
 
 
 class _TooMany(Exception):
@@ -268,16 +320,20 @@ class _Cohort:
     lows: _Lows
     spans: pa.Table
     links: LinkedTraces
+    #: Spans of the trace that has most, or had.
+    largest: int
 
     @classmethod
     def of(cls, spans: pa.Table, at: float) -> _Cohort:
-        return cls(at, np.unique(_lows(spans)), spans, _linked(spans))
+        links, spans = bulk_linker.link_distinct(spans)
+        lows, counts = np.unique(_lows(spans), return_counts=True)
+        return cls(at, lows, spans, links, int(counts.max()))
 
     def select(self, traces: _Bools) -> _Cohort:
         """Some of the traces."""
         lows = self.lows[traces]
         spans = self.spans.filter(pa.array(np.isin(_lows(self.spans), lows)))
-        return _Cohort(self.at, lows, spans, self.links.select(traces))
+        return _Cohort(self.at, lows, spans, self.links.select(traces), self.largest)
 
 
 class _Tenant:
@@ -294,6 +350,8 @@ class _Tenant:
         self._closed: dict[int, list[_Folds]] = {}
         self._latest: dict[int, int] = {}
         self._cohorts: list[_Cohort] = []
+        #: Spans of the largest trace there was.
+        self.largest = 0
 
     @property
     def open_spans(self) -> int:
@@ -348,13 +406,13 @@ class _Tenant:
     def add(self, share: _Share, at: float) -> None:
         """Link spans together with those of their traces that came before."""
         self._count(share.spans)
-        rows = [share.spans]
+        rows = [_as_held(share.spans)]
         if share.before is not None:
             # Another trace of the same folded id may be open.
             known = np.concatenate([cohort.lows for cohort in self._cohorts] or [_NO_LOWS])
             before = share.before.filter(pa.array(~np.isin(_lows(share.before), known)))
-            self._add_sums(_linked(_as_held(before)), -1)
-            rows.append(before)
+            rows.append(_as_held(before))
+            self._add_sums(bulk_linker.link_traces(rows[1]), -1)
         lows = np.unique(np.concatenate([_lows(some) for some in rows]))
         kept: list[_Cohort] = []
         for cohort in self._cohorts:
@@ -363,8 +421,11 @@ class _Tenant:
                 rows.append(cohort.select(joined).spans)
             if not joined.all():
                 kept.append(cohort.select(~joined) if joined.any() else cohort)
-        spans = pa.concat_tables(map(_as_held, rows)).unify_dictionaries().combine_chunks()
-        self._cohorts = [*kept, _Cohort.of(spans, at)] if len(spans) else kept
+        spans = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
+        self._cohorts = kept
+        if len(spans):
+            self._cohorts.append(_Cohort.of(spans, at))
+            self.largest = max(self.largest, self._cohorts[-1].largest)
 
     def _count(self, spans: pa.Table) -> None:
         buckets, counts = np.unique(spans.column("bucket").to_numpy(), return_counts=True)
@@ -434,40 +495,33 @@ class _Tenant:
 _NO_LOWS: _Lows = np.empty(0, np.uint64)
 _NO_FOLDS: _Folds = np.empty(0, np.uint32)
 _NAME = pa.dictionary(pa.int32(), pa.string())
-_AS_HELD = pa.schema(
-    {
-        "low": pa.uint64(),
-        "bucket": pa.uint32(),
-        "ids": pa.binary(16),
-        "ts": pa.int64(),
-        "flags": pa.uint8(),
-        "service": _NAME,
-        "address": _NAME,
-        "remote": _NAME,
-    }
-)
 
 
 def _as_held(spans: pa.Table) -> pa.Table:
-    """Columns of the same types, whether they come from a batch or out of the store."""
-    columns = []
-    for place in _AS_HELD:
-        column = spans.column(place.name)
-        if place.type == _NAME and not pa.types.is_dictionary(column.type):
-            column = pc.cast(column, pa.string()).dictionary_encode()
-        columns.append(column.cast(place.type))
-    return pa.table(columns, schema=_AS_HELD)
-
-
-def _linked(spans: pa.Table) -> LinkedTraces:
-    """The links of spans as they are held."""
-    pairs = _pairs(spans.column("ids").combine_chunks())
-    names = ("low", "bucket", "ts", "flags", "service", "address")
-    columns = {name: spans.column(name) for name in names}
-    remote = _service_of(spans.column("remote").combine_chunks())
-    return bulk_linker.link_traces(
-        pa.table({**columns, "parent": pairs[:, 0], "id": pairs[:, 1], "remote_service": remote})
+    """Columns for :func:`.bulk_linker.link_traces`, of a batch or of what is stored."""
+    pairs = _pairs(spans.column("ids").cast(pa.binary(16)).combine_chunks())
+    remote = _names(spans.column("remote"))
+    return pa.table(
+        {
+            "low": spans.column("low").cast(pa.uint64()),
+            "bucket": spans.column("bucket").cast(pa.uint32()),
+            "parent": pairs[:, 0],
+            "id": pairs[:, 1],
+            "ts": spans.column("ts").cast(pa.int64()),
+            "flags": spans.column("flags").cast(pa.uint8()),
+            "service": _names(spans.column("service")),
+            "address": _names(spans.column("address")),
+            "remote_service": _names(_service_of(remote)),
+        }
     )
+
+
+def _names(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Texts as numbers of a dictionary."""
+    if not pa.types.is_dictionary(texts.type):
+        texts = pc.cast(texts, pa.string()).dictionary_encode()
+    column = texts.cast(_NAME)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _pairs(ids: pa.FixedSizeBinaryArray) -> _Lows:

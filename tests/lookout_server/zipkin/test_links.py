@@ -126,8 +126,15 @@ def exactly(spans: list[Span]) -> Linker:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(any_span, min_size=1, max_size=12))
 def test_bulk_linker_is_exact_for_any_spans(spans: list[Span]) -> None:
-    """Whatever is broken in traces, linking in bulk gives the links of the exact linker."""
-    assert in_bulk(spans) == counted(exactly(spans))
+    """Whatever is broken in traces, linking in bulk gives the links of the exact linker.
+
+    That is of the spans by time, in whatever order they are read, and sent once or again.
+    """
+    rows = as_table(spans).to_pylist()
+    order = sorted(range(len(spans)), key=lambda place: bulk_linker.BY_TIME(rows[place]))
+    expected = counted(exactly([spans[place] for place in order]))
+    assert in_bulk(spans) == expected
+    assert in_bulk([*spans[::-1], *spans]) == expected
 
 
 @settings(max_examples=150, deadline=None)

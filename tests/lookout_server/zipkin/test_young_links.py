@@ -156,7 +156,16 @@ async def test_a_start_reads_the_last_hours(
 
 
 @pytest.mark.parametrize(
-    "bound", ["_OPEN_MOST", "_WAITING_MOST", "_CLOSED_MOST", "_BEGIN_MOST", "_LATE_MOST"]
+    "bound",
+    [
+        "_OPEN_MOST",
+        "_WAITING_MOST",
+        "_CLOSED_MOST",
+        "_BEGIN_MOST",
+        "_LATE_MOST",
+        "_LATE_SPANS_MOST",
+        "_TRACE_MOST",
+    ],
 )
 async def test_bounds_cost_no_truth(
     collectors: Collectors, monkeypatch: pytest.MonkeyPatch, bound: str
