@@ -40,8 +40,8 @@ _SPANS_WAITED = 1_000_000
 _SPANS_EDGES = 2_000_000
 #: Traces that cross the beginning of a range are looked for so many buckets (an hour, 20 minutes,
 #: five) before and after it: as far as there are no more spans to look through, by one column some
-#: ten million a second, and no more in the traces found, which are linked. Where spans come still
-#: it is done for each question, and less of it.
+#: thirty million a second (36 ms for 0.8 million, 97 for 3.5, 264 for 9), and no more in the traces
+#: found, which are linked. Where spans come still it is done for each question, and less of it.
 _CROSSING_REACHES = (REACH, 4, 1)
 _LOOKED_MOST = 100_000_000
 _LOOKED_MOST_YOUNG = 20_000_000
