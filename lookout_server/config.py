@@ -232,7 +232,11 @@ class ServerConfig(BaseSettings):
         description="Rows at which a batch is written; of samples up to four times as many go.",
     )
     batch_seconds: Duration = Field(
-        default=1.0, description="Age at which a batch is written, however small."
+        default=1.0,
+        description=(
+            "Age at which a batch is to be written, however small; it begins earlier by as long as "
+            "writing takes, at most by half."
+        ),
     )
 
     # -- requests ------------------------------------------------------------------------

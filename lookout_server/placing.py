@@ -9,6 +9,7 @@ that a repeat after a crash uses the same tokens for the same rows.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -51,6 +52,8 @@ class Piece:
     sampled_out: int = 0
     #: An earlier run accepted it and did not get it written.
     inherited: bool = False
+    #: When it was handed to the writer (monotonic).
+    came: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, seq: int, entry: Entry, rows: Rows) -> Piece:

@@ -1,7 +1,8 @@
 """The one batcher of a signal: from journalled rows to ClickHouse, exactly once.
 
-A thread per signal takes what waits once a second, at 50,000 rows, or earlier when a reader
-wants to see what was accepted (:meth:`Writer.settle`). What waits beyond a bound is dropped from
+A thread per signal takes what waits at 50,000 rows, in time to have it written when the oldest
+row is a second old, or earlier when a reader wants to see what was accepted
+(:meth:`Writer.settle`). What waits beyond a bound is dropped from
 memory and read from the journal again when its turn comes; so is everything after a restart.
 """
 
@@ -41,6 +42,8 @@ class Pace:
     """When a batch is written."""
 
     rows: int = 50_000
+    #: Age of the oldest row at which the batch is to be *written*; it begins earlier by as long as
+    #: batches take to write, at most by half.
     seconds: float = 1.0
     memory_rows: int = 400_000
     #: What one batch takes of a backlog; ``rows`` where it is less.
@@ -84,13 +87,13 @@ class Writer:
         self._changed = threading.Condition()
         self._waiting: deque[Piece] = deque()
         self._memory_rows = 0
-        self._since = 0.0  # when the oldest of them came (monotonic)
         self._accepted = 0  # highest seq given to add()
         self._inherited = 0  # highest seq of those before this process
         self._taken = 0  # highest seq taken into a batch
         self._written = 0  # every seq up to here is in ClickHouse or set aside
         self._lagging = True  # entries after _taken are in the journal only
         self._early = Early(self._pace)
+        self._patience = Patience(self._pace.seconds)
         self._load = Load(self._pace.busy_rows)
         self._readers: list[tuple[int, Future[None]]] = []
         self._stopping = False
@@ -116,7 +119,6 @@ class Writer:
             if self._lagging or self._memory_rows + piece.count > self._pace.memory_rows:
                 self._lagging = True
             else:
-                self._since = self._since if self._waiting else time.monotonic()
                 self._waiting.append(piece)
                 self._memory_rows += piece.count
             if len(self._waiting) <= 1 or self._memory_rows >= self._pace.rows:
@@ -218,17 +220,21 @@ class Writer:
         return (
             self._stopping
             or self._memory_rows >= self._pace.rows
-            or self._since + self._pace.seconds <= time.monotonic()
+            or self._remaining() <= 0
             or self._early.due()
         )
 
     def _pause(self) -> float | None:
         if not self._waiting:
             return None
-        remaining = self._since + self._pace.seconds - time.monotonic()
+        remaining = self._remaining()
         if self._early.wanted:
             remaining = min(remaining, self._early.pause())
         return max(remaining, 0.001)
+
+    def _remaining(self) -> float:
+        """Seconds until the oldest row in memory has waited for long enough."""
+        return self._waiting[0].came + self._patience.seconds - time.monotonic()
 
     def _take(self) -> list[Piece]:
         pieces: list[Piece] = []
@@ -238,7 +244,6 @@ class Writer:
             count += piece.count
             pieces.append(piece)
         self._memory_rows -= count
-        self._since = time.monotonic()
         self._taken = pieces[-1].seq
         return pieces
 
@@ -306,7 +311,9 @@ class Writer:
         with self._changed:
             self._written = batch.last
             self.waiting_rows = max(0, self.waiting_rows - sum(piece.count for piece in pieces))
-        self._measure(pieces, outcome, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._patience.wrote(seconds)
+        self._measure(pieces, outcome, seconds)
         self.observers.tell([piece for piece in pieces if piece.seq not in outcome.aside])
 
     def _tell_signal(self, outcome: Outcome) -> None:
@@ -381,6 +388,23 @@ class Early:
         if self.wanted and writing:
             self._next = max(self._next, time.monotonic()) + self._interval
         self.wanted = False
+
+
+class Patience:
+    """How long the oldest row waits for others, so that it is written within a time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._whole = seconds
+        self._writing = 0.0  # what a batch takes, on the average of the last few
+
+    @property
+    def seconds(self) -> float:
+        """Half of the time at least: smaller batches cost more, and a slow store would get them."""
+        return max(self._whole / 2, self._whole - self._writing)
+
+    def wrote(self, seconds: float) -> None:
+        """A batch took so long."""
+        self._writing += (seconds - self._writing) / 4
 
 
 class Load:
