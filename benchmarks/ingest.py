@@ -13,6 +13,7 @@ come as OTLP's protobuf, a request of one service each.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,6 +33,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 SPANS = 100
 ZIPKIN = Path(__file__).parents[1] / ".parts" / "zipkin"  # scripts/parts-zipkin
@@ -102,6 +106,55 @@ def otlp_body(chance: random.Random, now_us: int) -> bytes:
     return request.SerializeToString()
 
 
+#: The ids of a span as each protocol writes them: trace, parent and span.
+_IDS = {
+    "json": re.compile(rb'"(?:traceId|parentId|id)":"([0-9a-f]+)"'),
+    "x-protobuf": re.compile(rb"\x0a\x10(.{16})\x12\x08(.{8})\x22\x08(.{8})", re.DOTALL),
+}
+
+
+class Request:
+    """A request that is sent again and again, each time of other traces.
+
+    Sent as they were, the few hundred requests would be a few traces with a thousand times the
+    same spans: they take no space once they are merged, and ClickHouse merges what is small.
+    """
+
+    def __init__(self, head: bytes, body: bytes, kind: str) -> None:
+        spans = [found.span(n) for found in _IDS[kind].finditer(body) for n in _groups(found)]
+        self._places = len(head) + np.concatenate([np.arange(*span) for span in spans])
+        self._bytes = np.frombuffer(head + body, np.uint8)
+        self._ids = self._bytes[self._places]
+        self._digits = itertools.cycle(_DIGITS[kind])
+
+    def data(self) -> memoryview:
+        """The bytes to send: in all ids each digit stands for another one than before."""
+        data = self._bytes.copy()
+        data[self._places] = next(self._digits)[self._ids]
+        return data.data
+
+
+def _permutations(alphabet: bytes) -> list[npt.NDArray[np.uint8]]:
+    """Each byte's place taken by another of the alphabet, in a thousand ways."""
+    chance = np.random.default_rng(1)
+    ways = []
+    for _ in range(1000):
+        way = np.arange(256, dtype=np.uint8)
+        way[list(alphabet)] = chance.permutation(list(alphabet))
+        ways.append(way)
+    return ways
+
+
+_DIGITS = {
+    "json": _permutations(b"0123456789abcdef"),
+    "x-protobuf": _permutations(bytes(range(256))),
+}
+
+
+def _groups(found: re.Match[bytes]) -> range:
+    return range(1, len(found.groups()) + 1)
+
+
 @dataclass(frozen=True)
 class Plan:
     """What each client process does."""
@@ -143,7 +196,7 @@ def client(
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/{kind}\r\n"
     make = otlp_body if plan.otlp else body
     requests = [
-        f"{head}Content-Length: {len(one)}\r\n\r\n".encode() + one
+        Request(f"{head}Content-Length: {len(one)}\r\n\r\n".encode(), one, kind)
         for one in (make(chance, time.time_ns() // 1000) for _ in range(150))
     ]
     load = _Load(plan, requests)
@@ -158,7 +211,7 @@ def client(
 class _Load:
     """Connections that each have one request under way."""
 
-    def __init__(self, plan: Plan, requests: list[bytes]) -> None:
+    def __init__(self, plan: Plan, requests: list[Request]) -> None:
         self.accepted = self.refused = 0
         self.latencies: list[float] = []
         self._plan = plan
@@ -201,7 +254,7 @@ class _Load:
         self._sent[connection] = time.perf_counter()
         self._next += 1
         try:
-            connection.sendall(self._requests[self._next % len(self._requests)])
+            connection.sendall(self._requests[self._next % len(self._requests)].data())
         except OSError:
             self._lose(connection)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from .rows import MetricRows, Problem
-from .series import Series, describe
-from .series_table import Marks, SeriesColumn
+from .series import describe
+from .series_table import Int64Array, Marks, SeriesColumn
 
 DAY_MS = 86_400_000
 
@@ -52,24 +53,18 @@ class KnownSeries:
         self._seen: defaultdict[Place, _Noted] = defaultdict(_Noted)
         self._marks = Marks()
 
-    def news(self, place: Place, series: SeriesColumn) -> list[Series]:
-        """Those of ``series`` that were not written down there before; now they are."""
-        unmarked = self._marks.others(series, self._seen[place].mark)
-        if not len(unmarked):
-            return []
-        fresh = self.news_at(place, series, unmarked.tolist())
-        self._marks.put(series, self._seen[place].mark)
-        return fresh
-
-    def news_at(self, place: Place, series: SeriesColumn, at: Iterable[int]) -> list[Series]:
-        """The same of the series at these indexes alone."""
+    def news(self, place: Place, series: SeriesColumn, at: Int64Array) -> Int64Array:
+        """Of the series at these indexes those not written down there before; now they are."""
         if self._size > self._capacity:
             self.forget()
-        seen = self._seen[place].ids
-        fresh = {id_: index for index in at if (id_ := int(series.ids[index])) not in seen}
-        seen.update(fresh)
+        noted = self._seen[place]
+        unmarked = self._marks.others(series, at, noted.mark)
+        each = zip(series.ids[unmarked].tolist(), unmarked.tolist(), strict=True)
+        fresh = {id_: index for id_, index in each if id_ not in noted.ids}
+        noted.ids.update(fresh)
         self._size += len(fresh)
-        return [series[index] for index in fresh.values()]
+        self._marks.put(series, unmarked, noted.mark)
+        return np.array(list(fresh.values()), dtype=np.int64)
 
     def forget(self) -> None:
         """Write every series again when it is next seen."""
@@ -120,8 +115,8 @@ class ActiveSeries:
         active = self._tenants.setdefault(tenant, _Generations())
         active.turn(now // self._limits.window_ms)
         refused: dict[int, tuple[str, str]] = {}
-        unmarked = self._marks.others(series, active.mark).tolist()
-        for index in unmarked:
+        unmarked = self._marks.others(series, np.arange(len(series)), active.mark)
+        for index in unmarked.tolist():
             id_, mid = int(series.ids[index]), int(series.mids[index])
             if id_ in active.current:
                 continue
@@ -131,8 +126,8 @@ class ActiveSeries:
                 refused[index] = reason
             else:
                 active.add(id_, mid)
-        if unmarked and not refused:
-            self._marks.put(series, active.mark)
+        if not refused:
+            self._marks.put(series, unmarked, active.mark)
         return refused
 
     def _over(

@@ -47,7 +47,7 @@ def series_of(pairs: Iterable[tuple[str, str]], limits: LabelLimits | None = Non
     Labels with an empty value are no labels. Raises InvalidLabels for a missing metric name, an
     empty or repeated label name, text that is not UTF-8, or a label set beyond ``limits``.
     """
-    labels = tuple(sorted((name, value) for name, value in pairs if value))
+    labels = sorted_labels(pairs)
     _check_names(labels)
     if limits is not None:
         _check_limits(labels, limits)
@@ -55,6 +55,11 @@ def series_of(pairs: Iterable[tuple[str, str]], limits: LabelLimits | None = Non
     if not metric:
         raise InvalidLabels(f"invalid metric name or labels, got {describe(labels)}")
     return Series(identity(labels), metric_identity(metric), metric, labels)
+
+
+def sorted_labels(pairs: Iterable[tuple[str, str]]) -> Labels:
+    """The label set of these pairs, not validated."""
+    return tuple(sorted((name, value) for name, value in pairs if value))
 
 
 def identity(labels: Labels) -> int:
