@@ -19,7 +19,7 @@ from lookout_server.placing import Bounds, Piece
 from lookout_server.self_metrics import SelfMetrics
 from lookout_server.signal import Malformed, Receipt, Rows, Signal
 from lookout_server.store.port import StoreError, StoreUnavailable
-from lookout_server.writer import Early, Load, Pace, Writer
+from lookout_server.writer import Early, Load, Pace, Patience, Writer
 
 DAY = 86_400
 
@@ -580,3 +580,15 @@ def test_load_goes_on_as_a_second_begins(monkeypatch: pytest.MonkeyPatch) -> Non
     assert load.busy()
     now += 0.4
     assert not load.busy()
+
+
+def test_a_batch_begins_early_by_what_writing_takes() -> None:
+    """Rows are stored when they are as old as was asked for; a slow store gets no tiny batches."""
+    patience = Patience(1.0)
+    assert patience.seconds == 1.0
+    for _ in range(50):
+        patience.wrote(0.2)
+    assert patience.seconds == pytest.approx(0.8, abs=0.01)
+    for _ in range(50):
+        patience.wrote(30.0)
+    assert patience.seconds == 0.5
