@@ -122,6 +122,8 @@ def _seen(rows: MetricRows) -> Iterator[tuple[int, int, Int64Array, Int64Array]]
         yield int(days[0]), FLOATS, at, np.full(len(at), rows.timestamps.max())
         return
     series, times, kinds = _all_seen(rows)
+    if not len(series):
+        return
     packed = (times // DAY_MS * _KINDS + kinds) << 32 | series
     distinct, first = np.unique(packed, return_index=True)
     groups, starts = np.unique(distinct >> 32, return_index=True)

@@ -54,3 +54,10 @@ def test_all_of_a_series() -> None:
     table = MetricSignal(ServerConfig()).tables([rows])["series"]
     made = {row["id"]: (row["mid"], tuple(row["labels"])) for row in table.to_pylist()}
     assert made == {one.id: (one.mid, one.labels) for one in rows.series}
+
+
+def test_none_of_a_body_of_metadata() -> None:
+    """What tells of metrics alone is stored, without a series."""
+    builder = RowsBuilder("t", 10**12)
+    builder.metadata("orders", "counter", "Orders taken.")
+    assert set(MetricSignal(ServerConfig()).tables([builder.build()])) == {"metadata"}
