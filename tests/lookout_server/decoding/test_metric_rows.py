@@ -148,9 +148,10 @@ def test_marks_of_two_tables_do_not_disturb_each_other() -> None:
     marks = Marks()
     columns = [one_sample_each("a", "b").series, one_sample_each("a", "b").series]
     for column in columns:
-        marks.put(column, 7)
-    assert [marks.others(column, 7).tolist() for column in columns] == [[], []]
-    assert marks.others(columns[0], 8).tolist() == [0, 1]
+        marks.put(column, np.arange(2), 7)
+    assert [marks.others(column, np.arange(2), 7).tolist() for column in columns] == [[], []]
+    assert marks.others(columns[0], np.arange(2), 8).tolist() == [0, 1]
+    assert marks.others(columns[0], np.array([1]), 8).tolist() == [1]
 
 
 def one_sample_each(*names: str) -> MetricRows:
