@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, repeat
 from operator import attrgetter
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
@@ -29,6 +30,8 @@ UNKNOWN, INVALID = -1, -2
 
 #: What a series takes beside the bytes of its labels: two hashes, places in a dict and a list.
 _SERIES_BYTES = 200
+#: What a text takes beside its bytes: an object, its number, a place in a dict.
+_TEXT_BYTES = 150
 
 
 class SeriesTable:
@@ -41,6 +44,10 @@ class SeriesTable:
         self.mids: UInt64Array = np.zeros(1024, dtype=np.uint64)
         #: Memory taken, about.
         self.bytes = 0
+        #: Of label sets that came as references into a table of texts: see :meth:`text_numbers`.
+        self.known_by_texts: dict[bytes, int] = {}
+        self._text_numbers: dict[bytes, int] = {}
+        self._next_text = count()
         self._read = read
         self._limits = limits
         self._raws: list[bytes] = []
@@ -79,6 +86,24 @@ class SeriesTable:
             self.mids = np.concatenate([self.mids, more])
         self.ids[first:count], self.mids[first:count] = ids, mids
         self._raws += raws
+
+    def text_numbers(self, texts: Sequence[bytes]) -> npt.NDArray[np.uint32]:
+        """A number for each text, the same for the same text as long as this table lives.
+
+        The numbers of a label set's texts, four bytes each, are a key of ``known_by_texts``.
+        """
+        numbers = np.fromiter(map(self._text_numbers.get, texts, repeat(-1)), np.int64, len(texts))
+        for place in np.flatnonzero(numbers < 0).tolist():
+            text = texts[place]
+            # Two threads may draw a number for one text; the first one's stays.
+            numbers[place] = self._text_numbers.setdefault(text, next(self._next_text))
+            self.bytes += len(text) + _TEXT_BYTES
+        return numbers.astype(np.uint32)
+
+    def know_by_texts(self, key: bytes, number: int) -> None:
+        """Know the series of a number by the numbers of its texts too."""
+        self.bytes += len(key) + _TEXT_BYTES
+        self.known_by_texts[key] = number
 
     def series(self, number: int) -> Series:
         """The series of a number."""
