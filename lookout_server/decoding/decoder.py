@@ -27,6 +27,11 @@ _PATIENCE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
 _END_SECONDS: Final = 5.0
 _PAUSES: Final = (0.1, 1.0, 5.0, 30.0)
+#: No body takes so long to read: a process that has not answered for it hangs.
+_HANGS_SECONDS: Final = 60.0
+#: A process that had nothing to do for so long is not kept.
+_IDLE_SECONDS: Final = 600.0
+_LOOK_SECONDS: Final = 5.0
 #: A process that lived so long did well.
 _STEADY_SECONDS: Final = 60.0
 
@@ -83,13 +88,14 @@ class Decoder:
         self._stopping = True
         if self._keeping is None:
             return
-        if self._link is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._link.drained(), _END_SECONDS)
-        if self._link is not None:
-            self._link.close()
-        else:
+        link = self._link
+        self._gone()
+        if link is None:
             self._keeping.cancel()
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(link.drained(), _END_SECONDS)
+            link.close()
         with suppress(asyncio.CancelledError):
             await self._keeping
 
@@ -151,6 +157,9 @@ class Decoder:
             self._tried.set()
             if self._stopping:
                 return
+            if how is None:
+                self._keeping = None
+                return
             failures = 0 if time.monotonic() - began > _STEADY_SECONDS else failures
             pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
             failures += 1
@@ -163,37 +172,51 @@ class Decoder:
             )
             await asyncio.sleep(pause)
 
-    async def _run(self, settings: Settings) -> str:
-        """One process from its start to its end; how it ended."""
+    async def _run(self, settings: Settings) -> str | None:
+        """One process from its start to its end; how it ended, None where it had nothing to do."""
         try:
             process = await asyncio.to_thread(Process, settings)
         except OSError as error:
             return f"it cannot be started: {error}"
+        idle = False
         try:
-            await self._serve(process)
+            idle = await self._serve(process)
         finally:
             self._gone()
             ending = asyncio.to_thread(process.end, _END_SECONDS if self._stopping else 0.5)
             how = await asyncio.shield(ending)
-        return how
+        return None if idle else how
 
-    async def _serve(self, process: Process) -> None:
+    async def _serve(self, process: Process) -> bool:
+        """Whether it was ended because it had nothing to do."""
         loop = asyncio.get_running_loop()
         link = Link({signal: mirror() for signal, mirror in self._mirrors.items()}, self._gone)
         await loop.create_connection(lambda: link, sock=process.socket)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await link.ready
+            if not link.closed.done():
+                self._process, self._link = process, link
+                self._arrived.set()
+                self._tried.set()
+                if self.restarts:
+                    log.info("a process decodes again: %d", process.pid)
+            return await self._watch(link, process)
         except TimeoutError:
+            return False
+        finally:
             link.close()
-            return
-        if not link.closed.done():
-            self._process, self._link = process, link
-            self._arrived.set()
-            self._tried.set()
-            if self.restarts:
-                log.info("a process decodes again: %d", process.pid)
-        await link.closed
+
+    async def _watch(self, link: Link, process: Process) -> bool:
+        """Until the link is closed; whether that was because it had nothing to do."""
+        while not link.closed.done():
+            await asyncio.wait([link.closed], timeout=_LOOK_SECONDS)
+            if link.waiting and link.still > _HANGS_SECONDS:
+                process.kill()
+            elif not (self._always or link.waiting) and link.still > _IDLE_SECONDS:
+                self._gone()  # before it is closed, so that no body goes there
+                return True
+        return False
 
     def _gone(self) -> None:
         self._link = self._process = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,11 +72,17 @@ class Link(asyncio.BufferedProtocol):
         self._inbox = Inbox()
         self._transport: asyncio.Transport | None = None
         self._idle: list[asyncio.Future[None]] = []
+        self._moved = time.monotonic()
 
     @property
     def waiting(self) -> int:
         """Bodies under way."""
         return len(self._waiting)
+
+    @property
+    def still(self) -> float:
+        """Seconds since a body was answered, or asked for when none was under way."""
+        return time.monotonic() - self._moved
 
     def takes(self, signal: str, size: int) -> bool:
         """Whether there is room for a body of this size."""
@@ -87,6 +94,8 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None or self.closed.done():
             asked.future.set_exception(Lost(False))
             return asked.future
+        if not self._waiting:
+            self._moved = time.monotonic()
         self._waiting.append(asked)
         self.bytes_waiting += asked.size
         hints = dict(receipt.hints)
@@ -138,6 +147,7 @@ class Link(asyncio.BufferedProtocol):
         asked = self._waiting[0]
         result = self._result(asked, frame)
         self._waiting.popleft()  # only now: what cannot be read ends the link with it in front
+        self._moved = time.monotonic()
         self.bytes_waiting -= asked.size
         _resolve(asked.future, result)
         if not self._waiting:

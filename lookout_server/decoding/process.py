@@ -48,6 +48,10 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     def end(self, patience: float) -> str:
         """Wait so many seconds for its end, then end it; how it ended."""
         self.socket.close()

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from lookout_server.compressed import decompress
+from lookout_server.decoding import decoder as decoder_module
+from lookout_server.decoding import load as load_module
 from lookout_server.decoding.cores import cores
 from lookout_server.decoding.decoder import Decoder
 from lookout_server.decoding.frames import Settings
@@ -224,6 +226,38 @@ if sys.argv[0].endswith("__main__.py"):
         return read(self, fmt, body, receipt)
     SpanReader.read = deadly
 """
+
+
+async def test_a_process_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was under way to it is decoded all the same."""
+    monkeypatch.setattr(decoder_module, "_HANGS_SECONDS", 0.2)
+    monkeypatch.setattr(decoder_module, "_LOOK_SECONDS", 0.05)
+    async with running() as decoder:
+        first = decoder.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        asked = [decoder.decode("spans", "zipkin.v2.json", spans(n), RECEIPT) for n in (1, 2)]
+        assert [len(one.rows) for one in await asyncio.gather(*asked)] == [1, 2]
+        assert gone(first)
+
+
+async def test_a_process_that_has_nothing_to_do_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ends without a word, and another one comes when there is much to decode again."""
+    monkeypatch.setattr(decoder_module, "_IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(decoder_module, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(load_module, "_LASTING", 0)  # any body is much
+    decoder = Decoder({"spans": reader()}, Settings())
+    pids = []
+    for _ in range(2):
+        await decoder.decode("spans", "zipkin.v2.json", spans(100), RECEIPT)
+        await eventually(lambda: decoder.pid)
+        pids.append(decoder.pid)
+        await eventually(lambda: decoder.pid is None and decoder._keeping is None)
+    assert pids[0] != pids[1] and all(gone(pid) for pid in pids if pid)
+    assert decoder.restarts == 0 and not caplog.records
+    await decoder.stop()
 
 
 async def test_stopping_answers_what_is_under_way() -> None:
