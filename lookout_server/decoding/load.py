@@ -8,8 +8,8 @@ from typing import Final
 
 #: So much of a second spent decoding is a load: some 30,000 spans of Zipkin's JSON.
 _BUSY_SECONDS: Final = 0.1
-#: And so many such seconds in a row: a burst is over before a process has started.
-_LASTING: Final = 2
+#: After so many such seconds in a row: a shorter burst is over before a process has started.
+_LASTING: Final = 1
 
 
 class Load:
