@@ -7,7 +7,8 @@ Starts ``lookout serve`` as a process of its own, loads it over keep-alive conne
 (whose CPU time is told apart, but shares the machine's cores), waits until every accepted span is
 stored, and prints one JSON line. Without ``--rate`` the client sends as fast as it is answered.
 With ``--zipkin`` rounds alternate with a real Zipkin server's. With ``--otlp`` the same spans
-come as OTLP's protobuf, a request of one service each.
+come as OTLP's protobuf, a request of one service each. CPU and memory are those of the collector
+and the process that decodes for it together; LOOKOUT_DECODE_PROCESSES=0 leaves that one out.
 """
 
 from __future__ import annotations
