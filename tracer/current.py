@@ -67,7 +67,7 @@ class SpanAwareRuntimeContext(_RuntimeContext):
                 VALUES.reset(token.values)
             else:
                 self._current_context.reset(token)
-                if VALUES.get() is not EMPTY:
+                if VALUES.get() is not EMPTY and isinstance(get(), Context):
                     adopt()
         except (ValueError, RuntimeError):
             # The generator or task that attached was closed from another context (its own one
@@ -118,8 +118,10 @@ def values_of(context: Context) -> Any:
 def adopt() -> None:
     """Take over what was attached before there was anybody here to hear of it."""
     context = get()
-    if isinstance(context, Context):
-        VALUES.set(values_of(context))
+    values = values_of(context) if isinstance(context, Context) else EMPTY
+    # Each variable that is set makes setting the others dearer.
+    if values is not VALUES.get():
+        VALUES.set(values)
 
 
 def before(token: Token[Any]) -> Any:

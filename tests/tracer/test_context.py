@@ -405,6 +405,15 @@ def test_a_wrapped_coroutine_function_takes_values_along(traces: Recorder) -> No
     assert otel_context.get_value("key") is None
 
 
+def test_the_import_sets_no_variable() -> None:
+    """A variable that is set would make each span dearer that is made current beside it."""
+    code = """
+        import contextvars, tracer
+        print(len(contextvars.copy_context()))
+    """
+    assert in_a_process(code, "") == "0"
+
+
 def test_what_was_attached_before_the_import_is_there() -> None:
     """It is seen inside our spans, until whoever attached it detaches it."""
     code = """
