@@ -25,6 +25,12 @@ def test_statements() -> None:
     assert list(statements(text)) == ["SELECT ';--'", "SELECT 'it\\'s;'", "SELECT 3"]
 
 
+def test_each_file_has_a_number_of_its_own() -> None:
+    """What a database is told it has names one file."""
+    versions = [migration.version for migration in known()]
+    assert len(set(versions)) == len(versions)
+
+
 def test_single_node() -> None:
     """Every placeholder is filled in, and what concerns clusters vanishes."""
     for migration in known():
