@@ -34,7 +34,15 @@ from ..query.prometheus.histogram.ingest import Side
 from ..query.prometheus.source import STALE, STALE_BITS
 from ..signal import Malformed, Receipt
 from .remote_write_messages import METRIC_TYPES, RawLabel, RawRequest, RawSeries, Sample
-from .remote_write_samples import FULL, FULL_HEAD, ZERO, ZERO_VALUE, SampleColumns, usual
+from .remote_write_samples import (
+    FULL,
+    FULL_HEAD,
+    STARTED,
+    ZERO,
+    ZERO_VALUE,
+    SampleColumns,
+    usual,
+)
 from .wire import varint
 
 _STALE = struct.pack("<Q", STALE_BITS)
@@ -115,7 +123,8 @@ class _Decoder:
         self._numbers = np.full(len(bodies), UNKNOWN, dtype=np.int64)
         left = self._take_ends(bodies, np.arange(len(bodies)), FULL)
         left = self._take_ends(bodies, left, ZERO)
-        rest = self._take_runs(bodies, left.tolist())
+        left = np.array(self._take_runs(bodies, left.tolist()), dtype=np.int64)
+        rest = self._take_ends(bodies, left, STARTED).tolist()
         messages = [(place, RawSeries.FromString(bodies[place])) for place in rest]
         for place, message in messages:
             self._numbers[place] = self._learned(message)

@@ -247,6 +247,31 @@ def test_stale_histogram_is_a_stale_sample() -> None:
     assert rows.values.view(np.uint64).tolist() == [STALE_BITS]
 
 
+STARTS = st.sampled_from([0, 1, 10**9, NOW - 5, NOW])
+
+
+@given(st.lists(st.lists(st.tuples(TIMES, VALUES, STARTS), max_size=3), min_size=1, max_size=9))
+def test_start_times(series: list[list[tuple[int, float, int]]]) -> None:
+    """Each sample keeps the time its counter began at, seen for the first time or again."""
+    request = WriteRequest()
+    expected = []
+    for number, points in enumerate(series):
+        one = request.timeseries.add()
+        one.labels.add(name="__name__", value=f"m{number}")
+        for time, value, start in points:
+            one.samples.add(timestamp=time, value=value, start_timestamp=start)
+            if 0 <= time <= NOW + 600_000:
+                expected.append((f"m{number}", time, struct.pack("<d", value), start))
+    cache = LabelCache()
+    for _ in range(2):
+        rows = decode(request, cache)
+        starts = [0] * len(expected) if rows.starts is None else rows.starts.tolist()
+        assert [
+            (labels["__name__"], time, value, start)
+            for (labels, time, value), start in zip(samples(rows), starts, strict=True)
+        ] == expected
+
+
 def version_2() -> Any:
     request = RequestV2()
     request.symbols.extend([b"", b"__name__", b"m", b"job", b"x", b"Help.", b"trace_id", b"t"])
