@@ -195,11 +195,40 @@ class Candidates:
         queries = (f"{one} ORDER BY last DESC LIMIT {most}" for one in self._selects())
         return Reading(tuple(queries), self._parameters(since, until))
 
+    def later(self) -> Reading:
+        """SQL for how many spans are in the five minutes after the window that are looked at."""
+        sql = (
+            "SELECT sum(spans) AS spans FROM span_counts WHERE tenant = {tenant:String} "
+            "AND bucket BETWEEN {later_b0:UInt32} AND {later_b1:UInt32}"
+        )
+        return Reading((sql,), {"tenant": self._tenant, **self._later()})
+
+    def crossing(self, since: int) -> Reading:
+        """SQL for all traces that have a span in the window since then, and one after it."""
+        before = Driver("spans").select("fold", "before")
+        here = Driver("spans").select("fold", "here", f"fold GLOBAL IN ({before})")
+        there = (
+            "SELECT fold FROM trace_index WHERE tenant = {tenant:String} "
+            "AND bucket BETWEEN {later_b0:UInt32} AND {later_b1:UInt32} "
+            f"AND fold GLOBAL IN ({before})"
+        )
+        rest = (bucket_of(self.latest) + 1) * BUCKET_US - 1  # of its five minutes
+        parameters = {"tenant": self._tenant, **self._before(since), **self._later()}
+        parameters |= range_parameters("here", self.latest + 1, rest)
+        statements = (f"SELECT DISTINCT fold, 0 AS last FROM ({rows})" for rows in (here, there))
+        return Reading(tuple(statements), parameters)
+
+    def _before(self, since: int) -> dict[str, int]:
+        return range_parameters("before", max(self.latest - self._slack, since), self.latest)
+
+    def _later(self) -> dict[str, int]:
+        return {"later_b0": bucket_of(self.latest) + 1, "later_b1": bucket_of(self.last)}
+
     def after(self, since: int) -> Reading:
         """SQL for traces that match by a span after the window, and have one in it since then."""
         before = Driver("spans").select("fold", "before")
         parameters = self._parameters(self.latest + 1, self.last)
-        parameters |= range_parameters("before", max(self.latest - self._slack, since), self.latest)
+        parameters |= self._before(since)
         return Reading(tuple(self._selects(f"fold GLOBAL IN ({before})")), parameters)
 
     def _selects(self, *further: str) -> list[str]:

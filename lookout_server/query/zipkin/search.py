@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ _SECOND_US = 1_000_000
 #: Candidates asked for at once, and traces read at once beyond the limit: most candidates match.
 _MOST_FACTOR, _MOST_LEAST = 4, 200
 _CHUNK_EXTRA = 4
+#: Spans within the slack after the window that are looked through for what is asked; with more
+#: of them only traces that cross its end are, up to so many of them whatever they have.
+_LATER_MOST, _CROSSING_MOST = 100_000, 500
 #: By duration: how many times as many spans are looked at where the longest did not match.
 _WIDER_BY_DURATION = 8
 _LONG_MAX = 2**63 - 1
@@ -131,8 +135,8 @@ class TraceSearch:
     async def _step_back(self, candidates: Candidates, order: Order) -> None:
         most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
         steps = _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
-        until = candidates.last
-        many_later = False
+        many_later = await self._many_later(candidates)
+        until = candidates.latest if many_later else candidates.last
         found: list[tuple[int, int]] = []
         since = max(_whole(candidates.latest - next(steps)), candidates.earliest)
         while until >= candidates.earliest:
@@ -158,10 +162,24 @@ class TraceSearch:
         else:
             await self._take([fold for fold, _ in found], order)  # fewer than are asked for
         if many_later:
-            # Too many to take them all. Only one that began after the last that is answered counts.
-            begun = max(self._last_value(order) or 0, candidates.earliest)
+            await self._take_later(candidates, order)
+
+    async def _many_later(self, candidates: Candidates) -> bool:
+        """Whether so much came after the window that it is rather not looked through."""
+        if candidates.anything or candidates.latest >= time.time_ns() // 1000:
+            return False
+        return await self._reader.count(candidates.later()) > _LATER_MOST
+
+    async def _take_later(self, candidates: Candidates, order: Order) -> None:
+        """Read what matches by a span after the window, where that is too much to take it all.
+
+        Only a trace counts that began after the last that is answered, and so has a span there.
+        """
+        begun = max(self._last_value(order) or 0, candidates.earliest)
+        later = await self._reader.candidates(candidates.crossing(begun))
+        if len(later) > _CROSSING_MOST:
             later = await self._reader.candidates(candidates.after(begun))
-            await self._take([fold for fold, _ in later], order)
+        await self._take([fold for fold, _ in later], order)
 
     async def _by_duration(self, candidates: LongestFirst, order: Order, upper: int) -> None:
         most = wanted = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)

@@ -100,6 +100,11 @@ class TraceReader:
         (table,) = await self._step("count durations", reading)
         return table.column("step").to_pylist(), table.column("spans").to_pylist()
 
+    async def count(self, reading: Reading) -> int:
+        """How many spans there are."""
+        (table,) = await self._step("count spans", reading)
+        return int(table.column("spans")[0].as_py() or 0)
+
     async def _step(self, stage: str, reading: Reading) -> list[pa.Table]:
         """What the statements of a step give, as far as it is not in memory."""
         parameters = tuple(sorted(reading.parameters.items()))

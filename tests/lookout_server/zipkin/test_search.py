@@ -13,6 +13,7 @@ import pytest
 
 from lookout_server.config import load
 from lookout_server.ingest.zipkin_json import read_spans
+from lookout_server.query.zipkin import search
 from lookout_server.query.zipkin.request import TRACES_MAX, parse_request, trace_timestamp
 from lookout_server.query.zipkin.search import Page
 from lookout_server.spans.model import Span
@@ -111,7 +112,16 @@ async def posted(client: httpx.AsyncClient, chance: random.Random) -> list[list[
     return [sorted(t, key=lambda s: (s.timestamp, s.id)) for t in traces.values()]
 
 
-async def test_search_finds_exactly_what_matches(client: httpx.AsyncClient) -> None:
+@pytest.fixture(
+    params=[(100_000, 500), (-1, 500), (-1, 0)], ids=["few later", "few crossing", "many crossing"]
+)
+def later(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came after a window is looked through in three ways, by how much of it there is."""
+    for name, bound in zip(("_LATER_MOST", "_CROSSING_MOST"), request.param, strict=True):
+        monkeypatch.setattr(search, name, bound)
+
+
+async def test_search_finds_exactly_what_matches(client: httpx.AsyncClient, later: None) -> None:
     """For any combination of conditions the answer is the most recent traces that match."""
     chance = random.Random(11)
     traces = await posted(client, chance)
@@ -136,7 +146,7 @@ async def test_any_key_is_found(client: httpx.AsyncClient, key: str) -> None:
 
 @pytest.mark.parametrize("limit", [1, 5, 30])
 async def test_search_is_exact_where_much_came_after_the_window(
-    client: httpx.AsyncClient, limit: int
+    client: httpx.AsyncClient, later: None, limit: int
 ) -> None:
     """A trace that matches by a span after the window counts, however many others are there."""
     end_us = END_MS * 1000
