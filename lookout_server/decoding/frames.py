@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-_HEAD: Final = struct.Struct("<B3xIII")  # kind and the bytes of each part
+_HEAD: Final = struct.Struct("<B3xIIIQ")  # kind, the bytes of each part, number
 _ROOM: Final = 2**20
 
 
@@ -46,11 +46,14 @@ class Frame(NamedTuple):
     first: bytes
     second: bytes
     third: bytes
+    number: int  # of the body; its answer has the same
 
 
-def framed(kind: Kind, first: bytes = b"", second: bytes = b"", third: bytes = b"") -> bytes:
+def framed(
+    kind: Kind, first: bytes = b"", second: bytes = b"", third: bytes = b"", number: int = 0
+) -> bytes:
     """A frame as it is sent."""
-    head = _HEAD.pack(kind, len(first), len(second), len(third))
+    head = _HEAD.pack(kind, len(first), len(second), len(third), number)
     return b"".join((head, first, second, third))
 
 
@@ -81,7 +84,7 @@ class Inbox:
         """The next frame, once all of it is there."""
         if self._end - self._start < self._needed():
             return None
-        kind, *sizes = _HEAD.unpack_from(self._buffer, self._start)
+        kind, *sizes, number = _HEAD.unpack_from(self._buffer, self._start)
         at = self._start + _HEAD.size
         parts = []
         view = memoryview(self._buffer)
@@ -94,11 +97,12 @@ class Inbox:
             if len(self._buffer) > _ROOM:
                 view.release()
                 self._buffer = bytearray(_ROOM)
-        return Frame(Kind(kind), *parts)
+        first, second, third = parts
+        return Frame(Kind(kind), first, second, third, number)
 
     def _needed(self) -> int:
         """Bytes of the frame that has begun."""
         if self._end - self._start < _HEAD.size:
             return _HEAD.size
-        _, first, second, third = _HEAD.unpack_from(self._buffer, self._start)
+        _, first, second, third, _ = _HEAD.unpack_from(self._buffer, self._start)
         return int(_HEAD.size + first + second + third)

@@ -14,7 +14,7 @@ import msgspec
 from ..signal import Malformed, Receipt, Rows
 from .frames import Envelope, Frame, Inbox, Kind, framed
 
-#: Bodies under way take no more than this, unless it is one alone.
+#: Bodies under way take no more than this; a larger one stays in the collector.
 _MOST_BYTES: Final = 8 * 2**20
 
 _envelopes = msgspec.msgpack.Encoder()
@@ -36,7 +36,7 @@ class Mirror(Protocol):
 
 
 class Failed(Exception):
-    """The decoder raised what is no Malformed."""
+    """It cannot be sent there, or the decoder raised what is no Malformed."""
 
 
 class Lost(Exception):
@@ -50,6 +50,7 @@ class Lost(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Asked:
+    number: int
     signal: str
     receipt: Receipt
     size: int
@@ -65,9 +66,12 @@ class Link(asyncio.BufferedProtocol):
         self.bytes_waiting = 0
         self.ready: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
+        #: Why it ended, where that was found out on this side.
+        self.error: Exception | None = None
         self._loop = loop
         self._mirrors = mirrors
         self._gone = gone
+        self._number = 0
         self._waiting: deque[_Asked] = deque()
         self._inbox = Inbox()
         self._transport: asyncio.Transport | None = None
@@ -90,17 +94,21 @@ class Link(asyncio.BufferedProtocol):
 
     def ask(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> asyncio.Future[Decoded]:
         """Have a body decoded. The future raises Malformed, Failed or Lost."""
-        asked = _Asked(signal, receipt, len(body), self._loop.create_future())
+        number = self._number = self._number + 1
+        asked = _Asked(number, signal, receipt, len(body), self._loop.create_future())
         if self._transport is None or self.closed.done():
             asked.future.set_exception(Lost(False))
+            return asked.future
+        try:
+            frame = _question(asked, fmt, body)
+        except Exception:  # what no envelope can hold; nothing waits for an answer yet
+            asked.future.set_exception(Failed())
             return asked.future
         if not self._waiting:
             self._moved = time.monotonic()
         self._waiting.append(asked)
         self.bytes_waiting += asked.size
-        hints = dict(receipt.hints)
-        envelope = Envelope(signal, fmt, receipt.tenant, receipt.received_ms, hints)
-        self._transport.write(framed(Kind.DECODE, _envelopes.encode(envelope), body))
+        self._transport.write(frame)
         return asked.future
 
     async def drained(self) -> None:
@@ -133,6 +141,7 @@ class Link(asyncio.BufferedProtocol):
                 self._answered(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.error = exc
         self._gone()
         self.bytes_waiting = 0
         for place, asked in enumerate(self._waiting):
@@ -145,6 +154,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _answered(self, frame: Frame) -> None:
         asked = self._waiting[0]
+        if frame.number != asked.number:
+            raise ValueError(f"answer {frame.number} came where {asked.number} was expected")
         result = self._result(asked, frame)
         self._waiting.popleft()  # only now: what cannot be read ends the link with it in front
         self._moved = time.monotonic()
@@ -166,6 +177,12 @@ class Link(asyncio.BufferedProtocol):
             if not idle.done():
                 idle.set_result(None)
         self._idle.clear()
+
+
+def _question(asked: _Asked, fmt: str, body: bytes) -> bytes:
+    told = asked.receipt
+    envelope = Envelope(asked.signal, fmt, told.tenant, told.received_ms, dict(told.hints))
+    return framed(Kind.DECODE, _envelopes.encode(envelope), body, number=asked.number)
 
 
 def _resolve(future: asyncio.Future[Decoded], result: Decoded | Exception) -> None:

@@ -35,24 +35,34 @@ class Worker:
 
     def answer(self, frame: Frame) -> bytes:
         """The frame that answers a body."""
-        envelope = _envelopes.decode(frame.first)
-        receipt = Receipt(envelope.tenant, envelope.received_ms, envelope.hints)
         try:
+            envelope = _envelopes.decode(frame.first)
+            compressed = compress(frame.second) or b""  # nothing may fail once words were told
             source = self._sources.get(envelope.signal) or self._source(envelope.signal)
+            receipt = Receipt(envelope.tenant, envelope.received_ms, envelope.hints)
             news, rows = source.answer(envelope.format, frame.second, receipt)
-            return framed(Kind.ROWS, news, rows, compress(frame.second) or b"")
         except Malformed as error:
-            with suppress(UnicodeEncodeError):
-                return framed(Kind.MALFORMED, str(error).encode())
+            return _refused(error, frame.number)
         except Exception:  # a bug of ours, or rows that have no such form
-            pass
-        return framed(Kind.FAILED)
+            return framed(Kind.FAILED, number=frame.number)
+        try:
+            return framed(Kind.ROWS, news, rows, compressed, frame.number)
+        except MemoryError:
+            del self._sources[envelope.signal]  # the next answer tells all words anew
+            return framed(Kind.FAILED, number=frame.number)
 
     def _source(self, signal: str) -> Source:
         """Made when its first body comes: only then is what it imports in memory."""
         made = _SOURCES[signal](self._settings)
         self._sources[signal] = made
         return made
+
+
+def _refused(error: Malformed, number: int) -> bytes:
+    try:
+        return framed(Kind.MALFORMED, str(error).encode(), number=number)
+    except UnicodeEncodeError:
+        return framed(Kind.FAILED, number=number)
 
 
 def _spans(settings: Settings) -> Source:

@@ -235,9 +235,12 @@ def _required_step(tags: Mapping[str, str]) -> int:
     if not tags.get("step"):
         raise GatewayRefusal("step tag in url is required")
     try:
-        return int(tags["step"])
+        step = int(tags["step"])
     except ValueError:
         raise GatewayRefusal("step tag in url is invalid") from None
+    if not -(2**63) <= step < 2**63:
+        raise GatewayRefusal("step tag in url is invalid: expected seconds within 64 bits")
+    return step
 
 
 def group_labels(path: str) -> Tags:

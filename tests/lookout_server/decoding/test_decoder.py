@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,9 +20,11 @@ from lookout_server.decoding import decoder as decoder_module
 from lookout_server.decoding import load as load_module
 from lookout_server.decoding.cores import cores
 from lookout_server.decoding.decoder import Decoder
-from lookout_server.decoding.frames import Settings
+from lookout_server.decoding.frames import Kind, Settings, framed
+from lookout_server.decoding.link import Link, Lost
 from lookout_server.decoding.load import Load
 from lookout_server.decoding.metric_rows import MetricMirror
+from lookout_server.decoding.span_rows import SpanMirror
 from lookout_server.http import Overloaded
 from lookout_server.ingest.span_formats import FORMATS
 from lookout_server.metrics.reading import MetricReader
@@ -165,6 +168,37 @@ async def test_an_unknown_format_is_the_same_error_on_both_ways() -> None:
     async with running() as decoder:
         with pytest.raises(KeyError, match="x"):
             await decoder.decode("spans", "x", b"", RECEIPT)
+
+
+async def test_hints_that_cannot_be_sent_mix_up_nothing() -> None:
+    """The collector decodes that body itself, and every other body gets its own rows."""
+    unsendable = Receipt("t", 0, {"step": 10**30})
+    async with running() as decoder:
+        decodings = [decoder.decode("spans", "zipkin.v2.json", spans(), unsendable)]
+        decodings += [
+            decoder.decode("spans", "zipkin.v2.json", spans(n), Receipt(f"t{n}", n, {}))
+            for n in range(1, 5)
+        ]
+        async with asyncio.timeout(20):
+            first, *others = [decoded.rows for decoded in await asyncio.gather(*decodings)]
+        assert len(first) == 1 and first.tenant == "t"
+        assert [(len(rows), rows.tenant) for rows in others] == [(n, f"t{n}") for n in range(1, 5)]
+        assert decoder.bodies == {"process": 5, "collector": 1} and decoder.waiting == (0, 0)
+
+
+async def test_an_answer_to_another_body_ends_the_link() -> None:
+    """Its rows go to nobody."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        link = Link({"spans": SpanMirror()}, lambda: None)
+        await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+        asked = [link.ask("spans", "zipkin.v2.json", spans(n), RECEIPT) for n in (1, 2)]
+        for future, number in zip(asked, (1, 3), strict=True):
+            theirs.sendall(framed(Kind.MALFORMED, b"no", number=number))
+            with pytest.raises(Malformed if number == 1 else Lost):
+                await future
+        await link.closed
+        assert "3" in str(link.error) and link.waiting == 0
 
 
 async def test_large_and_many_bodies_pass() -> None:

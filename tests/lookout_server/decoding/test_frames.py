@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from lookout_server.decoding.frames import Frame, Inbox, Kind, framed
 
 _PART = st.binary(max_size=40) | st.integers(0, 3).map(lambda n: bytes(n * 700_000))
-_FRAMES = st.lists(st.builds(Frame, st.sampled_from(Kind), _PART, _PART, _PART), max_size=6)
+_NUMBER = st.integers(0, 2**64 - 1)
+_FRAME = st.builds(Frame, st.sampled_from(Kind), _PART, _PART, _PART, _NUMBER)
+_FRAMES = st.lists(_FRAME, max_size=6)
 
 
 @given(_FRAMES, st.lists(st.sampled_from([1, 7, 15, 16, 17, 60_000, 900_000, 3_000_000])))

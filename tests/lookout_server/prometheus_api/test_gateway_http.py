@@ -179,3 +179,7 @@ def test_refusals(client: TestClient) -> None:
     assert answer.text == "step tag in url is required"
     answer = client.post("/prom/metrics/job/a/app/b/step/x", content=b"x 1\n")
     assert answer.text == "step tag in url is invalid"
+    for step in (2**63, -(2**63) - 1, 10**30):
+        answer = client.post(f"/lookout/metrics/app/b/step/{step}", content=b"x")
+        assert answer.status_code == 400
+        assert answer.text == "step tag in url is invalid: expected seconds within 64 bits"
