@@ -34,6 +34,8 @@ DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 4
 _STILL_SECONDS = 0.5
 #: So many busy seconds in a row are a load, under which readers do not hasten batches.
 _LASTING_SECONDS = 5
+#: So many are counted at most, and so many fewer after a second without a load.
+_STREAK_MOST, _SLOW_SECOND = 10, 3
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -410,7 +412,8 @@ class Patience:
 class Load:
     """How many seconds in a row, up to the one before, had many rows.
 
-    A burst is no load: who sends a file and asks for what is in it expects to find it.
+    A burst is no load: who sends a file and asks for what is in it expects to find it. A slow
+    second does not end a long load, or readers would wait for the batches of the seconds after it.
     """
 
     def __init__(self, busy_rows: int) -> None:
@@ -434,9 +437,11 @@ class Load:
 
     def _turn(self) -> None:
         second = int(time.monotonic())
-        if second != self._second:
-            goes_on = second == self._second + 1 and self._rows > self._busy_rows
-            self._streak = self._streak + 1 if goes_on else 0
+        passed = second - self._second
+        if passed:
+            much = self._rows > self._busy_rows
+            streak = self._streak + much - _SLOW_SECOND * (passed - much)
+            self._streak = min(max(streak, 0), _STREAK_MOST)
             self._second, self._rows = second, 0
 
 

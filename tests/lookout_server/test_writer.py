@@ -568,6 +568,25 @@ def test_a_burst_is_no_load_and_seconds_of_rows_are(monkeypatch: pytest.MonkeyPa
     assert not load.busy()
 
 
+def test_a_slow_second_does_not_end_a_long_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two in a row do, as do a few seconds without anything."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    load = Load(100)
+    busy = []
+    for rows in [5000] * 12 + [50, 5000, 50, 50, 50]:
+        load.count(rows)
+        busy.append(load.busy())
+        now += 1
+    assert busy == [False] * 5 + [True] * 10 + [True, False]
+    for _ in range(10):
+        load.count(5000)
+        now += 1
+    now += 3
+    load.count(5000)
+    assert not load.busy()
+
+
 def test_load_goes_on_as_a_second_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two bodies of a steady load no reader takes it for ended, and soon after it is."""
     now = 1000.9
