@@ -41,9 +41,9 @@ log = logging.getLogger("lookout.links")
 #: A trace that got no span for so long is closed.
 _QUIET_S = 20.0
 #: Spans of open traces, some 60 bytes each; beyond it the oldest are closed earlier.
-_OPEN_MOST = 1_000_000
+_OPEN_MOST = 400_000
 #: Spans that wait to be linked: with more of them nobody links, and all is begun anew.
-_WAITING_MOST = 1_000_000
+_WAITING_MOST = 300_000
 #: Closed traces that are known by their folded ids, four bytes each.
 _CLOSED_MOST = 12_000_000
 #: Five minutes whose spans are held, back from now (two hours and a half: those are linked for good
