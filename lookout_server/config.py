@@ -213,8 +213,8 @@ class ServerConfig(BaseSettings):
         ge=0,
         le=1,
         description=(
-            "Processes beside the collector that decode bodies: 0 none; 1 from the start and for "
-            "every body; absent: one while there is much to decode, given two cores. "
+            "Processes beside the collector that decode bodies: 0 none; 1 from the start, for all "
+            "up to 8 MiB; absent: one while there is much to decode, given two cores. "
             "With `stages` there is none."
         ),
     )

@@ -15,8 +15,9 @@ from ..writer import Decode
 from .frames import Settings
 from .link import Decoded, Failed, Link, Lost, Mirror
 from .load import Load
-from .process import Process
+from .process import LastWords, Process
 from .span_rows import SpanMirror
+from .suspects import Suspects
 
 log = logging.getLogger("lookout.decoding")
 
@@ -60,12 +61,14 @@ class Decoder:
         self._always = always
         self._least_bytes = 0 if always else _LEAST_BYTES
         self._load = Load()
+        self._suspects = Suspects()
         self._link: Link | None = None
+        self._opened: Link | None = None  # the same, already while the process starts
         self._process: Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()  # while there is a link
         self._tried = asyncio.Event()  # the first process is there, or it failed
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -85,22 +88,22 @@ class Decoder:
 
     async def stop(self) -> None:
         """Have what is under way answered, and the process ended; later bodies are decoded here."""
-        self._stopping = True
-        if self._keeping is None:
+        self._stopping.set()
+        keeping, link = self._keeping, self._link
+        if keeping is None:
             return
-        link = self._link
         self._gone()
-        if link is None:
-            self._keeping.cancel()
-        else:
+        if link is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(link.drained(), _END_SECONDS)
-            link.close()
-        with suppress(asyncio.CancelledError):
-            await self._keeping
+        if self._opened is not None:
+            self._opened.close()
+        await keeping
 
     async def decode(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
         """Rows of a body. Raises Malformed; Overloaded (503) for what no process survives."""
+        if body in self._suspects:
+            return await self._again(signal, fmt, body, receipt)
         link = self._link
         if link is None or len(body) < self._least_bytes or not link.takes(signal, len(body)):
             return await self._here(signal, fmt, body, receipt)
@@ -111,6 +114,7 @@ class Decoder:
             return await self._here(signal, fmt, body, receipt)
         except Lost as lost:
             if lost.suspect:
+                self._suspects.add(body)
                 return await self._again(signal, fmt, body, receipt)
             return await self._here(signal, fmt, body, receipt)
 
@@ -130,22 +134,27 @@ class Decoder:
 
     async def _again(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Decoded:
         """A body that may have ended the process, and would end the collector if it were read here:
-        the next process tries.
+        the next process tries, now and for some minutes whenever it comes again.
         """
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while (link := self._link) is None:
                     await self._arrived.wait()
-                return await link.ask(signal, fmt, body, receipt)
-        except Failed:
-            return await self._here(signal, fmt, body, receipt)
-        except (Lost, TimeoutError):
+                decoded = await link.ask(signal, fmt, body, receipt)
+        except Lost:
+            self._suspects.add(body)
             raise Overloaded("the process that decodes ended over this body, twice") from None
+        except TimeoutError:
+            raise Overloaded("the process that decodes ended over this body") from None
+        except Failed:
+            decoded = await self._here(signal, fmt, body, receipt)
+        self._suspects.discard(body)
+        return decoded
 
     # -- the process ---------------------------------------------------------------------
 
     def _keep(self) -> None:
-        if self._settings is not None and not self._stopping:
+        if self._settings is not None and not self._stopping.is_set():
             self._keeping = asyncio.create_task(self._keep_one(self._settings))
 
     async def _keep_one(self, settings: Settings) -> None:
@@ -153,9 +162,12 @@ class Decoder:
         failures = 0
         while True:
             began = time.monotonic()
-            how = await self._run(settings)
+            try:
+                how = await self._run(settings)
+            except Exception as error:  # for want of memory or threads: it may come back
+                how = f"{type(error).__name__}: {error}"
             self._tried.set()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if how is None:
                 self._keeping = None
@@ -170,32 +182,39 @@ class Decoder:
                 how,
                 pause,
             )
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
 
     async def _run(self, settings: Settings) -> str | None:
         """One process from its start to its end; how it ended, None where it had nothing to do."""
         try:
             process = await asyncio.to_thread(Process, settings)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # it has no file, or there is no thread for it
             return f"it cannot be started: {error}"
-        idle = False
+        words = LastWords()
         try:
-            idle = await self._serve(process)
+            await asyncio.get_running_loop().connect_read_pipe(lambda: words, process.errors)
+            why = await self._serve(process)
         finally:
             self._gone()
-            ending = asyncio.to_thread(process.end, _END_SECONDS if self._stopping else 0.5)
-            how = await asyncio.shield(ending)
-        return None if idle else how
+            patience = _END_SECONDS if self._stopping.is_set() else 0.5
+            how = await asyncio.shield(asyncio.to_thread(process.end, patience))
+            last = await words.take()
+        return None if why is None else ", ".join(filter(None, (why, how, last)))
 
-    async def _serve(self, process: Process) -> bool:
-        """Whether it was ended because it had nothing to do."""
+    async def _serve(self, process: Process) -> str | None:
+        """Why it was ended here, if it was; None where it had nothing to do."""
         loop = asyncio.get_running_loop()
         link = Link({signal: mirror() for signal, mirror in self._mirrors.items()}, self._gone)
         await loop.create_connection(lambda: link, sock=process.socket)
+        self._opened = link
+        if self._stopping.is_set():
+            link.close()
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await link.ready
-            if not link.closed.done():
+            if not (link.closed.done() or self._stopping.is_set()):
                 self._process, self._link = process, link
                 self._arrived.set()
                 self._tried.set()
@@ -203,20 +222,24 @@ class Decoder:
                     log.info("a process decodes again: %d", process.pid)
             return await self._watch(link, process)
         except TimeoutError:
-            return False
+            return f"it was not ready after {_START_SECONDS:g} s"
         finally:
             link.close()
+            await link.closed  # before anybody closes the socket beneath it
+            self._opened = None
 
-    async def _watch(self, link: Link, process: Process) -> bool:
-        """Until the link is closed; whether that was because it had nothing to do."""
+    async def _watch(self, link: Link, process: Process) -> str | None:
+        """Until the link is closed; see :meth:`_serve`."""
+        why = ""
         while not link.closed.done():
             await asyncio.wait([link.closed], timeout=_LOOK_SECONDS)
             if link.waiting and link.still > _HANGS_SECONDS:
+                why = f"it did not answer for {_HANGS_SECONDS:g} s"
                 process.kill()
             elif not (self._always or link.waiting) and link.still > _IDLE_SECONDS:
                 self._gone()  # before it is closed, so that no body goes there
-                return True
-        return False
+                return None
+        return link.error or why
 
     def _gone(self) -> None:
         self._link = self._process = None

@@ -16,7 +16,7 @@ class Kind(IntEnum):
     """What a frame is, and what its parts are."""
 
     DECODE = 1  # an Envelope, the body
-    READY = 2  # to be sent bodies
+    READY = 2  # to be sent bodies; which code it runs
     ROWS = 3  # news of what rows refer to, the rows, the compressed body where there is one
     MALFORMED = 4  # the text of it
     FAILED = 5  # the decoder raised something else: who asked may see for itself

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from ..signal import Malformed, Receipt, Rows
+from .code import CODE
 from .frames import Envelope, Frame, Inbox, Kind, framed
 
 #: Bodies under way take no more than this; a larger one stays in the collector.
@@ -67,7 +68,7 @@ class Link(asyncio.BufferedProtocol):
         self.ready: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         #: Why it ended, where that was found out on this side.
-        self.error: Exception | None = None
+        self.error = ""
         self._loop = loop
         self._mirrors = mirrors
         self._gone = gone
@@ -134,14 +135,14 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._inbox.add(nbytes)
-        while (frame := self._inbox.take()) is not None:
-            if frame.kind is Kind.READY:
-                self.ready.set_result(None)
-            else:
-                self._answered(frame)
+        try:
+            while (frame := self._inbox.take()) is not None:
+                self._came(frame)
+        except Exception as error:  # nothing that follows can be trusted
+            self.error = f"{type(error).__name__}: {error}"
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.error = exc
         self._gone()
         self.bytes_waiting = 0
         for place, asked in enumerate(self._waiting):
@@ -151,6 +152,14 @@ class Link(asyncio.BufferedProtocol):
         for future in (self.ready, self.closed):
             if not future.done():
                 future.set_result(None)
+
+    def _came(self, frame: Frame) -> None:
+        if frame.kind is not Kind.READY:
+            self._answered(frame)
+        elif (code := frame.first.decode()) == CODE:
+            self.ready.set_result(None)
+        else:
+            raise ImportError(f"it runs {code}, and the collector {CODE}: restart the collector")
 
     def _answered(self, frame: Frame) -> None:
         asked = self._waiting[0]

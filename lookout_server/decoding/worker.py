@@ -13,6 +13,7 @@ import msgspec
 from ..compressed import compress
 from ..signal import Malformed, Receipt
 from ..spans.reading import SpanReader
+from .code import CODE
 from .frames import Envelope, Frame, Inbox, Kind, Settings, framed
 from .span_rows import SpanSource
 
@@ -90,7 +91,7 @@ def work(descriptor: int, settings: str) -> None:
     gc.set_threshold(20_000, 20, 50)  # as in the collector
     inbox = Inbox()
     with socket.socket(fileno=descriptor) as collector, suppress(ConnectionError):
-        collector.sendall(framed(Kind.READY))
+        collector.sendall(framed(Kind.READY, CODE.encode()))
         while count := collector.recv_into(inbox.room()):
             inbox.add(count)
             while (frame := inbox.take()) is not None:

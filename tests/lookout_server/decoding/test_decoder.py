@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import Any
 
 import pytest
@@ -24,7 +26,9 @@ from lookout_server.decoding.frames import Kind, Settings, framed
 from lookout_server.decoding.link import Link, Lost
 from lookout_server.decoding.load import Load
 from lookout_server.decoding.metric_rows import MetricMirror
+from lookout_server.decoding.process import Process
 from lookout_server.decoding.span_rows import SpanMirror
+from lookout_server.decoding.suspects import Suspects
 from lookout_server.http import Overloaded
 from lookout_server.ingest.span_formats import FORMATS
 from lookout_server.metrics.reading import MetricReader
@@ -66,9 +70,18 @@ def reader(sample_rate: float = 1.0) -> Callable[[str, bytes, Receipt], Any]:
 
 
 @asynccontextmanager
-async def running(sample_rate: float = 1.0) -> AsyncIterator[Decoder]:
-    """A decoder with its second process."""
-    decoder = Decoder({"spans": reader(sample_rate)}, Settings(sample_rate), always=True)
+async def running(
+    sample_rate: float = 1.0, read: list[bytes] | None = None
+) -> AsyncIterator[Decoder]:
+    """A decoder with its second process; ``read`` gets the bodies decoded beside it."""
+    decode = reader(sample_rate)
+
+    def here(fmt: str, body: bytes, receipt: Receipt) -> Any:
+        if read is not None:
+            read.append(body)
+        return decode(fmt, body, receipt)
+
+    decoder = Decoder({"spans": here}, Settings(sample_rate), always=True)
     await decoder.start()
     assert decoder.pid is not None
     try:
@@ -233,10 +246,12 @@ async def test_what_is_under_way_when_the_process_dies_is_decoded() -> None:
 async def test_a_body_that_ends_the_process_twice_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """503, never read in the collector, which would end too; others go on."""
-    (tmp_path / "sitecustomize.py").write_text(DEADLY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    async with running() as decoder:
+    """503, also when it is sent again while there is no process: it is never read in the
+    collector, which would end too. Others go on."""
+    begin_with(DEADLY, tmp_path, monkeypatch)
+    read: list[bytes] = []
+    monkeypatch.setattr(decoder_module, "_PATIENCE_SECONDS", 3.0)
+    async with running(read=read) as decoder:
         deadly = asyncio.create_task(
             decoder.decode("spans", "zipkin.v2.json", spans(name="deadly"), RECEIPT)
         )
@@ -245,21 +260,152 @@ async def test_a_body_that_ends_the_process_twice_is_refused(
             await deadly
         assert refused.value.status == 503 and refused.value.retry_after
         assert len((await harmless).rows) == 2
-        await eventually(lambda: decoder.restarts == 2)
+        assert decoder.pid is None
+        with pytest.raises(Overloaded):
+            await decoder.decode("spans", "zipkin.v2.json", spans(name="deadly"), RECEIPT)
+        await eventually(lambda: decoder.restarts == 3)
+    assert read == [spans(2)]
+
+
+def test_suspects_are_forgotten() -> None:
+    """After five minutes, beyond a thousand, and where a process lived through one."""
+    now = [0.0]
+    suspects = Suspects(lambda: now[0])
+    for number in range(1_001):
+        suspects.add(b"%d" % number)
+    assert b"0" not in suspects and b"1" in suspects and b"1000" in suspects
+    suspects.discard(b"1000")
+    assert b"1000" not in suspects
+    now[0] = 200.0
+    suspects.add(b"1")
+    now[0] = 300.0
+    assert b"1" in suspects and b"2" not in suspects
+    now[0] = 500.0
+    assert b"1" not in suspects
+
+
+def begin_with(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each process that decodes run this first."""
+    begin = f'import sys\nif sys.argv[0].endswith("__main__.py"):\n{indent(code, "    ")}'
+    (folder / "sitecustomize.py").write_text(begin)
+    monkeypatch.syspath_prepend(folder)
 
 
 DEADLY = f"""
-import os, signal, sys
-if sys.argv[0].endswith("__main__.py"):
-    sys.path.append({str(HOME)!r})
-    from lookout_server.spans.reading import SpanReader
-    read = SpanReader.read
-    def deadly(self, fmt, body, receipt):
-        if b"deadly" in body:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return read(self, fmt, body, receipt)
-    SpanReader.read = deadly
+import os, signal
+sys.path.append({str(HOME)!r})
+from lookout_server.spans.reading import SpanReader
+read = SpanReader.read
+def deadly(self, fmt, body, receipt):
+    if b"deadly" in body:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(self, fmt, body, receipt)
+SpanReader.read = deadly
 """
+
+
+async def test_the_process_runs_the_code_of_its_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another version would be found first."""
+    (tmp_path / "lookout_server").mkdir()
+    (tmp_path / "lookout_server" / "__init__.py").write_text("raise SystemExit(9)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with running() as decoder:
+        assert len((await decoder.decode("spans", "zipkin.v2.json", spans(), RECEIPT)).rows) == 1
+        assert decoder.restarts == 0
+
+
+async def test_a_process_with_other_code_gets_no_bodies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after an upgrade beneath a running collector: the log says what to do."""
+    other = f"""
+    sys.path.append({str(HOME)!r})
+    import lookout_server.decoding.code as code
+    code.CODE = "0.0.1, layout 1, of elsewhere"
+    """
+    begin_with(dedent(other), tmp_path, monkeypatch)
+    decoder = Decoder({"spans": reader()}, Settings(), always=True)
+    await decoder.start()
+    assert decoder.pid is None
+    assert len((await decoder.decode("spans", "zipkin.v2.json", spans(), RECEIPT)).rows) == 1
+    await decoder.stop()
+    assert "it runs 0.0.1, layout 1, of elsewhere, and the collector" in caplog.text
+    assert "restart the collector" in caplog.text
+
+
+async def test_the_log_has_the_last_words_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not all of them, however many there were."""
+    talks = r"""
+    import os
+    os.write(2, b"x" * 200_000 + b"\nMemoryError: no room for words\n")
+    os._exit(3)
+    """
+    begin_with(dedent(talks), tmp_path, monkeypatch)
+    decoder = Decoder({"spans": reader()}, Settings(), always=True)
+    await decoder.start()
+    await decoder.stop()
+    (message,) = caplog.messages
+    assert "status 3" in message and "/ MemoryError: no room for words" in message
+    assert len(message) < 1_500
+
+
+@pytest.mark.parametrize("moment", ["wanted", "made", "connected"])
+async def test_stopping_while_the_process_starts_leaves_nothing_behind(
+    moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process, and no socket that the event loop still takes for its own."""
+    made: list[Process] = []
+    connected: list[Link] = []
+
+    class Made(Process):
+        def __init__(self, settings: Settings) -> None:
+            super().__init__(settings)
+            made.append(self)
+
+    class Connected(Link):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            connected.append(self)
+
+    monkeypatch.setattr(decoder_module, "Process", Made)
+    monkeypatch.setattr(decoder_module, "Link", Connected)
+    decoder = Decoder({"spans": reader()}, Settings())
+    decoder._keep()
+    await asyncio.sleep(0)
+    await eventually({"wanted": lambda: True, "made": lambda: made}.get(moment, lambda: connected))
+    await decoder.stop()
+    assert decoder.pid is None and all(gone(process.pid) for process in made)
+    made.clear()
+    del decoder
+    gc.collect()  # what was not closed is told of now
+    for _ in range(5):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.sendall(b"x")
+            assert await asyncio.get_running_loop().sock_recv(ours, 1) == b"x"
+
+
+async def test_a_process_for_which_there_is_no_thread_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The collector starts and stops as ever."""
+
+    def no_thread(settings: Settings) -> Process:
+        raise RuntimeError("can't start new thread")
+
+    decoder = Decoder({"spans": reader()}, Settings(), always=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder_module, "Process", no_thread)
+        async with asyncio.timeout(20):
+            await decoder.start()
+    assert "can't start new thread" in caplog.text
+    await eventually(lambda: decoder.pid)
+    await decoder.stop()
 
 
 async def test_a_process_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,10 +489,22 @@ def test_a_process_is_wanted_after_seconds_of_much_decoding() -> None:
 
 
 def test_a_quota_of_time_counts_as_cores(tmp_path: Path) -> None:
-    """A container that may use one core's time has one, whatever the machine has."""
-    quota = tmp_path / "cpu.max"
-    assert cores(quota) == len(os.sched_getaffinity(0))
-    quota.write_text("max 100000\n")
-    assert cores(quota) == len(os.sched_getaffinity(0))
-    quota.write_text("50000 100000\n")
-    assert cores(quota) == 1
+    """A container that may use one core's time has one, whatever the machine has; so has a
+    service in a group that may."""
+    ours = tmp_path / "cgroup"
+    groups = tmp_path / "groups"
+    service = groups / "system.slice" / "lookout.service"
+    service.mkdir(parents=True)
+    everything = len(os.sched_getaffinity(0))
+    assert cores(groups, ours) == everything
+    ours.write_text("1:cpu:/\n0::/system.slice/lookout.service\n")
+    (service / "cpu.max").write_text("max 100000\n")
+    assert cores(groups, ours) == everything
+    for place in (service, service.parent, groups):
+        (place / "cpu.max").write_text("50000 100000\n")
+        assert cores(groups, ours) == 1
+        (place / "cpu.max").unlink()
+    (groups / "cpu.max").write_text("50000 100000\n")
+    for outside in ("0::/../other\n", "no such line\n", ""):
+        ours.write_text(outside)
+        assert cores(groups, ours) == 1
