@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from . import current
 from .passive import NOOP, NoopSpan, RemoteSpan
 from .recorded import RecordedSpan
-from .span import USED, Left, Span, context_of, outlasting
+from .span import USED, Left, Span, Used, beneath, context_of, outlasting
 from .span_context import SpanContext
 
 P = ParamSpec("P")
@@ -20,6 +20,7 @@ R = TypeVar("R")
 
 _get = current.get
 _set = current.set
+_reset = current.reset
 
 
 def current_span() -> Span:
@@ -65,7 +66,7 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
     nothing is current inside.
     """
 
-    __slots__ = ("_previous", "_value", "_values")
+    __slots__ = ("_beneath", "_entered", "_previous", "_token", "_used", "_value", "_values")
 
     def __init__(self, span: Span | SpanContext | None) -> None:
         if isinstance(span, SpanContext):
@@ -75,13 +76,17 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
     def __enter__(self) -> Span | None:
         self._previous = previous = _get()
         self._values = values = current.VALUES.get()
-        value = self._value
+        value = self._beneath = self._value
+        self._used: Any = None
         if value is current.EMPTY:
             if values is not value:
                 current.VALUES.set(value)
-        elif previous is not value and value._prev is None:
-            value._prev = USED
-        _set(value)
+        else:
+            if previous is not value and (value._prev is None or value._prev is USED):
+                value._prev = self._used = Used(previous)
+            self._entered = value._prev
+            self._beneath = beneath(value)  # what a block of the span in this one will leave
+        self._token = _set(value)
         return None if value is current.EMPTY else value
 
     def __exit__(
@@ -90,10 +95,22 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if _get() is self._value:
+        now, value = _get(), self._value
+        if now is value or (now is self._beneath and self._left_inside()):
             _set(self._previous)
             if current.VALUES.get() is not self._values:
                 current.VALUES.set(self._values)
+        if self._used is not None and value._prev is self._used:
+            value._prev = USED  # a span holds nothing that was current before it
+
+    def _left_inside(self) -> bool:
+        try:
+            _reset(self._token)
+        except (ValueError, RuntimeError):
+            return False  # a generator closed from another task, where the same is current
+        if self._value._prev is None:
+            self._value._prev = self._entered  # for the blocks around this one
+        return True
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:

@@ -4,7 +4,7 @@ that is off."""
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporters.records import Resource
 
@@ -110,15 +110,20 @@ class PassiveSpan(Span):
 
     def become(self, cls: type[PassiveSpan]) -> None:
         """Be of another class, one in which all slots count."""
-        root, carried = self._root, self._carried
+        # The slots first, which the class hides till then: another thread may look at any moment.
+        _ROOT.__set__(self, self._root)
+        _CARRIED.__set__(self, self._carried)
         self.__class__ = cls
-        self._root, self._carried = root, carried
 
     def _left_covered(self) -> None:
         # Recorded spans are closed then; this one has to look different to Tracer.start_span.
         super()._left_covered()
         if type(self._prev) is Left and type(self) in _STARTED:
             self.become(LeftSpan)
+
+
+_ROOT: Any = PassiveSpan.__dict__["_root"]
+_CARRIED: Any = Span.__dict__["_carried"]
 
 
 class UnsampledRoot(PassiveSpan):

@@ -45,7 +45,13 @@ class Left:
         self.previous = previous
 
 
-#: In ``_prev``: ``use_span`` made it current before any block did.
+class Used(Left):
+    """In ``_prev``: a ``use_span``, which is not left yet, made it current before any block did."""
+
+    __slots__ = ()
+
+
+#: In ``_prev``: the same, after that was left. A task may still find it current.
 USED: Any = object()
 
 
@@ -68,7 +74,7 @@ class Span(Readable):
     duration_ns: int
     _tracer: Tracer
     _carried: Carried | None
-    _prev: Any  # inside the block its Token, None before and after it; or USED, or a Left
+    _prev: Any  # inside the block its Token, None before and after it; or USED, a Used, a Left
 
     if TYPE_CHECKING:
 
@@ -320,12 +326,12 @@ class Span(Readable):
 def beneath(span: Any) -> Any:
     """What is current when the block of ``span`` is left where it is current."""
     entered = span._prev
-    if type(entered) is Left:
+    if isinstance(entered, Left):
         return outlasting(entered.previous)
     if isinstance(entered, Token):
         return outlasting(current.before(entered))
-    # Another thread or task, or a use_span around this block, shares the span, and what was
-    # current before is known there. Here: what OpenTelemetry's API had set.
+    # Another thread or task shares the span, and what was current before is known there. Here:
+    # what OpenTelemetry's API had set.
     values = current.VALUES.get()
     if values is current.EMPTY:
         return values

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import opentelemetry.baggage
@@ -232,6 +232,93 @@ def test_one_span_may_be_entered_in_several_places_at_once(sampler: Sampler) -> 
                 assert current_span() is used
             assert tracer.current_context() is None
         assert tracer.current_context() is None
+
+
+@pytest.mark.parametrize("sampler", [AlwaysOn(), AlwaysOff()])
+def test_a_block_of_a_used_span_leaves_the_one_around_both(sampler: Sampler) -> None:
+    """Once or twice, entered or used before: what was current before ``use_span`` is again."""
+    with recording(sampler=sampler), start_span("around") as around:
+        with use_span(start_span("used")) as used:
+            assert used is not None
+            with used:
+                assert current_span() is used
+            assert current_span() is around
+        assert current_span() is around
+        with use_span(start_span("again")) as used:
+            assert used is not None
+            with start_span("between") as between:
+                with use_span(used), used:
+                    assert current_span() is used
+                assert current_span() is between
+            with start_span("between") as between, use_span(used):
+                pass
+        assert current_span() is around
+        with start_span("entered") as entered, start_span("between") as between:
+            with use_span(entered), entered:
+                assert current_span() is entered
+            assert current_span() is between
+        assert current_span() is around
+        with use_span(used), use_span(used), used:
+            assert current_span() is used
+        assert current_span() is around
+    assert tracer.current_context() is None
+
+
+@pytest.mark.parametrize("sampler", [AlwaysOn(), AlwaysOff()])
+def test_a_span_used_by_two_tasks_keeps_neither_others_parent(sampler: Sampler) -> None:
+    """What was current in a task before it used the span is current there afterwards."""
+
+    async def use(span: Span, turns: Sequence[asyncio.Event]) -> None:
+        with start_span("own", parent=None) as own:
+            with use_span(span):
+                turns[0].set()
+                await turns[1].wait()
+                with span:
+                    pass
+            assert current_span() is own
+
+    async def both() -> None:
+        shared, one, two = start_span("shared"), asyncio.Event(), asyncio.Event()
+        await asyncio.gather(use(shared, (one, two)), use(shared, (two, one)))
+
+    with recording(sampler=sampler):
+        asyncio.run(both())
+
+
+def test_a_generator_with_a_used_span_changes_nothing_where_it_is_closed(
+    traces: Recorder,
+) -> None:
+    """Whether the span was entered and left in it before or not."""
+
+    def use(leaves: bool) -> Generator[None]:
+        with use_span(start_span("used")) as used:
+            assert used is not None
+            if leaves:
+                with used:
+                    pass
+            yield
+
+    for leaves in (False, True):
+        with start_span("there"):
+            generator = use(leaves)
+            contextvars.copy_context().run(next, generator)
+        with start_span("here") as here:
+            generator.close()
+            assert current_span() is here
+        generator = use(leaves)
+        with start_span("there"):
+            contextvars.copy_context().run(next, generator)
+        generator.close()
+        assert tracer.current_context() is None
+
+
+def test_a_used_span_holds_nothing_afterwards(traces: Recorder) -> None:
+    """A chain of tasks, each below the last one's span, does not keep a chain of spans."""
+    used = start_span("used", parent=None)
+    with start_span("around") as around, use_span(used):
+        assert current_span() is used
+    reached = gc.get_referents(used)
+    assert not any(found is around for one in reached for found in (one, *gc.get_referents(one)))
 
 
 async def _enter_here_and_in_a_task(span: Span) -> None:

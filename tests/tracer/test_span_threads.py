@@ -14,9 +14,10 @@ import pytest
 
 import tracer
 from exporters.interpreter import has_gil
-from tracer import recorded
+from tracer import AlwaysOff, recorded, start_span
+from tracer.passive import PassiveSpan, UnsampledChild, UnsampledRoot
 from tracer.recorded import RecordedSpan
-from tracer.testing import Recorder
+from tracer.testing import Recorder, recording
 
 _WITHOUT_THE_LOCK = """
 import sys, threading
@@ -208,3 +209,29 @@ def test_children_started_by_many_threads_get_distinct_numbers(traces: Recorder)
     finally:
         sys.setswitchinterval(switch)
     assert len(set(ids)) == len(ids) == 8_000
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_an_unsampled_span_that_gets_baggage_is_whole_at_every_moment(below: bool) -> None:
+    """Whatever another thread asks it between two steps has an answer."""
+    looks: list[int] = []
+
+    def look(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code is not PassiveSpan.become.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        looks.append(span.trace_id + span.span_id)
+        assert span.baggage is None
+        return look
+
+    with recording(sampler=AlwaysOff()), start_span("root"):
+        span = start_span("child") if below else start_span("another", parent=None)
+        assert type(span) in (UnsampledRoot, UnsampledChild)
+        before = sys.gettrace()
+        sys.settrace(look)
+        try:
+            span.set_baggage_item("user", "7")
+        finally:
+            sys.settrace(before)
+    assert type(span) is PassiveSpan and span.get_baggage_item("user") == "7"
+    assert len(looks) > 10 and len(set(looks)) == 1
