@@ -193,6 +193,13 @@ class Writer:
             self._memory_rows = 0
             self._taken = self._written
             self._lagging = True
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nobody knows how much is stored of what the signal made tables of."""
+        forget = getattr(self.signal, "forget", None)
+        if forget:
+            forget()
 
     def _repeat(self, batch: Batch) -> None:
         """A batch that was planned before a crash: the same rows under the same token."""
@@ -200,6 +207,7 @@ class Writer:
         with self._changed:
             self.waiting_rows += sum(piece.count for piece in pieces)
         self._insert(batch, pieces)
+        self._forget()  # some of it may have been stored before
         self._taken = max(self._taken, batch.last)
 
     def _next(self) -> list[Piece] | None:

@@ -453,6 +453,49 @@ def test_a_bug_does_not_end_the_writing(bench: Bench) -> None:
     assert failures == []
 
 
+def test_what_a_bug_kept_from_being_stored_is_not_taken_for_stored(path: Path) -> None:
+    """A series whose row was made, and not inserted, is made again with the batch."""
+    bench = Bench(path, signal=NumberMetrics(ServerConfig()))
+    failures = [RuntimeError("a bug")]
+
+    def fail(table: str) -> None:
+        if table == "series" and failures:
+            raise failures.pop()
+
+    bench.shelf.before = fail
+    bench.start()
+    bench.accept("7")
+    bench.settled()
+    assert failures == []
+    assert "series" in {table for table, _ in bench.shelf.inserts}
+    bench.close()
+
+
+class Rememberer(Numbers):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def stored(self) -> None:
+        self.told.append("stored")
+
+    def forget(self) -> None:
+        self.told.append("forget")
+
+
+def test_a_repeated_batch_may_have_been_stored_before(path: Path) -> None:
+    """Who counts what is stored counts none of it twice: it is to read anew after the repeat."""
+    signal = Rememberer()
+    bench = Bench(path, signal=signal)
+    bench.accept("1", add=False)
+    bench.journal.plan("numbers", 1, 1)
+    bench.start()
+    bench.settled()
+    assert signal.told == ["stored", "forget"]
+    bench.close()
+
+
 def test_observers_see_each_batch_once(bench: Bench) -> None:
     """In order, whatever one of them raises, and all of them before the end."""
     seen: list[int] = []
