@@ -215,8 +215,8 @@ class Dependencies:
         for bucket, sums in held.sums.items():
             self._keep("bucket", bucket, counts.mark(bucket), sums)
         last = window.touched[-1]
-        if held.ending is not None and last in window.edges and last != window.touched.start:
-            self._ending = {last: held.ending}
+        partly = last in window.edges and last != window.touched.start
+        self._ending = {last: held.ending} if partly and held.ending is not None else {}
         return held.complete
 
     async def _held(self, counts: SpanCounts, buckets: Iterable[int], until_ms: int) -> Held:

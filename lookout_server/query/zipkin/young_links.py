@@ -16,25 +16,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ...server import Server
 from ...spans.news import News
 from ...spans.signal import SpanSignal
-from ...spans.tables import BUCKET_US, fold_trace_id
+from ...spans.tables import BUCKET_US
 from ...store.port import StoreError
-from . import bulk_linker
-from .bulk_linker import LinkedTraces
-from .link_sums import LinkSums, total
+from .link_sums import LinkSums
 from .span_counts import BUCKET_MS, REACH, SpanCounts
+from .young_tenant import AHEAD, Folds, Share, TenantLinks, buckets_of, lows_of
 
 log = logging.getLogger("lookout.links")
 
@@ -47,8 +45,8 @@ _WAITING_MOST = 300_000
 #: Closed traces that are known by their folded ids, four bytes each.
 _CLOSED_MOST = 12_000_000
 #: Five minutes whose spans are held, back from now (two hours and a half: those are linked for good
-#: whose end is 70 minutes ago, with what is an hour around), and ahead of it for clocks that are.
-_BACK, _AHEAD = 30, REACH
+#: whose end is 70 minutes ago, with what is an hour around).
+_BACK = 30
 #: Five minutes and spans that a start reads at most, and spans that it links at once.
 _BEGIN_BACK, _BEGIN_MOST, _AT_ONCE = 2 * REACH, 1_000_000, 200_000
 #: Traces that spans of one batch may come late for, and spans that are stored of these.
@@ -62,8 +60,6 @@ _PAUSE_S = 300.0
 _RATE_MOST, _RATE_S = 50_000, 4.0
 #: Tenants that are held, and begun with one batch (each takes two queries).
 _TENANTS_MOST, _BEGUN_AT_ONCE = 200, 4
-#: Parts of sorted ids of five minutes, before they are made one.
-_PARTS_MOST = 8
 
 _COLUMNS = "low, bucket, ids, ts, flags, service, address, remote"
 _SINCE = f"""
@@ -78,15 +74,11 @@ _TRACES = f"""
 SELECT {_COLUMNS} FROM spans
 WHERE tenant = {{tenant:String}} AND (bucket, fold) GLOBAL IN (
     SELECT bucket, fold FROM trace_index
-    WHERE tenant = {{tenant:String}} AND fold IN {{folds:Array(UInt32)}})
+    WHERE tenant = {{tenant:String}} AND fold IN {{folds:Array(UInt32)}}
+    AND bucket BETWEEN {{first:UInt32}} AND {{last:UInt32}})
 LIMIT {{most:UInt32}}
 """
 
-_FOR_EVER = 2**62
-
-_Folds = npt.NDArray[np.uint32]
-_Lows = npt.NDArray[np.uint64]
-_Bools = npt.NDArray[np.bool_]
 _Fetch = Callable[[str, Mapping[str, Any]], pa.Table]
 
 
@@ -109,12 +101,12 @@ class YoungLinks:
         self._clock = clock
         #: Of what is told and asked of here, for short; of linking, which takes its time.
         self._lock, self._linking = threading.Lock(), threading.Lock()
-        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._tenants: OrderedDict[str, TenantLinks] = OrderedDict()
         #: Until when tenants are not held that had too much.
         self._paused: dict[str, float] = {}
         self._rate = _Rate()
-        self._underway: list[_Share] = []
-        self._waiting: deque[_Share] = deque()
+        self._underway: list[Share] = []
+        self._waiting: deque[Share] = deque()
 
     @classmethod
     def of(cls, server: Server) -> YoungLinks | None:
@@ -129,30 +121,50 @@ class YoungLinks:
 
     def underway(self, news: News) -> None:
         """A batch is about to be stored: read what its late spans change."""
-        begun = 0
-        now = self._bucket()
-        for tenant in news.buckets:
-            spans = _near(_of_tenant(news, tenant), now)
-            with self._lock:
-                held = self._tenants.get(tenant)
-                if held is None and (begun == _BEGUN_AT_ONCE or self._paused_still(tenant)):
-                    continue
-                share = _Share(tenant, spans)
-                self._underway.append(share)  # from here on its traces are not closed
-                late = held.late(share.folds) if held else None
+        for tenant, spans in _by_tenants(news, self._wanted(news.buckets)):
             try:
-                if held is None:
-                    begun += 1
-                    self._begin(tenant)
-                elif late is not None and len(late):
-                    share.before = self._stored(tenant, late)
-                    with self._lock:
-                        held.reopen(late)
-            except StoreError as error:
-                log.warning("links of %s are begun anew: %s", tenant, error)
-                self._drop(tenant)
+                self._expect(tenant, spans)
             except _TooMany as error:
                 self._pause(tenant, str(error))
+            except StoreError as error:
+                log.warning("links of %s cannot be read: %s", tenant, error)
+                self._pause(tenant, "what is stored of it cannot be read")
+            except Exception:  # nothing that is held is worth a batch that is not stored
+                log.exception("links of %s", tenant)
+                self._pause(tenant, "a bug")
+
+    def _wanted(self, tenants: Iterable[str]) -> list[str]:
+        """Those that are held, and some of the others as far as there is room for them."""
+        with self._lock:
+            wanted = [tenant for tenant in tenants if tenant in self._tenants]
+            for tenant in wanted:
+                self._tenants.move_to_end(tenant)
+                self._tenants[tenant].heard = self._clock()
+            others = (t for t in tenants if t not in self._tenants and not self._paused_still(t))
+            return [*wanted, *islice(others, min(_BEGUN_AT_ONCE, self._room()))]
+
+    def _room(self) -> int:
+        """Tenants that may be begun: in the place of those alone that are not heard of any more.
+
+        Else tenants that take turns would be begun with each batch.
+        """
+        until = self._clock() - _PAUSE_S
+        silent = takewhile(lambda held: held.heard < until, self._tenants.values())
+        free = _TENANTS_MOST - len(self._tenants)
+        return max(free, 0) + sum(1 for _ in islice(silent, _BEGUN_AT_ONCE))
+
+    def _expect(self, tenant: str, spans: pa.Table) -> None:
+        share = Share(tenant, _near(spans, self._bucket()))
+        with self._lock:
+            held = self._tenants.get(tenant)
+            self._underway.append(share)  # from here on its traces are not closed
+            late = held.late(share.folds) if held else None
+        if held is None:
+            self._begin(tenant)
+        elif late is not None and len(late):
+            share.before = self._stored(tenant, late)
+            with self._lock:
+                held.reopen(late)
 
     def stored(self, news: Iterable[News]) -> None:
         """What was underway can be read."""
@@ -160,10 +172,14 @@ class YoungLinks:
             self._rate.count(sum(len(batch.spans) for batch in news), self._clock())
             self._waiting.extend(self._underway)
             self._underway.clear()
-            behind = sum(len(share.spans) for share in self._waiting) > _WAITING_MOST
-            tenants = {share.tenant for share in self._waiting}
-        for tenant in tenants if behind else ():
-            self._pause(tenant, "spans come faster than they are linked")
+            waiting: Counter[str] = Counter()
+            for share in self._waiting:
+                waiting[share.tenant] += len(share.spans)
+        behind = waiting.total() - _WAITING_MOST
+        for tenant, spans in waiting.most_common() if behind > 0 else ():
+            if behind > 0:
+                self._pause(tenant, "spans come faster than they are linked")
+                behind -= spans
 
     def forget(self) -> None:
         """Anything may have changed."""
@@ -174,23 +190,28 @@ class YoungLinks:
 
     def _begin(self, tenant: str) -> None:
         now = self._bucket()
-        ends = {"tenant": tenant, "first": max(now - _BEGIN_BACK, 0), "last": now + _AHEAD}
+        ends = {"tenant": tenant, "first": max(now - _BEGIN_BACK, 0), "last": now + AHEAD}
         count = self._fetch(_COUNT, ends).column("spans")[0].as_py() or 0
         # Where it is too much, what is held is true an hour later.
         spans = self._fetch(_SINCE, ends) if 0 < count <= _BEGIN_MOST else None
+        whole = now + 1 if spans is None and count else now
         with self._lock:
-            self._tenants[tenant] = _Tenant(now + 1 if spans is None and count else now)
+            # What waits from an earlier time that it was held is among what was read.
+            for share in [share for share in self._waiting if share.tenant == tenant]:
+                self._waiting.remove(share)
+            self._tenants[tenant] = TenantLinks(whole, self._clock())
             if spans is not None:
-                self._waiting.extend(_Share(tenant, part) for part in _by_traces(spans))
+                self._waiting.extend(Share(tenant, part) for part in _by_traces(spans))
             while len(self._tenants) > _TENANTS_MOST:
                 self._tenants.popitem(last=False)
 
-    def _stored(self, tenant: str, folds: _Folds) -> pa.Table:
+    def _stored(self, tenant: str, folds: Folds) -> pa.Table:
         """What is stored of some traces."""
         if len(folds) > _LATE_MOST:
             raise _TooMany(f"spans of {len(folds)} traces came late at once")
-        most = _LATE_SPANS_MOST + 1
-        asked = {"tenant": tenant, "folds": folds.tolist(), "most": most}
+        most, now = _LATE_SPANS_MOST + 1, self._bucket()
+        ends = {"first": max(now - _BACK, 0), "last": now + AHEAD}
+        asked = {"tenant": tenant, "folds": folds.tolist(), "most": most, **ends}
         spans = self._fetch(_TRACES, asked)
         if len(spans) == most:
             raise _TooMany(f"of {len(folds)} traces more than {most - 1} spans are stored")
@@ -249,8 +270,12 @@ class YoungLinks:
                 if held is None:
                     self._waiting.popleft()
                     continue
-                self._tenants.move_to_end(share.tenant)
-            held.add(share, self._clock())
+            try:
+                held.add(share, self._clock())
+            except Exception:  # links are made without it; else none would ever be again
+                log.exception("links of %s", share.tenant)
+                self._pause(share.tenant, "a bug")
+                continue
             with self._lock:
                 # Taken off only now: what waits is not closed.
                 if self._waiting and self._waiting[0] is share:
@@ -262,14 +287,14 @@ class YoungLinks:
     def _close(self, now: int) -> None:
         with self._lock:
             tenants = list(self._tenants.items())
-            coming: dict[str, list[_Folds]] = {}
+            coming: dict[str, list[Folds]] = {}
             for share in (*self._underway, *self._waiting):
                 coming.setdefault(share.tenant, []).append(share.folds)
             before = self._clock() - _QUIET_S
             spare = _OPEN_MOST - sum(held.open_spans for _, held in tenants)
             for tenant, held in tenants:
                 folds = coming.get(tenant, [])
-                spare += held.close(before, -min(spare, 0), folds, now)
+                spare += held.close(before, -min(spare, 0), folds)
                 held.expire(now - _BACK, now)
             closed = sum(held.closed_traces for _, held in tenants)
             for _, held in sorted(tenants, key=lambda each: -each[1].closed_traces):
@@ -299,275 +324,33 @@ class _TooMany(Exception):
     """More than is read of what is stored."""
 
 
-@dataclass(eq=False, slots=True)
-class _Share:
-    """One tenant's spans of a batch, and what was stored of the traces that they come late for."""
-
-    tenant: str
-    spans: pa.Table
-    before: pa.Table | None = None
-    folds: _Folds = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.folds = np.unique(fold_trace_id(_lows(self.spans)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Cohort:
-    """Open traces whose last spans came at once."""
-
-    at: float
-    lows: _Lows
-    spans: pa.Table
-    links: LinkedTraces
-    #: Spans of the trace that has most, or had.
-    largest: int
-
-    @classmethod
-    def of(cls, spans: pa.Table, at: float) -> _Cohort:
-        links, spans = bulk_linker.link_distinct(spans)
-        lows, counts = np.unique(_lows(spans), return_counts=True)
-        return cls(at, lows, spans, links, int(counts.max()))
-
-    def select(self, traces: _Bools) -> _Cohort:
-        """Some of the traces."""
-        lows = self.lows[traces]
-        spans = self.spans.filter(pa.array(np.isin(_lows(self.spans), lows)))
-        return _Cohort(self.at, lows, spans, self.links.select(traces), self.largest)
-
-
-class _Tenant:
-    """What is held of one tenant. By five minutes, if nothing else is said."""
-
-    def __init__(self, whole: int) -> None:
-        #: From these on, all spans come by here.
-        self._whole = whole
-        #: Spans that came by here.
-        self._spans: dict[int, int] = {}
-        #: Of closed traces that began in them: calls, folded ids in sorted parts, and when the last
-        #: one began (Unix ms).
-        self._sums: dict[int, LinkSums] = {}
-        self._closed: dict[int, list[_Folds]] = {}
-        self._latest: dict[int, int] = {}
-        self._cohorts: list[_Cohort] = []
-        #: Spans of the largest trace there was.
-        self.largest = 0
-
-    @property
-    def open_spans(self) -> int:
-        return sum(len(cohort.spans) for cohort in self._cohorts)
-
-    @property
-    def closed_traces(self) -> int:
-        return sum(len(part) for parts in self._closed.values() for part in parts)
-
-    def agrees(self, bucket: int, counts: SpanCounts) -> bool:
-        """Whether all spans came by here that may be of traces that began in five minutes."""
-        around = range(bucket - REACH, bucket + REACH + 1)
-        return all(self._spans.get(b, 0) == counts.spans.get(b, 0) for b in around)
-
-    def up_to_date(self, now: int, counts: SpanCounts) -> bool:
-        """Whether all that was counted of these five minutes came by here, and no more."""
-        return now < self._whole or self._spans.get(now, 0) == counts.spans.get(now, 0)
-
-    def sums(self, bucket: int) -> LinkSums:
-        """The links of all traces that began in five minutes."""
-        return total(self._parts(bucket))
-
-    def ending(self, bucket: int, until_ms: int) -> LinkSums | None:
-        """The links of those that began until then; None if one that is closed began after it."""
-        if self._latest.get(bucket, 0) > until_ms:
-            return None
-        return total(self._parts(bucket, until_ms))
-
-    def _parts(self, bucket: int, until_ms: int = _FOR_EVER) -> Iterator[LinkSums]:
-        if bucket in self._sums:
-            yield self._sums[bucket]
-        for cohort in self._cohorts:
-            chosen = cohort.links.home == bucket
-            if until_ms < _FOR_EVER:
-                chosen &= cohort.links.between(0, until_ms)
-            if chosen.any():
-                yield cohort.links.sums(chosen)
-
-    def late(self, folds: _Folds) -> _Folds:
-        """Those of the folded ids that closed traces have."""
-        parts = [part for parts in self._closed.values() for part in parts]
-        found = np.zeros(len(folds), bool)
-        for part in parts:
-            found |= _among(folds, part)
-        return folds[found]
-
-    def reopen(self, folds: _Folds) -> None:
-        """These are no more closed."""
-        for parts in self._closed.values():
-            parts[:] = [part[~_among(part, folds)] for part in parts]
-
-    def add(self, share: _Share, at: float) -> None:
-        """Link spans together with those of their traces that came before."""
-        self._count(share.spans)
-        rows = [_as_held(share.spans)]
-        if share.before is not None:
-            # Another trace of the same folded id may be open.
-            known = np.concatenate([cohort.lows for cohort in self._cohorts] or [_NO_LOWS])
-            before = share.before.filter(pa.array(~np.isin(_lows(share.before), known)))
-            rows.append(_as_held(before))
-            self._add_sums(bulk_linker.link_traces(rows[1]), -1)
-        lows = np.unique(np.concatenate([_lows(some) for some in rows]))
-        kept: list[_Cohort] = []
-        for cohort in self._cohorts:
-            joined = np.isin(cohort.lows, lows)
-            if joined.any():
-                rows.append(cohort.select(joined).spans)
-            if not joined.all():
-                kept.append(cohort.select(~joined) if joined.any() else cohort)
-        spans = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
-        self._cohorts = kept
-        if len(spans):
-            self._cohorts.append(_Cohort.of(spans, at))
-            self.largest = max(self.largest, self._cohorts[-1].largest)
-
-    def _count(self, spans: pa.Table) -> None:
-        buckets, counts = np.unique(spans.column("bucket").to_numpy(), return_counts=True)
-        for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
-            self._spans[bucket] = self._spans.get(bucket, 0) + count
-
-    def _add_sums(self, links: LinkedTraces, times: int) -> None:
-        for bucket in np.unique(links.home).tolist():
-            some = links.sums(links.home == bucket)
-            some = replace(some, calls=times * some.calls, errors=times * some.errors)
-            known = self._sums.get(bucket)
-            self._sums[bucket] = total([known, some]) if known else some
-
-    def close(self, before: float, spare: int, coming: list[_Folds], now: int) -> int:
-        """Close what is quiet since then, so many spans at least; how many were closed.
-
-        Traces stay open that spans are coming for.
-        """
-        folds = np.unique(np.concatenate([_NO_FOLDS, *coming]))
-        closed = 0
-        kept: list[_Cohort] = []
-        for cohort in self._cohorts:
-            if cohort.at > before and closed >= spare:
-                kept.append(cohort)
-                continue
-            goes_on = _among(fold_trace_id(cohort.lows), folds)
-            if goes_on.any():
-                kept.append(cohort.select(goes_on))
-            ended = cohort.select(~goes_on) if goes_on.any() else cohort
-            closed += len(ended.spans)
-            self._close(ended, now)
-        self._cohorts = kept
-        return closed
-
-    def _close(self, cohort: _Cohort, now: int) -> None:
-        links = cohort.links
-        self._add_sums(links, 1)
-        begun = links.begun_ms()
-        for bucket in np.unique(links.home).tolist():
-            here = links.home == bucket
-            # Whatever the time of a trace, it is held for as long as one that began now.
-            place = bucket if now - _BACK <= bucket <= now else now
-            self._closed.setdefault(place, []).append(np.sort(fold_trace_id(cohort.lows[here])))
-            self._latest[bucket] = max(self._latest.get(bucket, 0), int(begun[here].max()))
-
-    def expire(self, first: int, now: int) -> None:
-        """Hold nothing before the first five minutes, and of those that are over few parts."""
-        for by_bucket in (self._spans, self._sums, self._closed, self._latest):
-            for bucket in [bucket for bucket in by_bucket if not first <= bucket <= now + _AHEAD]:
-                del by_bucket[bucket]
-        for bucket, parts in self._closed.items():
-            if len(parts) > (_PARTS_MOST if bucket == now else 1):
-                parts[:] = [np.sort(np.concatenate(parts))]
-
-    def shorten(self, traces: int) -> int:
-        """Forget the oldest five minutes, until so many traces are; how many were."""
-        forgotten = 0
-        for bucket in sorted(self._closed):
-            if forgotten >= traces:
-                break
-            forgotten += sum(map(len, self._closed[bucket]))
-            for by_bucket in (self._spans, self._sums, self._closed, self._latest):
-                by_bucket.pop(bucket, None)
-        return forgotten
-
-
-_NO_LOWS: _Lows = np.empty(0, np.uint64)
-_NO_FOLDS: _Folds = np.empty(0, np.uint32)
-_NAME = pa.dictionary(pa.int32(), pa.string())
-
-
-def _as_held(spans: pa.Table) -> pa.Table:
-    """Columns for :func:`.bulk_linker.link_traces`, of a batch or of what is stored."""
-    pairs = _pairs(spans.column("ids").cast(pa.binary(16)).combine_chunks())
-    remote = _names(spans.column("remote"))
-    return pa.table(
-        {
-            "low": spans.column("low").cast(pa.uint64()),
-            "bucket": spans.column("bucket").cast(pa.uint32()),
-            "parent": pairs[:, 0],
-            "id": pairs[:, 1],
-            "ts": spans.column("ts").cast(pa.int64()),
-            "flags": spans.column("flags").cast(pa.uint8()),
-            "service": _names(spans.column("service")),
-            "address": _names(spans.column("address")),
-            "remote_service": _names(_service_of(remote)),
-        }
-    )
-
-
-def _names(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Texts as numbers of a dictionary."""
-    if not pa.types.is_dictionary(texts.type):
-        texts = pc.cast(texts, pa.string()).dictionary_encode()
-    column = texts.cast(_NAME)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _pairs(ids: pa.FixedSizeBinaryArray) -> _Lows:
-    """Parent id and id of each span."""
-    words = np.frombuffer(ids.buffers()[1], "<u8") if len(ids) else _NO_LOWS
-    return words[2 * ids.offset : 2 * (ids.offset + len(ids))].reshape(-1, 2)
-
-
-def _service_of(remote: pa.DictionaryArray) -> pa.Array:
-    """The names at the end of packed remote places."""
-    parts = [place.split("|", 3) for place in remote.dictionary.to_pylist()]
-    names = pa.array([part[3] if len(part) > 3 else "" for part in parts], pa.string())
-    return names.take(remote.indices)
-
-
-def _of_tenant(news: News, tenant: str) -> pa.Table:
-    spans = news.spans
+def _by_tenants(news: News, wanted: Collection[str]) -> Iterator[tuple[str, pa.Table]]:
+    """The spans of some tenants, each by itself."""
     if len(news.buckets) == 1:
-        return spans
-    return spans.filter(pc.equal(pc.cast(spans.column("tenant"), pa.string()), tenant))
+        yield from ((tenant, news.spans) for tenant in wanted)
+    elif wanted:
+        column = news.spans.column("tenant").combine_chunks()
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        codes = column.indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        spans, codes = news.spans.take(pa.array(order)), codes[order]
+        for code, tenant in enumerate(column.dictionary.to_pylist()):
+            if tenant in wanted:
+                first, end = np.searchsorted(codes, (code, code + 1)).tolist()
+                yield tenant, spans.slice(first, end - first)
 
 
 def _near(spans: pa.Table, now: int) -> pa.Table:
     """Those that may be of a trace that began lately; others are nobody's here."""
-    buckets = spans.column("bucket").to_numpy()
-    near = (buckets >= max(now - _BACK, 0)) & (buckets <= now + _AHEAD)
+    buckets = buckets_of(spans)
+    near = (buckets >= max(now - _BACK, 0)) & (buckets <= now + AHEAD)
     return spans if near.all() else spans.filter(pa.array(near))
 
 
 def _by_traces(spans: pa.Table) -> Iterator[pa.Table]:
     """Parts of whole traces, none much larger than is linked at once."""
     parts = -(-len(spans) // _AT_ONCE)
-    part = _lows(spans) % np.uint64(parts) if parts > 1 else np.zeros(len(spans), np.uint64)
+    part = lows_of(spans) % np.uint64(parts) if parts > 1 else np.zeros(len(spans), np.uint64)
     for number in range(parts):
         yield spans.filter(pa.array(part == number))
-
-
-def _lows(spans: pa.Table) -> _Lows:
-    lows: _Lows = spans.column("low").to_numpy()
-    return lows
-
-
-def _among(folds: _Folds, part: _Folds) -> _Bools:
-    """Which of the folded ids are in a sorted part."""
-    if not len(part):
-        return np.zeros(len(folds), bool)
-    at = np.minimum(np.searchsorted(part, folds), len(part) - 1)
-    found: _Bools = part[at] == folds
-    return found

@@ -12,7 +12,7 @@ import pytest
 
 from lookout_server.config import load
 from lookout_server.query.explain import Explanation
-from lookout_server.query.zipkin import dependencies, young_links
+from lookout_server.query.zipkin import dependencies, young_links, young_tenant
 from lookout_server.query.zipkin.dependencies import Dependencies
 from lookout_server.query.zipkin.link_cache import LinkCache
 from lookout_server.query.zipkin.young_links import YoungLinks
@@ -226,7 +226,7 @@ async def test_a_range_may_end_a_moment_ago(
 async def test_tenants_are_held_apart_and_within_bounds(
     store: EmbeddedStore, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The least recently heard of makes room, and is begun anew when it is heard of again."""
+    """Beyond the bound nobody is held in place of one that is heard of."""
     monkeypatch.setattr(young_links, "_TENANTS_MOST", 2)
     others = [Collectors(store, f"{tenant}-{number}") for number in range(3)]
     for other in others[1:]:  # one collector for all of them
@@ -245,5 +245,5 @@ def test_what_is_looked_for_in_sorted_ids_is_found() -> None:
     """Also where there are none, and beyond the last."""
     part = np.array([2, 5, 9], np.uint32)
     folds = np.array([0, 2, 5, 9, 10], np.uint32)
-    assert young_links._among(folds, part).tolist() == [False, True, True, True, False]
-    assert not young_links._among(folds, part[:0]).any()
+    assert young_tenant.among(folds, part).tolist() == [False, True, True, True, False]
+    assert not young_tenant.among(folds, part[:0]).any()

@@ -1,0 +1,315 @@
+"""Links held in memory are those of what is stored, at every moment, whatever comes and when."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from lookout_server.config import load
+from lookout_server.query.zipkin import bulk_linker, young_links
+from lookout_server.query.zipkin.bulk_linker import LinkedTraces
+from lookout_server.query.zipkin.link_sums import LinkSums
+from lookout_server.query.zipkin.span_counts import BUCKET_MS, REACH, SpanCounts
+from lookout_server.query.zipkin.young_links import YoungLinks
+from lookout_server.signal import Receipt
+from lookout_server.store.embedded import EmbeddedStore
+
+from .collector import PlainCollector
+
+_EXAMPLES = itertools.count(1)
+#: A moment within five minutes, of a day that has some hours on both sides of it.
+_BEGIN_S = 1_790_000_000 // 86_400 * 86_400 + 43_200 + 100
+#: Ages of spans (s): of now, of late ones, about the ends of what is held, and of clocks that are
+#: wrong. None: no timestamp.
+_AGES = [
+    0,
+    1,
+    70,
+    301,
+    2000,
+    3590,
+    3900,
+    6500,
+    7300,
+    8900,
+    9300,
+    18_000,
+    -200,
+    -3500,
+    -4000,
+    -90_000,
+]
+_SPANS = st.fixed_dictionaries(
+    {
+        "tenant": st.sampled_from([0, 0, 0, 1]),
+        "trace": st.integers(0, 3),
+        "number": st.integers(1, 4),
+        "age": st.one_of(st.sampled_from([*_AGES, 1e9, None]), st.integers(0, 9000)),
+        "kind": st.sampled_from(["CLIENT", "SERVER", "PRODUCER", None]),
+        "service": st.sampled_from("ab"),
+        "remote": st.sampled_from(["c", None]),
+        "shared": st.booleans(),
+        "twice": st.sampled_from([False, False, True]),
+    }
+)
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.lists(_SPANS, min_size=1, max_size=8)),
+        st.tuples(st.just("send"), st.lists(_SPANS, min_size=1, max_size=8)),
+        st.tuples(st.just("again"), st.integers(0, 20)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 25, 25, 400, 3000, 7000])),
+        st.tuples(st.just("link"), st.none()),
+        st.tuples(
+            st.just("ask"),
+            st.sampled_from([0, 0, 5, 299, 1000, -60]),
+        ),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+_SPANS_OF = (
+    f"SELECT {bulk_linker.LINK_COLUMNS} FROM spans WHERE tenant = {{tenant:String}} ORDER BY low"
+)
+_COUNTS_OF = (
+    "SELECT bucket, sum(spans) AS spans FROM span_counts WHERE tenant = {tenant:String} "
+    "GROUP BY bucket"
+)
+
+
+class Moved:
+    """A collector whose clock is set."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self.now = float(_BEGIN_S)
+        self._name = f"moved-{next(_EXAMPLES)}"
+        self._collector = PlainCollector(store, load())
+        young = YoungLinks.of(self._collector)
+        assert young is not None
+        self.young = young
+        young._clock = lambda: self.now
+        self._sent: list[list[Mapping[str, Any]]] = []
+
+    def send(self, spans: list[Mapping[str, Any]]) -> None:
+        at = self.now
+        self._sent.append([{**span, "at": span.get("at", at)} for span in spans])
+        rows = []
+        for number in sorted({span["tenant"] for span in spans}):
+            its = [_json(span) for span in self._sent[-1] if span["tenant"] == number]
+            its += [
+                _json(span) for span in self._sent[-1] if span["tenant"] == number and span["twice"]
+            ]
+            receipt = Receipt(self._tenant(number), int(at * 1000), {})
+            rows.append(self._collector.signal.decode("zipkin.v2.json", orjson.dumps(its), receipt))
+        self._store_all(rows)
+
+    def _store_all(self, rows: list[Any]) -> None:
+        made = self._collector.signal.tables(rows)
+        for table in ("spans", "trace_index", "span_counts"):
+            token = f"{self._name}-{len(self._sent)}-{table}"
+            self._collector.store.insert(table, made[table], token)
+        self._collector.signal.stored()
+
+    def again(self, place: int) -> None:
+        if self._sent:
+            self.send(self._sent[place % len(self._sent)])
+
+    def _tenant(self, number: int) -> str:
+        return f"{self._name}-{number}"
+
+    def check(self, number: int, ago_s: int) -> int:
+        """All that is held is what is linked from the store; how many five minutes are."""
+        tenant = {"tenant": self._tenant(number)}
+        counted = self._collector.store.fetch(_COUNTS_OF, tenant).to_pydict()
+        spans = dict(sorted(zip(counted["bucket"], counted["spans"], strict=True)))
+        until_ms = int((self.now - ago_s) * 1000)
+        counts = SpanCounts(int(self.now * 1000), spans)
+        held = self.young.held(tenant["tenant"], counts, spans, until_ms)
+        stored = self._collector.store.fetch(_SPANS_OF, tenant)
+        for bucket, sums in held.sums.items():
+            traces = _homed(stored, bucket)
+            assert _links(sums) == _links(traces.sums(traces.home == bucket)), bucket
+        last = until_ms // BUCKET_MS
+        if held.ending is not None:
+            traces = _homed(stored, last)
+            began = (traces.home == last) & traces.between(0, until_ms)
+            assert _links(held.ending) == _links(traces.sums(began))
+        return len(held.sums)
+
+
+def _homed(stored: pa.Table, bucket: int) -> LinkedTraces:
+    """The traces of the spans that are looked at for five minutes."""
+    buckets = stored.column("bucket").to_numpy().astype(np.int64)
+    near = (buckets >= bucket - REACH) & (buckets <= bucket + REACH)
+    return bulk_linker.link_traces(stored.filter(pa.array(near)))
+
+
+def _links(sums: LinkSums) -> dict[tuple[object, object], tuple[object, object]]:
+    return {
+        (link["parent"], link["child"]): (link["callCount"], link.get("errorCount", 0))
+        for link in sums.json()
+    }
+
+
+def _json(span: Mapping[str, Any]) -> dict[str, Any]:
+    high = span["trace"] // 2  # two and two have the same folded id
+    low = (high << 32) | ((span["trace"] % 2 + 1) ^ high)
+    number = span["number"]
+    when = None if span["age"] is None else int(max(span["at"] - span["age"], 1) * 1_000_000)
+    return {
+        "traceId": f"{low:016x}",
+        "id": f"{number:016x}",
+        **({"parentId": f"{number // 2:016x}"} if number > 1 else {}),
+        **({"kind": span["kind"]} if span["kind"] else {}),
+        **({"timestamp": when} if when else {}),
+        "localEndpoint": {"serviceName": span["service"]},
+        **({"remoteEndpoint": {"serviceName": span["remote"]}} if span["remote"] else {}),
+        "shared": span["shared"] and number > 1,
+    }
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=_STEPS, quiet_s=st.sampled_from([-1.0, 20.0]))
+def test_whatever_comes_and_when(
+    store: EmbeddedStore, steps: list[tuple[str, Any]], quiet_s: float
+) -> None:
+    """Late, early, without time, sent again, of two traces with one folded id: no call is lost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(young_links, "_QUIET_S", quiet_s)
+        collector = Moved(store)
+        for step, how in [*steps, ("ask", 0)]:
+            if step == "send":
+                collector.send(how)
+            elif step == "again":
+                collector.again(how)
+            elif step == "wait":
+                collector.now += how
+            elif step == "link":
+                collector.young.link()
+            else:
+                for tenant in (0, 1):
+                    event(f"{min(collector.check(tenant, how), 3)} five minutes held")
+
+
+def span(trace: int = 0, number: int = 1, age: float | None = 0, **other: Any) -> dict[str, Any]:
+    """One that is a call."""
+    kind = {"kind": "CLIENT", "service": "a", "remote": "c", "shared": False, "twice": False}
+    return {"tenant": 0, "trace": trace, "number": number, "age": age, **kind, **other}
+
+
+@pytest.fixture
+def collector(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Moved:
+    """One that closes what is linked at once."""
+    monkeypatch.setattr(young_links, "_QUIET_S", -1.0)
+    return Moved(store)
+
+
+def test_a_trace_of_hours_begins_more_than_once(collector: Moved) -> None:
+    """For who looks an hour around: so does who holds it, however it comes."""
+    collector.send([span(number=1, age=6500), span(number=2)])
+    collector.send([span(trace=1, number=1, age=6500)])
+    collector.check(0, 0)
+    collector.send([span(trace=1, number=2)])
+    assert collector.check(0, 0) == 0
+
+
+def test_spans_of_before_that_are_not_held_change_nothing(collector: Moved) -> None:
+    """Taken off is what was added, when spans of the morning are stored of a trace."""
+    collector.send([span(number=1, age=18_000), span(number=2), span(trace=1)])
+    collector.check(0, 0)
+    collector.send([span(number=3), span(number=4)])
+    collector.check(0, 0)
+
+
+def test_a_trace_that_goes_on_is_known_until_all_of_it_is_forgotten(collector: Moved) -> None:
+    """Its beginning is no more held, and yet a late span is none of a new trace."""
+    collector.send([span(number=1)])
+    collector.now += 3000
+    collector.send([span(number=2)])
+    collector.check(0, 0)
+    collector.now += 6400
+    collector.young.link()
+    collector.send([span(number=3, age=3300)])
+    collector.check(0, 0)
+
+
+def test_links_that_fail_lose_no_span(collector: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is raised when they are read or made, spans are stored and questions answered."""
+
+    def failing(*_: Any) -> Any:
+        raise ValueError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collector.young, "_fetch", failing)
+        collector.send([span()])
+    collector.now += 1000
+    collector.send([span(number=2)])
+    with monkeypatch.context() as patch:
+        patch.setattr(young_links.TenantLinks, "add", failing)
+        assert collector.check(0, 0) == 0
+    collector.now += 1000
+    collector.send([span(number=3)])
+    assert collector.check(0, 0) > 0
+
+
+def test_what_waited_when_its_tenant_made_room_is_not_counted_twice(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is among what is read when the tenant is begun anew."""
+    monkeypatch.setattr(young_links, "_TENANTS_MOST", 1)
+    collector.send([span()])
+    collector.now += 400
+    collector.send([span(tenant=1)])
+    collector.now += 400
+    collector.send([span(number=2)])
+    assert collector.check(0, 0) > 0
+
+
+def test_tenants_that_take_turns_are_not_begun_with_each_batch(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no room only who is silent makes some."""
+    monkeypatch.setattr(young_links, "_TENANTS_MOST", 1)
+    collector.send([span()])
+    for _ in range(3):
+        collector.send([span(tenant=1), span()])
+    assert collector.check(0, 0) > 0
+    assert collector.check(1, 0) == 0
+
+
+def test_who_sends_more_than_is_linked_is_the_one_to_wait(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others beside that tenant are held on."""
+    monkeypatch.setattr(young_links, "_WAITING_MOST", 3)
+    collector.send([span(), *(span(tenant=1, number=number) for number in range(1, 5))])
+    assert collector.check(0, 0) > 0
+    assert collector.check(1, 0) == 0
+
+
+def test_names_are_held_no_longer_than_their_spans(collector: Moved) -> None:
+    """A trace that goes on keeps none of those that others had beside it."""
+    young_links._QUIET_S = 20.0
+    for number in range(1, 5):
+        others = [span(number % 3 + 1, 1, service=f"{number} {at}") for at in range(50)]
+        collector.send([span(number=number), *others[:50]])
+        collector.now += 15
+        collector.young.link()
+    (held,) = collector.young._tenants.values()
+    for cohort in held._cohorts:
+        for name in ("service", "address"):
+            names = cohort.spans.column(name).combine_chunks().dictionary
+            assert len(names) <= len(cohort.spans)
