@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from . import current
 from .passive import NOOP, NoopSpan, RemoteSpan
 from .recorded import RecordedSpan
-from .span import USED, Left, Span, Used, beneath, context_of, outlasting
+from .span import USED, Instead, Left, Span, beneath, context_of, outlasting
 from .span_context import SpanContext
 
 P = ParamSpec("P")
@@ -59,14 +59,14 @@ def current_context() -> SpanContext | None:
     return parent
 
 
-class use_span:  # noqa: N801  (used as a verb, like contextlib's)
+class use_span(Instead):  # noqa: N801  (used as a verb, like contextlib's)
     """Make a span, or a context that arrived from elsewhere, current without finishing it.
 
     ``with use_span(span): ...``; what was current before is current again afterwards. With None
     nothing is current inside.
     """
 
-    __slots__ = ("_beneath", "_entered", "_previous", "_token", "_used", "_value", "_values")
+    __slots__ = ("_beneath", "_entered", "_token", "_value", "_values")
 
     def __init__(self, span: Span | SpanContext | None) -> None:
         if isinstance(span, SpanContext):
@@ -74,18 +74,16 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
         self._value: Any = current.EMPTY if span is None or isinstance(span, NoopSpan) else span
 
     def __enter__(self) -> Span | None:
-        self._previous = previous = _get()
+        self.previous = previous = _get()
         self._values = values = current.VALUES.get()
         value = self._beneath = self._value
-        self._used: Any = None
         if value is current.EMPTY:
             if values is not value:
                 current.VALUES.set(value)
-        else:
-            if previous is not value and (value._prev is None or value._prev is USED):
-                value._prev = self._used = Used(previous)
-            self._entered = value._prev
-            self._beneath = beneath(value)  # what a block of the span in this one will leave
+        elif previous is not value and (value._prev is None or value._prev is USED):
+            value._prev = self
+        else:  # what a block of the span in this one will leave, which is not ``previous``
+            self._entered, self._beneath = value._prev, beneath(value)
         self._token = _set(value)
         return None if value is current.EMPTY else value
 
@@ -97,10 +95,10 @@ class use_span:  # noqa: N801  (used as a verb, like contextlib's)
     ) -> None:
         now, value = _get(), self._value
         if now is value or (now is self._beneath and self._left_inside()):
-            _set(self._previous)
+            _set(self.previous)
             if current.VALUES.get() is not self._values:
                 current.VALUES.set(self._values)
-        if self._used is not None and value._prev is self._used:
+        if value is not current.EMPTY and value._prev is self:
             value._prev = USED  # a span holds nothing that was current before it
 
     def _left_inside(self) -> bool:

@@ -36,22 +36,25 @@ _reset = current.reset
 _UNSET = StatusCode.UNSET
 
 
-class Left:
-    """In ``_prev``: the block was left while another span was current upon it."""
+class Instead:
+    """In ``_prev``: knows what was current before, where there is no Token that does."""
 
     __slots__ = ("previous",)
+
+    previous: Any
+
+
+class Left(Instead):
+    """In ``_prev``: the block was left while another span was current upon it."""
+
+    __slots__ = ()
 
     def __init__(self, previous: Any) -> None:
         self.previous = previous
 
 
-class Used(Left):
-    """In ``_prev``: a ``use_span``, which is not left yet, made it current before any block did."""
-
-    __slots__ = ()
-
-
-#: In ``_prev``: the same, after that was left. A task may still find it current.
+#: In ``_prev``: a ``use_span`` made it current before any block did, and was left. A task may still
+#: find it current. While that is not left it stands there itself.
 USED: Any = object()
 
 
@@ -74,7 +77,7 @@ class Span(Readable):
     duration_ns: int
     _tracer: Tracer
     _carried: Carried | None
-    _prev: Any  # inside the block its Token, None before and after it; or USED, a Used, a Left
+    _prev: Any  # inside the block its Token, None before and after it; or USED, or an Instead
 
     if TYPE_CHECKING:
 
@@ -326,7 +329,7 @@ class Span(Readable):
 def beneath(span: Any) -> Any:
     """What is current when the block of ``span`` is left where it is current."""
     entered = span._prev
-    if isinstance(entered, Left):
+    if isinstance(entered, Instead):
         return outlasting(entered.previous)
     if isinstance(entered, Token):
         return outlasting(current.before(entered))
