@@ -51,6 +51,9 @@ _BACK = 30
 _BEGIN_BACK, _BEGIN_MOST, _AT_ONCE = 2 * REACH, 1_000_000, 200_000
 #: Traces that spans of one batch may come late for, and spans that are stored of these.
 _LATE_MOST, _LATE_SPANS_MOST = 20_000, 50_000
+#: Seconds in so many that the writer may read for late spans, of all tenants (each takes a query of
+#: some 40 ms, one of 20,000 traces 200): beyond it the one that took most is let go.
+_READING_MOST_S, _READING_S = 12.0, 60.0
 #: Spans of one trace: one that never ends would be linked again with every batch.
 _TRACE_MOST = 20_000
 #: A tenant with more than this of anything is held again so much later (s).
@@ -105,6 +108,7 @@ class YoungLinks:
         #: Until when tenants are not held that had too much.
         self._paused: dict[str, float] = {}
         self._rate = _Rate()
+        self._reading = _Reading()
         self._underway: list[Share] = []
         self._waiting: deque[Share] = deque()
 
@@ -157,14 +161,20 @@ class YoungLinks:
         share = Share(tenant, _near(spans, self._bucket()))
         with self._lock:
             held = self._tenants.get(tenant)
+            if held is None and self._paused_still(tenant):
+                return  # since a moment ago
             self._underway.append(share)  # from here on its traces are not closed
             late = held.late(share.folds) if held else None
         if held is None:
             self._begin(tenant)
         elif late is not None and len(late):
+            began = time.perf_counter()
             share.before = self._stored(tenant, late)
             with self._lock:
                 held.reopen(late)
+            most = self._reading.took(tenant, time.perf_counter() - began, self._clock())
+            if most is not None:
+                self._pause(most, "reading its late spans takes the writer too long")
 
     def stored(self, news: Iterable[News]) -> None:
         """What was underway can be read."""
@@ -318,6 +328,26 @@ class _Rate:
         if now - self._since >= _RATE_S:
             self.latest = self._spans / (now - self._since)
             self._since, self._spans = now, 0.0
+
+
+class _Reading:
+    """Seconds that the writer read for each tenant, of the last minute that began."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._seconds: dict[str, float] = {}
+
+    def took(self, tenant: str, seconds: float, now: float) -> str | None:
+        """Count it. The tenant that took most, where all took too long; it is counted no more."""
+        if now - self._since >= _READING_S:
+            self._since = now
+            self._seconds.clear()
+        self._seconds[tenant] = self._seconds.get(tenant, 0.0) + seconds
+        if sum(self._seconds.values()) <= _READING_MOST_S:
+            return None
+        most = max(self._seconds, key=self._seconds.__getitem__)
+        del self._seconds[most]
+        return most
 
 
 class _TooMany(Exception):

@@ -300,6 +300,19 @@ def test_who_sends_more_than_is_linked_is_the_one_to_wait(
     assert collector.check(1, 0) == 0
 
 
+def test_whose_late_spans_take_the_writer_long_is_let_go(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are held on, and it is not begun again with the next batch."""
+    monkeypatch.setattr(young_links, "_READING_MOST_S", 0.0)
+    collector.send([span(), span(tenant=1)])
+    collector.young.link()
+    for others in ([span(tenant=1, trace=1)], []):
+        collector.send([span(number=2), *others])
+        assert collector.check(0, 0) == 0
+        assert collector.check(1, 0) > 0
+
+
 def test_names_are_held_no_longer_than_their_spans(collector: Moved) -> None:
     """A trace that goes on keeps none of those that others had beside it."""
     young_links._QUIET_S = 20.0
