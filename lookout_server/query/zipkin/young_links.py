@@ -252,7 +252,7 @@ class YoungLinks:
 
     def link(self) -> None:
         """Link what was stored since the last time, unless storing needs all there is."""
-        if self._rate.latest <= _RATE_MOST:
+        if self._rate.at(self._clock()) <= _RATE_MOST:
             with self._linking:
                 self._link()
 
@@ -319,15 +319,20 @@ class _Rate:
     """Spans a second, of the latest seconds that are over."""
 
     def __init__(self) -> None:
-        self.latest = 0.0
+        self._latest = self._counted = 0.0
         self._since = self._spans = 0.0
 
     def count(self, spans: int, now: float) -> None:
         """These were stored now."""
+        self._counted = now
         self._spans += spans
         if now - self._since >= _RATE_S:
-            self.latest = self._spans / (now - self._since)
+            self._latest = self._spans / (now - self._since)
             self._since, self._spans = now, 0.0
+
+    def at(self, now: float) -> float:
+        """The rate, which is none once nothing was stored for as long."""
+        return self._latest if now - self._counted < _RATE_S else 0.0
 
 
 class _Reading:

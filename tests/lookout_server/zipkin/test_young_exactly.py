@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -14,6 +16,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from lookout_server.config import load
+from lookout_server.journal import Batch, Journal
+from lookout_server.placing import Bounds, Piece, Placer, Unstorable
 from lookout_server.query.zipkin import bulk_linker, young_links
 from lookout_server.query.zipkin.bulk_linker import LinkedTraces
 from lookout_server.query.zipkin.link_sums import LinkSums
@@ -21,6 +25,8 @@ from lookout_server.query.zipkin.span_counts import BUCKET_MS, REACH, SpanCounts
 from lookout_server.query.zipkin.young_links import YoungLinks
 from lookout_server.signal import Receipt
 from lookout_server.store.embedded import EmbeddedStore
+from lookout_server.store.port import Store
+from lookout_server.store.retention import drop_day
 
 from .collector import PlainCollector
 
@@ -111,6 +117,16 @@ class Moved:
             receipt = Receipt(self._tenant(number), int(at * 1000), {})
             rows.append(self._collector.signal.decode("zipkin.v2.json", orjson.dumps(its), receipt))
         self._store_all(rows)
+
+    @property
+    def signal(self) -> Any:
+        return self._collector.signal
+
+    def rows(self, spans: list[Mapping[str, Any]]) -> Any:
+        """Spans of the first tenant, as they wait to be written."""
+        body = orjson.dumps([_json({**span, "at": self.now}) for span in spans])
+        receipt = Receipt(self._tenant(0), int(self.now * 1000), {})
+        return self.signal.decode("zipkin.v2.json", body, receipt)
 
     def _store_all(self, rows: list[Any]) -> None:
         made = self._collector.signal.tables(rows)
@@ -313,6 +329,22 @@ def test_whose_late_spans_take_the_writer_long_is_let_go(
         assert collector.check(1, 0) > 0
 
 
+def test_what_waited_under_load_is_linked_after_it(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the load ended at once, and nothing is stored that would tell of it."""
+    monkeypatch.setattr(young_links, "_RATE_MOST", 0)
+    for number in (1, 2):
+        collector.send([span(number=number)])
+        collector.now += 5
+    collector.now -= 5
+    collector.young.link()
+    assert collector.young._waiting
+    collector.now += 5
+    collector.young.link()
+    assert not collector.young._waiting
+
+
 def test_names_are_held_no_longer_than_their_spans(collector: Moved) -> None:
     """A trace that goes on keeps none of those that others had beside it."""
     young_links._QUIET_S = 20.0
@@ -326,3 +358,45 @@ def test_names_are_held_no_longer_than_their_spans(collector: Moved) -> None:
         for name in ("service", "address"):
             names = cohort.spans.column(name).combine_chunks().dictionary
             assert len(names) <= len(cohort.spans)
+
+
+def test_of_a_day_that_was_dropped_nothing_is_held(
+    collector: Moved, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what was, nor what comes for it after, until all of it came by here again."""
+    collector.send([span(), span(trace=1, age=2000)])
+    assert collector.check(0, 0) > 0
+    drop_day(store, f"{datetime.fromtimestamp(_BEGIN_S, UTC):%Y-%m-%d}")
+    assert collector.check(0, 0) == 0
+    for number in (2, 3):
+        collector.send([span(number=number), span(number=4, age=2000)])
+        assert collector.check(0, 0) == 0
+
+
+def test_what_is_inserted_again_or_in_parts_is_held_once(
+    collector: Moved, store: EmbeddedStore, tmp_path: Path
+) -> None:
+    """Inserts whose answers are lost, and a part that goes by its entries."""
+    journal, refused = Journal(tmp_path / "journal.db"), [Unstorable("refused")]
+
+    class Refusing:
+        def insert(self, table: str, rows: pa.Table, token: str) -> None:
+            if table == "span_counts" and refused:
+                raise refused.pop()
+            for _ in range(2):  # as after an answer that was lost
+                store.insert(table, rows, token)
+
+    signal = collector.signal
+    placer = Placer(signal, cast(Store, Refusing()), journal, {}, Bounds(), lambda does: does())
+    collector.send([span()])
+    for number in (2, 3):
+        pieces = [
+            Piece(seq, collector.rows([span(number=number, trace=seq)]), 1, collector.now)
+            for seq in (1, 2)
+        ]
+        placer.place(Batch(f"{tmp_path}-{number}", "spans", 1, 2), pieces)
+        signal.stored()
+        collector.check(0, 0)
+    collector.send([span(number=4)])
+    assert collector.check(0, 0) > 0
+    journal.close()
