@@ -161,8 +161,8 @@ class YoungLinks:
         share = Share(tenant, _near(spans, self._bucket()))
         with self._lock:
             held = self._tenants.get(tenant)
-            if held is None and self._paused_still(tenant):
-                return  # since a moment ago
+            if held is None and (self._paused_still(tenant) or self._starting() > _AT_ONCE):
+                return  # let go a moment ago, or to be begun with a later batch
             self._underway.append(share)  # from here on its traces are not closed
             late = held.late(share.folds) if held else None
         if held is None:
@@ -184,7 +184,8 @@ class YoungLinks:
             self._underway.clear()
             waiting: Counter[str] = Counter()
             for share in self._waiting:
-                waiting[share.tenant] += len(share.spans)
+                if not share.start:  # these are bounded by themselves
+                    waiting[share.tenant] += len(share.spans)
         behind = waiting.total() - _WAITING_MOST
         for tenant, spans in waiting.most_common() if behind > 0 else ():
             if behind > 0:
@@ -211,9 +212,14 @@ class YoungLinks:
                 self._waiting.remove(share)
             self._tenants[tenant] = TenantLinks(whole, self._clock())
             if spans is not None:
-                self._waiting.extend(Share(tenant, part) for part in _by_traces(spans))
+                parts = _by_traces(spans)
+                self._waiting.extend(Share(tenant, part, start=True) for part in parts)
             while len(self._tenants) > _TENANTS_MOST:
                 self._tenants.popitem(last=False)
+
+    def _starting(self) -> int:
+        """Spans that starts have read and that are not linked yet."""
+        return sum(len(share.spans) for share in self._waiting if share.start)
 
     def _stored(self, tenant: str, folds: Folds) -> pa.Table:
         """What is stored of some traces."""

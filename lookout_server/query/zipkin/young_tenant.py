@@ -36,6 +36,8 @@ class Share:
     tenant: str
     spans: pa.Table
     before: pa.Table | None = None
+    #: Read by a start, and not of a batch.
+    start: bool = False
     folds: Folds = field(init=False)
 
     def __post_init__(self) -> None:

@@ -345,6 +345,33 @@ def test_what_waited_under_load_is_linked_after_it(
     assert not collector.young._waiting
 
 
+def test_a_start_may_read_more_than_may_wait_of_batches(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is linked before all that came since, and is no sign of coming too fast."""
+    monkeypatch.setattr(young_links, "_WAITING_MOST", 3)
+    for number in range(1, 5):
+        collector.send([span(number=number), span(number=number, trace=1)])
+        collector.young.link()
+    collector.young.forget()
+    collector.send([span(number=5)])
+    assert collector.check(0, 0) > 0
+
+
+def test_starts_wait_for_each_other(collector: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several tenants no more is read at once than of one."""
+    monkeypatch.setattr(young_links, "_AT_ONCE", 1)
+    spans = [span(tenant=tenant, number=number) for tenant in (0, 1) for number in (1, 2)]
+    collector.send(spans)
+    collector.young.forget()
+    collector.send(spans)
+    assert len(collector.young._tenants) == 1
+    collector.young.link()
+    collector.send([span(tenant=tenant, number=3) for tenant in (0, 1)])
+    assert collector.check(0, 0) > 0
+    assert collector.check(1, 0) > 0
+
+
 def test_names_are_held_no_longer_than_their_spans(collector: Moved) -> None:
     """A trace that goes on keeps none of those that others had beside it."""
     young_links._QUIET_S = 20.0
