@@ -40,7 +40,7 @@ log = logging.getLogger("lookout.links")
 _QUIET_S = 20.0
 #: Spans of open traces, some 60 bytes each; beyond it the oldest are closed earlier.
 _OPEN_MOST = 400_000
-#: Spans that wait to be linked: with more of them nobody links, and all is begun anew.
+#: Spans of batches that wait to be linked: beyond it the tenant that has most is let go.
 _WAITING_MOST = 300_000
 #: Closed traces that are known by their folded ids, four bytes each.
 _CLOSED_MOST = 12_000_000
