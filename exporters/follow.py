@@ -24,6 +24,8 @@ _DIGEST = re.compile(r".+-digest(\.\d+)?\.log(\..+)?\Z")
 _UNFINISHED = (".unfinished", ".tmp", ".new")
 _COMPRESSED = (".gz", ".zst")
 _CHUNK = 1 << 20
+#: How often files are looked for again that were gone when their turn came.
+_LOOKS = 10
 #: A line longer than this is damage.
 _LONGEST_LINE = 64 << 20
 
@@ -38,11 +40,16 @@ class Piece:
 
 
 class Positions:
-    """How far each file has been read. Raises ValueError for a state file that is none."""
+    """How far each file has been read; without a ``path`` for one reading, and saved nowhere.
 
-    def __init__(self, path: Path) -> None:
+    Raises ValueError for a state file that is none.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._offsets: dict[str, int] = {}
+        if path is None:
+            return
         with contextlib.suppress(FileNotFoundError):
             try:
                 self._offsets = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
@@ -68,6 +75,8 @@ class Positions:
 
     def save(self) -> None:
         """Write the state in one step, so that a crash leaves the old or the new one."""
+        if self._path is None:
+            return
         fresh = self._path.with_name(self._path.name + ".new")
         fresh.write_bytes(msgspec.json.encode(self._offsets))
         fresh.replace(self._path)
@@ -88,11 +97,17 @@ class LogDirectory:
     def unread(self, positions: Positions) -> Iterator[Piece]:
         """What was not dealt with yet, file by file."""
         read: set[str] = set()
-        files = self.files()
-        for path in files:
-            with contextlib.suppress(FileNotFoundError):  # rolled just now: the next look has it
-                yield from self._unread_in(path, positions, read)
-        positions.keep(len(files))
+        for _ in range(_LOOKS):
+            files = self.files()
+            gone = False
+            for path in files:
+                try:
+                    yield from self._unread_in(path, positions, read)
+                except FileNotFoundError:  # rolled or compressed just now: it has another name
+                    gone = True
+            positions.keep(len(files))
+            if not gone:
+                return
 
     def _unread_in(self, path: Path, positions: Positions, read: set[str]) -> Iterator[Piece]:
         status = path.stat()

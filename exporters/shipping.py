@@ -140,14 +140,11 @@ class Shipper:
 
 def spans_of(directory: Path, trace_id: int, *, shadow: bool = True) -> Iterator[LoggedSpan]:
     """The spans of one trace in a directory's logs, in the order of the files."""
-    from .follow import open_log
-
     # The id as it stands in our lines; SOFATracer's own ids have no leading zeros.
     needles = {f"{trace_id:032x}".encode(), f"{trace_id:x}".encode()}
-    for path in LogDirectory(directory, shadow=shadow).files():
-        with open_log(path) as lines:
-            for line in lines:
-                if any(needle in line for needle in needles):
-                    span = read_line(line)
-                    if span is not None and span.trace_id == trace_id:
-                        yield span
+    for piece in LogDirectory(directory, shadow=shadow).unread(Positions()):
+        for line in piece.lines:
+            if any(needle in line for needle in needles):
+                span = read_line(line)
+                if span is not None and span.trace_id == trace_id:
+                    yield span

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from exporters.backoff import Backoff
 from exporters.destination import Deadline
 from exporters.digest import DelimitedDigest
 from exporters.digest_reader import LoggedSpan, fnv_1a, read_line
-from exporters.follow import Positions
+from exporters.follow import LogDirectory, Positions
 from exporters.http import HttpClient
 from exporters.json_digest import JsonDigest
 from exporters.ledger import Ledger
@@ -27,7 +28,7 @@ from exporters.logs import RollingLogs
 from exporters.records import EventRecord, LinkRecord, Resource
 from exporters.retention import Retention
 from exporters.rolling_log import RollingLog
-from exporters.shipping import Shipper
+from exporters.shipping import Shipper, spans_of
 from exporters.waterfall import rows
 from exporters.work import BIZ, HTTP_SERVER, work_of
 from exporters.zipkin import ZipkinTransport
@@ -186,6 +187,32 @@ def test_ships_while_processes_write_and_roll(tmp_path: Path, receiver: Any, spa
     runner.join(20)
     shipper(tmp_path, receiver.url).run_once()
     assert sorted(set(receiver.ids)) == list(range(1, 2001))
+
+
+def test_a_file_compressed_while_others_are_read_is_not_left_out(tmp_path: Path, span: Any) -> None:
+    """One look has what was rolled before it, also where a file gets another name meanwhile."""
+    first, second = tmp_path / "biz-digest.log.1", tmp_path / "biz-digest.log.2"
+    for rolled, numbers in ((first, range(1, 11)), (second, range(11, 21))):
+        write(tmp_path, [span(span_id=number) for number in numbers])
+        (tmp_path / "biz-digest.log").rename(rolled)
+    os.utime(first, (1, 1))
+    logs, positions = LogDirectory(tmp_path), Positions(tmp_path / ".state")
+    found: list[bytes] = []
+    for piece in logs.unread(positions):
+        found += piece.lines
+        if second.exists():
+            second.with_name(second.name + ".gz").write_bytes(gzip.compress(second.read_bytes()))
+            second.unlink()
+    assert len(set(found)) == len(found) == 20
+
+
+def test_a_trace_is_read_from_a_file_once(tmp_path: Path, span: Any) -> None:
+    """Also while the file stands beside its compressed form."""
+    write(tmp_path, [span(span_id=number) for number in range(1, 4)])
+    log = tmp_path / "biz-digest.log"
+    (tmp_path / "biz-digest.log.1.gz").write_bytes(gzip.compress(log.read_bytes()))
+    found = list(spans_of(tmp_path, span(span_id=1).trace_id))
+    assert sorted(one.span_id for one in found) == [1, 2, 3]
 
 
 def test_cut_lines_are_skipped_and_unfinished_ones_waited_for(
