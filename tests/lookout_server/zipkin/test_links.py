@@ -359,6 +359,7 @@ async def test_a_range_ends_before_what_cannot_be_linked_in_time(
     """Where very much came lately the answer is of the time before, and says so."""
     monkeypatch.setattr(dependencies, "_SPANS_WAITED", 3)
     now_us = PAST_US + 100 * BUCKET_US
+    monkeypatch.setattr(dependencies, "now_ms", lambda: now_us // 1000 + 200_000)
     await client.post("/api/v2/spans", json=call(1, PAST_US + 5, "web", "db"))
     await client.post("/api/v2/spans", json=call(2, now_us + 5, "web", "db"))
     asked = {"endTs": now_us // 1000 + 200_000, "lookback": 100 * 300_000 + 200_000}
