@@ -113,6 +113,10 @@ _IDS = {
     "x-protobuf": re.compile(rb"\x0a\x10(.{16})\x12\x08(.{8})\x22\x08(.{8})", re.DOTALL),
 }
 
+#: A time in JSON, of sixteen digits.
+_TIME = re.compile(rb'"timestamp":([0-9]{16})\b')
+_TENS = 10 ** np.arange(15, -1, -1, dtype=np.int64)
+
 
 class Request:
     """A request that is sent again and again, each time of other traces.
@@ -127,11 +131,20 @@ class Request:
         self._bytes = np.frombuffer(head + body, np.uint8)
         self._ids = self._bytes[self._places]
         self._digits = itertools.cycle(_DIGITS[kind])
+        found = [match.span(1) for match in _TIME.finditer(body)]
+        self._times = np.array([int(body[slice(*at)]) for at in found], np.int64)
+        self._time_places = len(head) + np.array([np.arange(*at) for at in found], int)
 
-    def data(self) -> memoryview:
-        """The bytes to send: in all ids each digit stands for another one than before."""
+    def data(self, later_us: int = 0) -> memoryview:
+        """The bytes to send: in all ids each digit stands for another one than before.
+
+        The spans are so much later than they were made, where the protocol is JSON.
+        """
         data = self._bytes.copy()
         data[self._places] = next(self._digits)[self._ids]
+        if later_us:
+            times = self._times[:, None] + later_us
+            data[self._time_places] = (times // _TENS % 10 + ord("0")).astype(np.uint8)
         return data.data
 
 
@@ -164,6 +177,7 @@ class Plan:
     connections: int
     rate: float  # spans a second; 0: as fast as it is answered
     otlp: bool = False
+    timed: bool = False  # spans are of the time they are sent; JSON alone
 
 
 @dataclass(frozen=True)
@@ -218,6 +232,7 @@ class _Load:
         self._plan = plan
         self._requests = requests
         self._next = 0
+        self._began = time.perf_counter()
         self._sent: dict[socket.socket, float] = {}  # when the request under way was sent
         self._answers = selectors.DefaultSelector()
         self._connections: set[socket.socket] = set()
@@ -254,8 +269,9 @@ class _Load:
     def _send(self, connection: socket.socket) -> None:
         self._sent[connection] = time.perf_counter()
         self._next += 1
+        later = int((time.perf_counter() - self._began) * 1e6) if self._plan.timed else 0
         try:
-            connection.sendall(self._requests[self._next % len(self._requests)].data())
+            connection.sendall(self._requests[self._next % len(self._requests)].data(later))
         except OSError:
             self._lose(connection)
 
@@ -336,7 +352,9 @@ def offer(
     The latter by perf_counter; ``begin`` is called then.
     """
     host, port = url.removeprefix("http://").split(":")
-    plan = Plan(options.seconds, options.connections, options.rate / options.clients, options.otlp)
+    rate = options.rate / options.clients
+    timed = getattr(options, "timed", False)
+    plan = Plan(options.seconds, options.connections, rate, options.otlp, timed)
     context = multiprocessing.get_context("spawn")
     go, out = context.Event(), context.Queue()
     stop = stop or context.Event()

@@ -6,9 +6,10 @@ usage: scripts/bench zipkin_queries [--spans 1000000] [--data DIR] [--sets 12] [
 Writes the spans (benchmarks/span_mix.py) into an embedded store, once per DIR, then asks a running
 `lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all, and the
 p95 of each asked for the first time, when nothing of it is remembered (but links of the day). With
-``--rate`` the rows are asked again beside so many spans a second of ingest. With ``--zipkin`` the
-spans are posted to a real Zipkin server with its storage in memory and to us, and half a minute
-later the two are asked in turns.
+``--rate`` the rows are asked again beside so many spans a second of ingest, each of its own time,
+and compared with themselves alone, asked again and for the first time, and with what they may
+take. With ``--zipkin`` the spans are posted to a real Zipkin server with its storage in memory and
+to us, and half a minute later the two are asked in turns.
 """
 
 from __future__ import annotations
@@ -45,6 +46,24 @@ DAY_MS, MINUTE_MS = 86_400_000, 60_000
 MERGING_S = 30.0  # for the many small parts that so many posts make
 NOW = "NOW"  # in a path: the moment it is asked
 LOAD_MOST_S = 3600.0  # of ingest beside; it is stopped when the rows are done
+#: What each row may take at most alone, p95 in ms.
+MUST_MS = {
+    "trace by id": 40,
+    "service + span name, 1 h": 150,
+    "service + tag, 24 h, frequent": 200,
+    "service + tag, 24 h, rare": 200,
+    "tag, 24 h, frequent": 150,
+    "tag, 24 h, mid": 150,
+    "tag, 24 h, rare": 150,
+    "tag key alone, 24 h": 150,
+    "minDuration, 24 h": 300,
+    "minDuration rare, 24 h": 300,
+    "services": 20,
+    "span names": 20,
+    "remote services": 20,
+    "autocomplete values": 20,
+    "dependencies, 24 h": 150,
+}
 _MERGING = "SELECT count() AS n FROM system.merges"
 
 
@@ -70,9 +89,25 @@ def main() -> None:
                 with load(server.url, options.rate):
                     print(f"beside {options.rate:g} spans/s of ingest")
                     second = measure([server], end_ms, options)
-                for name, p95 in second.items():
-                    print(f"{name:38} {p95 / first[name]:7.2f} times as long (p95)")
+                compare(first, second)
             print(f"most memory of the process: {server.most_memory()} MB")
+
+
+@dataclass(frozen=True)
+class Took:
+    """p95 of one row, in milliseconds: asked again, and asked for the first time."""
+
+    again: float
+    first: float
+
+
+def compare(alone: dict[str, Took], beside: dict[str, Took]) -> None:
+    """Print what each row takes beside ingest, by three yardsticks."""
+    print(f"{'p95 beside, times':38} {'again':>7} {'first':>7} {'must':>7}")
+    for name, took in beside.items():
+        must = f"{took.again / MUST_MS[name]:7.2f}" if name in MUST_MS else ""
+        before = alone[name]
+        print(f"{name:38} {took.again / before.again:7.2f} {took.again / before.first:7.2f} {must}")
 
 
 def fill(data: Path, count: int) -> int:
@@ -131,7 +166,7 @@ def serving(data: Path) -> Iterator[Server]:
 def load(url: str, rate: float) -> Iterator[None]:
     """Ingest beside, until the block ends. SystemExit if it was not there all the time."""
     options = argparse.Namespace(
-        rate=rate, seconds=LOAD_MOST_S, clients=1, connections=8, otlp=False
+        rate=rate, seconds=LOAD_MOST_S, clients=1, connections=8, otlp=False, timed=True
     )
     stop = multiprocessing.get_context("spawn").Event()
     with ThreadPoolExecutor(1) as pool:
@@ -180,15 +215,15 @@ def asking(url: str) -> Callable[[str], bytes]:
     return ask
 
 
-def measure(servers: list[Server], end_ms: int, options: argparse.Namespace) -> dict[str, float]:
-    """Ask the servers in turns, print a table, and give the first one's p95 by row."""
+def measure(servers: list[Server], end_ms: int, options: argparse.Namespace) -> dict[str, Took]:
+    """Ask the servers in turns, print a table, and give the first one's times by row."""
     asks = [asking(server.url) for server in servers]
     # A collector links the days before within minutes of its start; here it is asked to.
     asks[0](f"/api/v2/dependencies?endTs={end_ms + MINUTE_MS}&lookback={DAY_MS + 2 * MINUTE_MS}")
     chance = random.Random(7)
     ids = trace_ids(asks[0], end_ms, chance)
-    print(f"{'query':38} {'p50':>7} {'p95':>7} {'first':>7}  found")
-    first: dict[str, float] = {}
+    print(f"{'query':38} {'p50':>7} {'p95':>7} {'most':>7} {'first':>7}  found")
+    ours: dict[str, Took] = {}
     for name, make in rows(end_ms, chance, ids).items():
         paths = [make() for _ in range(options.sets)]
         if options.rows not in name:
@@ -197,10 +232,10 @@ def measure(servers: list[Server], end_ms: int, options: argparse.Namespace) -> 
         for server, took, cold, count in zip(servers, times, firsts, found, strict=True):
             p50, p95 = took[len(took) // 2], at_95(took)
             label = name if server is servers[0] else f"  {server.name}"
-            shown = f"{p50:7.1f} {p95:7.1f} {at_95(cold):7.1f}"
+            shown = f"{p50:7.1f} {p95:7.1f} {took[-1]:7.1f} {at_95(cold):7.1f}"
             print(f"{label:38} {shown}  {count / options.sets:.1f}", flush=True)
-            first.setdefault(name, p95)
-    return first
+            ours.setdefault(name, Took(p95, at_95(cold)))
+    return ours
 
 
 def at_95(took: list[float]) -> float:
@@ -290,6 +325,11 @@ def rows(end_ms: int, chance: random.Random, ids: list[str]) -> dict[str, Callab
         ),
         "dependencies, 24 h until now": lambda: (
             f"/api/v2/dependencies?endTs={NOW}&lookback={DAY_MS}"
+        ),
+        "latest traces until now": lambda: search(1, endTs=NOW),
+        "service, 1 h until now": lambda: search(1, endTs=NOW, serviceName=service()),
+        "service + tag, 24 h until now": lambda: search(
+            24, endTs=NOW, serviceName=service(), annotationQuery="http.status_code=200"
         ),
     }
 

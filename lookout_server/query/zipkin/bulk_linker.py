@@ -7,7 +7,7 @@ to the linker itself, so both give the same links for any spans.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -60,6 +60,39 @@ def link_distinct(table: pa.Table) -> tuple[LinkedTraces, pa.Table]:
     _link_clean(spans, spans.clean, links)
     _link_messy(spans, links)
     return links.of_traces(spans), table
+
+
+def link_homes(
+    table: pa.Table, buckets: Sequence[int], reach: int
+) -> list[tuple[int, LinkSums]]:
+    """The links of the traces that begin in each of some buckets, some of them in pieces.
+
+    Of a trace each bucket sees what lies up to ``reach`` buckets around it, as if it were linked
+    alone: what a longer one gives does not depend on which buckets are linked together.
+    """
+    long = _longer(table, reach)
+    linked = link_traces(table.filter(pa.array(~long)))
+    found = [(bucket, linked.sums(linked.home == bucket)) for bucket in buckets]
+    rest = table.filter(pa.array(long))
+    if not rest.num_rows:
+        return found
+    places = _numbers(rest, "bucket").astype(np.int64)
+    for bucket in buckets:
+        linked = link_traces(rest.filter(pa.array(np.abs(places - bucket) <= reach)))
+        found.append((bucket, linked.sums(linked.home == bucket)))
+    return found
+
+
+def _longer(table: pa.Table, reach: int) -> Bools:
+    """Which spans are of traces that have some more than so many buckets apart."""
+    _, trace = np.unique(_numbers(table, "low"), return_inverse=True)
+    bucket = _numbers(table, "bucket").astype(np.int64)
+    count = int(trace.max(initial=-1)) + 1
+    first, last = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
+    np.minimum.at(first, trace, bucket)
+    np.maximum.at(last, trace, bucket)
+    longer: Bools = (last - first > reach)[trace]
+    return longer
 
 
 def _distinct(table: pa.Table) -> pa.Table:

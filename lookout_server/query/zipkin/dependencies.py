@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ...server import Server
 from ...spans.tables import BUCKET_US, bucket_of
@@ -335,7 +336,8 @@ class Dependencies:
         if kept is None:
             spans = counts.spans.get(bucket, 0)
             bounds = {"before": bucket - REACH, "after": bucket + REACH, "b0": bucket, "b1": bucket}
-            linked = [traces async for traces in self._link(_HOME, bounds, spans)] if spans else []
+            tables = self._whole(_HOME, bounds, spans)
+            linked = [await self._link(table) async for table in tables] if spans else []
             chosen = [traces.select(traces.home == bucket) for traces in linked]
             kept = self._keep("traces", bucket, mark, _Parts(chosen))
         return kept.parts
@@ -384,7 +386,7 @@ class Dependencies:
         """Link traces by their folded ids, and keep those that cross a bucket's beginning."""
         bounds = {"before": max(bucket - reach, 0), "after": bucket - 1 + reach}
         for folds in _groups(spans):
-            linked = await self._read(_CROSSING, {**bounds, "folds": folds})
+            linked = await self._link(await self._read(_CROSSING, {**bounds, "folds": folds}))
             goes_on = linked.between(bucket * BUCKET_MS, (bucket + reach) * BUCKET_MS)
             yield linked.select((linked.home < bucket) & goes_on)
 
@@ -413,15 +415,17 @@ class Dependencies:
         bounds = {"before": first - REACH, "after": last + REACH, "b0": first, "b1": last}
         parts: dict[int, list[LinkSums]] = {bucket: [] for bucket in run}
         spans = counts.between(first, last)
-        async for traces in self._link(_HOME, bounds, spans):
-            for bucket in run:
-                parts[bucket].append(traces.sums(traces.home == bucket))
+        async for table in self._whole(_HOME, bounds, spans):
+            with self._explanation.stage("link", rows=table.num_rows):
+                linked = await asyncio.to_thread(bulk_linker.link_homes, table, run, REACH)
+            for bucket, sums in linked:
+                parts[bucket].append(sums)
         return {bucket: total(sums) for bucket, sums in parts.items()}
 
-    async def _link(
+    async def _whole(
         self, sql: str, bounds: Mapping[str, int], spans: int
-    ) -> AsyncIterator[LinkedTraces]:
-        """Read whole traces and link them, in as many parts as so many spans need."""
+    ) -> AsyncIterator[pa.Table]:
+        """Read whole traces, in as many parts as so many spans need."""
         within = {name: max(bucket, 0) for name, bucket in bounds.items()}
         ends = {"c0": within["b0"], "c1": within["b1"]}
         ranges = await self._ranges(ends, -(-spans // _SPANS_MOST))
@@ -429,10 +433,12 @@ class Dependencies:
             part = sql if len(ranges) > 1 else sql.replace(_PART, "")
             yield await self._read(part, {**within, "f0": first, "f1": last})
 
-    async def _read(self, sql: str, parameters: Mapping[str, Any]) -> LinkedTraces:
-        """Read some whole traces and link them."""
+    async def _read(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+        """Read some whole traces."""
         self._check_time()
-        table = await self._store.fetch("read traces", sql, parameters)
+        return await self._store.fetch("read traces", sql, parameters)
+
+    async def _link(self, table: pa.Table) -> LinkedTraces:
         with self._explanation.stage("link", rows=table.num_rows):
             return await asyncio.to_thread(bulk_linker.link_traces, table)
 
