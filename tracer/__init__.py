@@ -4,6 +4,7 @@ from .api import get_tracer, start_span
 from .baggage import Baggage
 from .config import Config
 from .context import current_context, current_span, use_span, wrap
+from .core import implementation
 from .decorators import trace
 from .kinds import SpanKind, StatusCode
 from .propagation import extract, inject
@@ -34,6 +35,7 @@ __all__ = [
     "extract",
     "flush",
     "get_tracer",
+    "implementation",
     "init",
     "inject",
     "ledger",

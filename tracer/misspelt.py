@@ -11,6 +11,8 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 
+from exporters.compiled import SWITCH
+
 from . import config
 
 _log = logging.getLogger("lookout")
@@ -21,7 +23,7 @@ _ALIKE = 0.8
 
 #: What is read in this process.
 _known = {
-    "LOOKOUT_CONFIG",
+    *("LOOKOUT_CONFIG", SWITCH),
     *("LOOKOUT_KAFKA_BROKERS", "LOOKOUT_KAFKA_TOPIC", "LOOKOUT_CLICKHOUSE"),
     *(name for _, names, _, _ in config.table() for name in names),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.records import Resource
 
+from .core import PassiveSlots, SpanSlots, provide
 from .forks import renew_after_fork
 from .identity import MASK_64
 from .kinds import SpanKind
@@ -33,7 +34,7 @@ class _IdLock:
 _ids = _IdLock()
 
 
-class PassiveSpan(Span):
+class PassiveSpan(PassiveSlots, Span):
     """A span that only carries identity and baggage: it inherits, propagates and is thrown away.
 
     What an unsampled span costs is its allocation: what it cannot have is said by the class, and
@@ -43,7 +44,7 @@ class PassiveSpan(Span):
     Most carry nothing; they are of the two classes below, which say so in place of their slots.
     """
 
-    __slots__ = ("_known_span_id", "_known_trace_id", "_root")
+    __slots__ = ()
 
     _root: PassiveSpan | None
     _known_trace_id: int  # unset until somebody asks
@@ -122,8 +123,8 @@ class PassiveSpan(Span):
             self.become(LeftSpan)
 
 
-_ROOT: Any = PassiveSpan.__dict__["_root"]
-_CARRIED: Any = Span.__dict__["_carried"]
+_ROOT: Any = vars(PassiveSlots)["_root"]
+_CARRIED: Any = vars(SpanSlots)["_carried"]
 
 
 class UnsampledRoot(PassiveSpan):
@@ -220,6 +221,8 @@ class NoopSpan(RemoteSpan):
 
 
 NOOP = NoopSpan()
+
+provide(UnsampledRoot=UnsampledRoot, UnsampledChild=UnsampledChild, NOOP=NOOP)
 
 
 def unsampled(

@@ -12,6 +12,7 @@ from exporters.ledger import Count, new_count
 from exporters.records import SAMPLED, Resource
 
 from .clock import Clock
+from .core import PipelineSlots, provide
 from .identity import IdGenerator, RandomIds, format_trace_id
 from .limits import SpanLimits
 from .root_choice import RootChoice
@@ -30,7 +31,7 @@ def discard(span: RecordedSpan) -> None:
     """The destination of a tracer that was not set up."""
 
 
-class Pipeline:
+class Pipeline(PipelineSlots):
     """Ids, clock, limits, sampler and destination of spans.
 
     Changed only by :mod:`tracer.setup` and by tests, in place, so that tracers and bound functions
@@ -42,10 +43,8 @@ class Pipeline:
         "choice",
         "clock",
         "emit",
-        "enabled",
         "ids",
         "join",
-        "keep_all",
         "limits",
         "now",
         "observers",
@@ -55,9 +54,11 @@ class Pipeline:
         "sampler",
         "spell",
         "started",
-        "unsampled",
     )
 
+    enabled: bool
+    keep_all: bool
+    unsampled: Count
     started: Callable[[RecordedSpan], None] | None
     choice: RootChoice | None
 
@@ -138,7 +139,7 @@ class Pipeline:
 
     def saved(self) -> dict[str, Any]:
         """All parts as they are, for :meth:`restore`."""
-        return {part: getattr(self, part) for part in Pipeline.__slots__}
+        return {part: getattr(self, part) for part in _PARTS}
 
     def restore(self, parts: dict[str, Any]) -> None:
         """Put back what :meth:`saved` gave."""
@@ -180,6 +181,11 @@ class Pipeline:
         """Read time from ``clock``."""
         self.clock = clock
         self.now = clock.monotonic_ns
+
+
+_PARTS = (*PipelineSlots.__slots__, *Pipeline.__slots__)
+
+provide(Pipeline=Pipeline)
 
 
 class Observer(Protocol):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from exporters.records import DEBUG, SAMPLED, EventRecord, LinkRecord, Resource, TagValue
 
 from . import current
+from .core import SpanSlots, compiled, provide
 from .identity import format_span_id, format_trace_id
 from .kinds import SpanKind, StatusCode
 from .readable import Readable
@@ -58,7 +59,7 @@ class Left(Instead):
 USED: Any = object()
 
 
-class Span(Readable):
+class Span(SpanSlots, Readable):
     """Something that took time, from its start to the flusher.
 
     Made by :meth:`tracer.tracer.Tracer.start_span`, never directly. As a context manager it is
@@ -67,7 +68,7 @@ class Span(Readable):
     :class:`exporters.records.SpanRecord`, and the methods of OpenTelemetry's ``Span``.
     """
 
-    __slots__ = ("_carried", "_prev", "_tracer", "name")
+    __slots__ = ()
 
     trace_id: int
     parent_id: int
@@ -324,6 +325,10 @@ class Span(Readable):
             f"<{type(self).__name__} {self.name!r} {format_trace_id(self.trace_id)}"
             f"/{format_span_id(self.span_id)}>"
         )
+
+
+provide(variable=current.VARIABLE, empty=current.EMPTY)
+compiled(Span, "__enter__", "__exit__", "set_tag")
 
 
 def beneath(span: Any) -> Any:

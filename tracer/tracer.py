@@ -10,6 +10,7 @@ from exporters.records import DEBUG, REMOTE_PARENT, SAMPLED, SHARED
 
 from . import current
 from .baggage import EMPTY as EMPTY_BAGGAGE
+from .core import TracerSlots, compiled, provide
 from .kinds import SpanKind, kind_of
 from .passive import NOOP, PassiveSpan, RemoteSpan, UnsampledChild, UnsampledRoot, unsampled
 from .pipeline import Pipeline
@@ -37,10 +38,14 @@ class _Current:
 CURRENT: Any = _Current()
 
 
-class Tracer:
+class Tracer(TracerSlots):
     """Starts spans in the name of one instrumentation scope."""
 
-    __slots__ = ("pipeline", "scope", "scope_version")
+    __slots__ = ()
+
+    pipeline: Pipeline
+    scope: str
+    scope_version: str
 
     def __init__(self, pipeline: Pipeline, scope: str = "", scope_version: str = "") -> None:
         self.pipeline = pipeline
@@ -305,6 +310,10 @@ class Tracer:
         if remote.rpc_id:
             # The caller cannot count for us; SOFA's servers begin at 1 below its call as well.
             span._rpc, span._index = remote.rpc_id, 1
+
+
+provide(CURRENT=CURRENT)
+compiled(Tracer, "start_span")
 
 
 def _begin(span: RecordedSpan, tracer: Tracer, name: str, kind: SpanKind) -> None:
