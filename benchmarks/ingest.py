@@ -132,18 +132,19 @@ class Request:
         self._ids = self._bytes[self._places]
         self._digits = itertools.cycle(_DIGITS[kind])
         found = [match.span(1) for match in _TIME.finditer(body)]
-        self._times = np.array([int(body[slice(*at)]) for at in found], np.int64)
+        times = np.array([int(body[slice(*at)]) for at in found], np.int64)
+        self._times = times - times.min(initial=2**62)
         self._time_places = len(head) + np.array([np.arange(*at) for at in found], int)
 
-    def data(self, later_us: int = 0) -> memoryview:
+    def data(self, at_us: int = 0) -> memoryview:
         """The bytes to send: in all ids each digit stands for another one than before.
 
-        The spans are so much later than they were made, where the protocol is JSON.
+        The first of the spans is of that time, if one is given and the protocol is JSON.
         """
         data = self._bytes.copy()
         data[self._places] = next(self._digits)[self._ids]
-        if later_us:
-            times = self._times[:, None] + later_us
+        if at_us:
+            times = self._times[:, None] + at_us
             data[self._time_places] = (times // _TENS % 10 + ord("0")).astype(np.uint8)
         return data.data
 
@@ -177,7 +178,7 @@ class Plan:
     connections: int
     rate: float  # spans a second; 0: as fast as it is answered
     otlp: bool = False
-    timed: bool = False  # spans are of the time they are sent; JSON alone
+    begin_us: int = 0  # what is sent first is of this time, the rest as much later; JSON alone
 
 
 @dataclass(frozen=True)
@@ -269,9 +270,10 @@ class _Load:
     def _send(self, connection: socket.socket) -> None:
         self._sent[connection] = time.perf_counter()
         self._next += 1
-        later = int((time.perf_counter() - self._began) * 1e6) if self._plan.timed else 0
+        begin = self._plan.begin_us
+        at_us = begin + int((time.perf_counter() - self._began) * 1e6) if begin else 0
         try:
-            connection.sendall(self._requests[self._next % len(self._requests)].data(later))
+            connection.sendall(self._requests[self._next % len(self._requests)].data(at_us))
         except OSError:
             self._lose(connection)
 
@@ -353,8 +355,8 @@ def offer(
     """
     host, port = url.removeprefix("http://").split(":")
     rate = options.rate / options.clients
-    timed = getattr(options, "timed", False)
-    plan = Plan(options.seconds, options.connections, rate, options.otlp, timed)
+    begin_us = getattr(options, "begin_us", 0)
+    plan = Plan(options.seconds, options.connections, rate, options.otlp, begin_us)
     context = multiprocessing.get_context("spawn")
     go, out = context.Event(), context.Queue()
     stop = stop or context.Event()

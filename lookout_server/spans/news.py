@@ -24,6 +24,8 @@ class News:
     lists: frozenset[NameList]
     #: By tenant the five minutes that have more spans, in order.
     buckets: Mapping[str, Sequence[int]]
+    #: Of each tenant's traces (by folded id) the five minutes that have more spans.
+    index: pa.Table
     #: What links are made of, and the tenant: some columns of the table ``spans``.
     spans: pa.Table
 
@@ -32,10 +34,11 @@ class News:
         """The news in the tables of a batch."""
         names = tables["span_names"]
         fields = (names.column(name).to_pylist() for name in ("tenant", "what", "service"))
-        folds = tables["trace_index"].column("fold").to_numpy()
+        index = tables["trace_index"].select(("tenant", "fold", "bucket"))
+        folds = index.column("fold").to_numpy()
         lists = frozenset(zip(*fields, strict=True))
         spans = tables["spans"].select(LINK_COLUMNS)
-        return cls(folds, lists, _buckets(tables["span_counts"]), spans)
+        return cls(folds, lists, _buckets(tables["span_counts"]), index, spans)
 
 
 def _buckets(counts: pa.Table) -> dict[str, list[int]]:

@@ -20,7 +20,7 @@ from ..explain import Explanation
 from .dependencies import Answer, Dependencies
 from .link_cache import LinkCache
 from .link_keeper import LinkKeeper
-from .memory import Memories
+from .memories import Memories
 from .names import read_names
 from .render import trace_bytes, traces_bytes
 from .request import BadQuery, optional_long, parse_request, whole_number

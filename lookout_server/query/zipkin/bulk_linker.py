@@ -62,9 +62,7 @@ def link_distinct(table: pa.Table) -> tuple[LinkedTraces, pa.Table]:
     return links.of_traces(spans), table
 
 
-def link_homes(
-    table: pa.Table, buckets: Sequence[int], reach: int
-) -> list[tuple[int, LinkSums]]:
+def link_homes(table: pa.Table, buckets: Sequence[int], reach: int) -> list[tuple[int, LinkSums]]:
     """The links of the traces that begin in each of some buckets, some of them in pieces.
 
     Of a trace each bucket sees what lies up to ``reach`` buckets around it, as if it were linked

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...spans.columns import ERROR, SHAPE_SEPARATOR
 from ...spans.tables import BUCKET_US, bucket_of, duration_steps, second_of, tag_token
+from .late import BEFORE_MOST, Window
 from .request import QueryRequest
 
 _LONG_MAX = 2**63 - 1
@@ -164,6 +165,18 @@ class Reading:
         return min(ends), max(ends)
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """SQL for the traces of a window that go on after it; columns ``fold`` and ``last``."""
+
+    window: Window
+    #: Traces with a span in the window; one more than may be remembered where there are too many.
+    before: Reading
+    #: Those of them that go on in the five minutes that the window ends in, and after these.
+    here: Reading
+    there: Reading
+
+
 class Candidates:
     """The SQL of one search's steps. Times in microseconds."""
 
@@ -178,6 +191,7 @@ class Candidates:
         self.anything = not self._driver.conditions and not self._driver.alternatives
         self.latest = latest
         self.last = latest if self.anything else latest + slack_us
+        self._near_last = self.last  # beyond which no other condition is looked for
         # Whole five minutes, so that another search may have asked the same.
         self.earliest = bucket_of(earliest - (0 if self.anything else slack_us)) * BUCKET_US
 
@@ -185,6 +199,10 @@ class Candidates:
     def by_tags(self) -> bool:
         """Whether steps read the wide table."""
         return self._driver.table == "spans"
+
+    def end_with_window(self) -> None:
+        """Look at nothing after the window: traces that go on there are looked for apart."""
+        self._near_last = self.latest
 
     def step(self, since: int, until: int, most: int) -> Reading:
         """SQL for the traces whose last span of the driving condition is in the range.
@@ -203,7 +221,7 @@ class Candidates:
         )
         return Reading((sql,), {"tenant": self._tenant, **self._later()})
 
-    def crossing(self, since: int) -> Reading:
+    def crossing(self, since: int) -> Crossing:
         """SQL for all traces that have a span in the window since then, and one after it."""
         before = Driver("spans").select("fold", "before")
         here = Driver("spans").select("fold", "here", f"fold GLOBAL IN ({before})")
@@ -212,11 +230,17 @@ class Candidates:
             "AND bucket BETWEEN {later_b0:UInt32} AND {later_b1:UInt32} "
             f"AND fold GLOBAL IN ({before})"
         )
+        first = max(self.latest - self._slack, since)
+        in_window = {"tenant": self._tenant, **self._before(since)}
         rest = (bucket_of(self.latest) + 1) * BUCKET_US - 1  # of its five minutes
-        parameters = {"tenant": self._tenant, **self._before(since), **self._later()}
-        parameters |= range_parameters("here", self.latest + 1, rest)
-        statements = (f"SELECT DISTINCT fold, 0 AS last FROM ({rows})" for rows in (here, there))
-        return Reading(tuple(statements), parameters)
+        in_rest = in_window | range_parameters("here", self.latest + 1, rest)
+        later = self._later()
+        return Crossing(
+            Window(self._tenant, first, self.latest, (later["later_b0"], later["later_b1"])),
+            Reading((_folds(before, BEFORE_MOST + 1),), in_window),
+            Reading((_folds(here),), in_rest),
+            Reading((_folds(there),), in_window | later),
+        )
 
     def _before(self, since: int) -> dict[str, int]:
         return range_parameters("before", max(self.latest - self._slack, since), self.latest)
@@ -225,18 +249,24 @@ class Candidates:
         return {"later_b0": bucket_of(self.latest) + 1, "later_b1": bucket_of(self.last)}
 
     def after(self, since: int) -> Reading:
-        """SQL for traces that match by a span after the window, and have one in it since then."""
+        """SQL for traces that have a span in the window since then, and one asked for after it."""
         before = Driver("spans").select("fold", "before")
-        parameters = self._parameters(self.latest + 1, self.last)
-        parameters |= self._before(since)
-        return Reading(tuple(self._selects(f"fold GLOBAL IN ({before})")), parameters)
+        statements = [
+            f"SELECT fold, max(at) AS last FROM ({rows}) GROUP BY fold"
+            for driver in (self._driver, *self._others)
+            for rows in driver.selects(
+                f"fold, {driver.time} AS at", "at", f"fold GLOBAL IN ({before})"
+            )
+        ]
+        parameters = self._parameters(self.latest + 1, self.last) | self._before(since)
+        return Reading(tuple(statements), parameters)
 
-    def _selects(self, *further: str) -> list[str]:
+    def _selects(self) -> list[str]:
         narrowed = [f"fold GLOBAL IN ({other.select('fold', 'near')})" for other in self._others]
         columns = f"fold, {self._driver.time} AS at"
         return [
             f"SELECT fold, max(at) AS last FROM ({rows}) GROUP BY fold"
-            for rows in self._driver.selects(columns, "at", *narrowed, *further)
+            for rows in self._driver.selects(columns, "at", *narrowed)
         ]
 
     def _parameters(self, since: int, until: int) -> dict[str, Any]:
@@ -245,5 +275,11 @@ class Candidates:
             parameters |= driver.parameters
         parameters |= range_parameters("at", since, until)
         if self._others:
-            parameters |= range_parameters("near", max(since - self._slack, 0), until + self._slack)
+            near = min(until + self._slack, self._near_last)
+            parameters |= range_parameters("near", max(since - self._slack, 0), near)
         return parameters
+
+
+def _folds(rows: str, most: int = 0) -> str:
+    limit = f" LIMIT {most}" if most else ""
+    return f"SELECT DISTINCT fold, 0 AS last FROM ({rows}){limit}"

@@ -35,17 +35,22 @@ class LongestFirst:
     """The SQL of one search. Times in microseconds."""
 
     def __init__(
-        self, tenant: str, request: QueryRequest, others: Sequence[Driver], slack_us: int
+        self,
+        tenant: str,
+        request: QueryRequest,
+        others: Sequence[Driver],
+        slack_us: int,
+        until: int,
     ) -> None:
+        """``until`` is the last time that is looked at."""
         self._others = others
         self._of_service = "service = {service:String}" if request.service else ""
         since = max(request.begin_us - slack_us, 0)
-        until = request.end_us + slack_us
         self._parameters: dict[str, Any] = {
             "tenant": tenant,
             "service": request.service,
             **range_parameters("at", since, until),
-            **range_parameters("near", max(since - slack_us, 0), until + slack_us),
+            **range_parameters("near", max(since - slack_us, 0), until),
         }
         for driver in others:
             self._parameters |= driver.parameters

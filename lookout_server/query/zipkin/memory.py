@@ -19,17 +19,16 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from ...server import Server
 from ...spans.known import NameList
 from ...spans.model import Span
 from ...spans.news import News
-from ...spans.signal import SpanSignal
 
 #: Of so many batches it is known what they changed while something was read.
 _BATCHES = 8
 #: Read anew after so long: retention deletes without telling.
 _AGE_S = 300.0
 _TRACE_BYTES, _NAMES_BYTES, _STEPS_BYTES = 40_000_000, 8_000_000, 16_000_000
+_MANY_BYTES = 2_000_000
 #: What an entry, a span and each text of it take beside the text, about.
 _ENTRY_BYTES, _SPAN_BYTES, _TEXT_BYTES = 400, 900, 60
 #: What the parameters of a statement take, and the table of its answer beside its rows.
@@ -200,26 +199,19 @@ class StepMemory(Memory[Step, pa.Table]):
         self._changed(lambda held: [step for step in held if step.touched_by(ordered)])
 
 
-class Memories:
-    """Of traces, of names and of steps of searches."""
+class ManyMemory(Memory[Step, bool]):
+    """That there were more spans than somebody asked: batches only add to them."""
 
     def __init__(self) -> None:
-        self.traces = TraceMemory()
-        self.names = NamesMemory()
-        self.steps = StepMemory()
+        super().__init__(_MANY_BYTES)
 
-    @classmethod
-    def of(cls, server: Server) -> Memories | None:
-        """Those of a collector that is told all that is stored; None for any other."""
-        writers = getattr(server, "writers", None)
-        if writers is None or server.config.clickhouse_url is not None:
-            return None
-        memories = cls()
-        signal: SpanSignal = writers["spans"].signal
-        signal.news.add(memories.traces)
-        signal.news.add(memories.names)
-        signal.news.add(memories.steps)
-        return memories
+    def keep(self, step: Step, number: int) -> None:
+        """Hold that a step counted many."""
+        self.put(step, True, len(step.sql) + _PARAMETERS_BYTES, number)
+
+    def stored(self, news: Iterable[News]) -> None:
+        """See :class:`lookout_server.spans.news.Rememberer`."""
+        self._changed(lambda held: ())
 
 
 def _all(traces: Traces) -> Iterable[Span]:

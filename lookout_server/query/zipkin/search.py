@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...spans.model import Span
 from ...spans.tables import BUCKET_US, bucket_of
-from .candidates import Candidates, plan_drivers, service_driver
+from .candidates import Candidates, Driver, plan_drivers, service_driver
 from .longest import Asked, Histogram, LongestFirst
 from .request import BadQuery, QueryRequest, trace_timestamp
 from .traces import TraceReader, by_strict_id
@@ -122,9 +122,27 @@ class TraceSearch:
         others = [d for d in drivers if d.conditions or d.alternatives]
         if drivers == [service_driver(request)]:
             others = []  # the service alone, which durations are looked for by anyway
-        candidates = LongestFirst(self._reader.tenant, request, others, self._slack_us)
+        until = request.end_us + self._slack_us
+        if await self._taken_later(drivers, order):
+            until = request.end_us
+        candidates = LongestFirst(self._reader.tenant, request, others, self._slack_us, until)
         await self._by_duration(candidates, order, after.value if after else _LONG_MAX)
         return self._answer(order)
+
+    async def _taken_later(self, drivers: Sequence[Driver], order: Order) -> bool:
+        """Take all traces that go on after the window, if much came there and few of them do.
+
+        What is left to look at ends with the window, and spans that come now do not change it.
+        """
+        begin, end = max(self._request.begin_us, 0), self._request.end_us
+        candidates = Candidates(self._reader.tenant, drivers, end, begin, self._slack_us)
+        if not await self._many_later(candidates):
+            return False
+        later = await self._reader.crossing(candidates.crossing(candidates.earliest))
+        if len(later) > _CROSSING_MOST:
+            return False
+        await self._take(sorted(later), order)
+        return True
 
     def _answer(self, order: Order) -> tuple[list[_Trace], Page | None]:
         limit = self._request.limit
@@ -136,13 +154,17 @@ class TraceSearch:
         most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
         steps = _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
         many_later = await self._many_later(candidates)
-        until = candidates.latest if many_later else candidates.last
+        until = candidates.last
+        if many_later:
+            candidates.end_with_window()
+            until = candidates.latest
         found: list[tuple[int, int]] = []
         since = max(_whole(candidates.latest - next(steps)), candidates.earliest)
         while until >= candidates.earliest:
             rows = (await self._reader.candidates(candidates.step(since, until, most)))[:most]
             full = len(rows) == most
             if full and until > candidates.latest and rows[0][1] > candidates.latest:
+                candidates.end_with_window()
                 many_later, until = True, candidates.latest
                 continue
             # Of what was not read, all is before the oldest row, or before this step.
@@ -168,7 +190,7 @@ class TraceSearch:
         """Whether so much came after the window that it is rather not looked through."""
         if candidates.anything or candidates.latest >= time.time_ns() // 1000:
             return False
-        return await self._reader.count(candidates.later()) > _LATER_MOST
+        return await self._reader.more_than(_LATER_MOST, candidates.later())
 
     async def _take_later(self, candidates: Candidates, order: Order) -> None:
         """Read what matches by a span after the window, where that is too much to take it all.
@@ -176,10 +198,10 @@ class TraceSearch:
         Only a trace counts that began after the last that is answered, and so has a span there.
         """
         begun = max(self._last_value(order) or 0, candidates.earliest)
-        later = await self._reader.candidates(candidates.crossing(begun))
+        later = await self._reader.crossing(candidates.crossing(begun))
         if len(later) > _CROSSING_MOST:
-            later = await self._reader.candidates(candidates.after(begun))
-        await self._take([fold for fold, _ in later], order)
+            later = {f for f, _ in await self._reader.candidates(candidates.after(begun))}
+        await self._take(sorted(later), order)
 
     async def _by_duration(self, candidates: LongestFirst, order: Order, upper: int) -> None:
         most = wanted = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)

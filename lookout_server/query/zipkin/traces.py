@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ...server import Server
 from ...spans.model import Span
 from ..explain import Explanation
-from .candidates import Reading
-from .memory import Memories, Step, Traces
+from .candidates import Crossing, Reading
+from .late import BEFORE_MOST, GoingOn
+from .memories import Memories
+from .memory import Step, Traces
 from .read import SPAN_COLUMNS, distinct, spans_of
 
 #: Results from this size on are decoded on a worker thread: the event loop has spans to take.
@@ -100,20 +103,52 @@ class TraceReader:
         (table,) = await self._step("count durations", reading)
         return table.column("step").to_pylist(), table.column("spans").to_pylist()
 
-    async def count(self, reading: Reading) -> int:
-        """How many spans there are."""
-        (table,) = await self._step("count spans", reading)
-        return int(table.column("spans")[0].as_py() or 0)
+    async def more_than(self, most: int, reading: Reading) -> bool:
+        """Whether there are more spans than that."""
+        (step,) = self._steps(reading)
+        memory = self._memories.many if self._memories else None
+        if memory and memory.get(step):
+            return True
+        number = memory.number() if memory else 0
+        table = await self._remembered("count spans", step)
+        many = int(table.column("spans")[0].as_py() or 0) > most
+        if memory and many:
+            memory.keep(step, number)
+        return many
+
+    async def crossing(self, asked: Crossing) -> set[int]:
+        """The folded ids of traces that go on after a window."""
+        here, there = await asyncio.gather(self.candidates(asked.here), self._crossing_there(asked))
+        return {fold for fold, _ in here} | there
+
+    async def _crossing_there(self, asked: Crossing) -> set[int]:
+        """The same of those that go on after the five minutes that it ends in."""
+        late = self._memories.late if self._memories else None
+        if late is None:
+            return _ids(await self.candidates(asked.there))
+        with self._explanation.stage("traces that go on in memory"):
+            held = late.now(asked.window)
+        if held is not None:
+            return set(held.after.tolist())
+        number = late.number()
+        there, before = await asyncio.gather(
+            self.candidates(asked.there), self._step("find traces of the window", asked.before)
+        )
+        folds = np.concatenate([table.column("fold").to_numpy() for table in before])
+        if len(folds) <= BEFORE_MOST:
+            after = np.array(sorted(_ids(there)), np.uint32)
+            late.keep(asked.window, GoingOn(np.sort(folds), after, number))
+        return _ids(there)
 
     async def _step(self, stage: str, reading: Reading) -> list[pa.Table]:
         """What the statements of a step give, as far as it is not in memory."""
+        steps = self._steps(reading)
+        return await asyncio.gather(*(self._remembered(stage, step) for step in steps))
+
+    def _steps(self, reading: Reading) -> list[Step]:
         parameters = tuple(sorted(reading.parameters.items()))
-        return await asyncio.gather(
-            *(
-                self._remembered(stage, Step(sql, parameters, self.tenant, reading.buckets))
-                for sql in reading.statements
-            )
-        )
+        buckets = reading.buckets
+        return [Step(sql, parameters, self.tenant, buckets) for sql in reading.statements]
 
     async def _remembered(self, stage: str, step: Step) -> pa.Table:
         if self._memories is None:
@@ -131,6 +166,10 @@ class TraceReader:
             table = await self._server.fetch(sql, parameters)
             note.rows = table.num_rows
             return table
+
+
+def _ids(rows: Sequence[tuple[int, int]]) -> set[int]:
+    return {fold for fold, _ in rows}
 
 
 def _by_fold(table: pa.Table) -> dict[int, dict[str, list[Span]]]:

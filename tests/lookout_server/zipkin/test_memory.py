@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from lookout_server.config import load
-from lookout_server.query.zipkin import memory
+from lookout_server.query.zipkin import late, memory, search
 from lookout_server.query.zipkin.memory import NamesMemory, TraceMemory
 from lookout_server.spans.model import Span
 from lookout_server.spans.news import LINK_COLUMNS, News
@@ -96,7 +96,16 @@ SEARCHES: list[dict[str, Any]] = [
 ]
 
 
-async def test_searches_find_what_was_stored_since(client: httpx.AsyncClient) -> None:
+@pytest.fixture(
+    params=[(100_000, 500), (-1, 500), (-1, 0)], ids=["few later", "few crossing", "many crossing"]
+)
+def later(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came after a window is looked through in three ways, by how much of it there is."""
+    for name, bound in zip(("_LATER_MOST", "_CROSSING_MOST"), request.param, strict=True):
+        monkeypatch.setattr(search, name, bound)
+
+
+async def test_searches_find_what_was_stored_since(client: httpx.AsyncClient, later: None) -> None:
     """Asked again and again, at ends of their own, searches find what a collector finds that
     remembers nothing, whether spans came into what they looked at or beside it."""
     chance = random.Random(5)
@@ -106,10 +115,47 @@ async def test_searches_find_what_was_stored_since(client: httpx.AsyncClient) ->
         sent["duration"] = chance.randrange(1, 9)
         await client.post("/api/v2/spans", json=[sent])
         end = {"endTs": WINDOW["endTs"] - chance.choice([0, 0, 1, 1_200_000])}
-        for search in SEARCHES:
-            asked = WINDOW | end | search
+        for conditions in SEARCHES:
+            asked = WINDOW | end | conditions
             answer = (await client.get("/api/v2/traces", params=asked)).json()
             assert answer == await _from_the_store(client, asked)
+
+
+async def test_what_comes_after_a_window_has_nothing_read_again(
+    client: httpx.AsyncClient, counted: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside ingest only traces that go on are read, and found by what they have there."""
+    monkeypatch.setattr(search, "_LATER_MOST", 0)
+    monkeypatch.setattr(late, "_IDS_BYTES", 100)
+    end = START_US + 400_000_000
+    asked = {"endTs": end // 1000, "lookback": 7_200_000, "limit": 10}
+    await client.post("/api/v2/spans", json=[span(1, 1), span(2, 2), _at(span(9, 3), end + 10**9)])
+    for conditions in SEARCHES:
+        await client.get("/api/v2/traces", params=asked | conditions)
+    for turn in range(4):
+        after = end + 600_000_000 + turn
+        await client.post("/api/v2/spans", json=[_at(span(20 + turn, 4), after)])
+        counted.fetches.clear()
+        for conditions in SEARCHES:
+            await client.get("/api/v2/traces", params=asked | conditions)
+        assert counted.fetches == []
+    await client.post("/api/v2/spans", json=[_at(span(2, 5, "n2"), after) | {"duration": 9}])
+    for conditions in SEARCHES:
+        answer = (await client.get("/api/v2/traces", params=asked | conditions)).json()
+        assert answer == await _from_the_store(client, asked | conditions)
+    assert all("FROM spans" in sql and "{folds:" in sql for sql in counted.fetches[:1])
+    for turn in range(14):  # more than is kept of batches
+        await client.post("/api/v2/spans", json=[_at(span(40 + turn, 4), after)])
+    await client.post("/api/v2/spans", json=[_at(span(1, 6, "n2"), after)])
+    for turn in range(14):
+        await client.post("/api/v2/spans", json=[_at(span(60 + turn, 4), after)])
+    for conditions in SEARCHES:
+        answer = (await client.get("/api/v2/traces", params=asked | conditions)).json()
+        assert answer == await _from_the_store(client, asked | conditions)
+
+
+def _at(sent: dict[str, Any], at_us: int) -> dict[str, Any]:
+    return sent | {"timestamp": at_us}
 
 
 async def _from_the_store(client: httpx.AsyncClient, asked: dict[str, Any]) -> Any:
@@ -129,16 +175,16 @@ async def test_a_search_asked_again_reads_only_where_spans_came(
 ) -> None:
     """Nothing while none came, and the latest minutes alone if they came there."""
     await client.post("/api/v2/spans", json=[span(1, 1), span(2, 2)])
-    for search in SEARCHES:
-        await client.get("/api/v2/traces", params=WINDOW | search)
+    for conditions in SEARCHES:
+        await client.get("/api/v2/traces", params=WINDOW | conditions)
     counted.fetches.clear()
-    for search in SEARCHES:
-        await client.get("/api/v2/traces", params=WINDOW | search)
+    for conditions in SEARCHES:
+        await client.get("/api/v2/traces", params=WINDOW | conditions)
     assert counted.fetches == []
     late = span(3, 3) | {"timestamp": WINDOW["endTs"] * 1000}
     await client.post("/api/v2/spans", json=[late])
-    search = {"serviceName": "a", "annotationQuery": "k=n2"}
-    await client.get("/api/v2/traces", params=WINDOW | search)
+    conditions = {"serviceName": "a", "annotationQuery": "k=n2"}
+    await client.get("/api/v2/traces", params=WINDOW | conditions)
     candidates = [sql for sql in counted.fetches if "has(tags_" in sql]
     assert len(candidates) == 2  # one for each of two columns, of the first step
 
@@ -168,7 +214,7 @@ def spans_of(trace: int, size: int = 10) -> dict[str, list[Span]]:
 
 
 def news(*folds: int, lists: frozenset[tuple[str, str, str]] = frozenset()) -> Iterator[News]:
-    yield News(np.array(folds, np.uint32), lists, {}, pa.table({}))
+    yield News(np.array(folds, np.uint32), lists, {}, pa.table({}), pa.table({}))
 
 
 def test_a_stored_batch_drops_what_it_changes() -> None:
@@ -195,7 +241,7 @@ def test_a_stored_batch_drops_the_steps_that_look_where_it_has_spans() -> None:
         steps.keep(step, pa.table({"fold": [1]}), steps.number())
     batch = pa.table({"tenant": ["t", "t", "v"], "bucket": [6, 5, 4]})
     names = pa.table({"tenant": [], "what": [], "service": []})
-    folds = pa.table({"fold": pa.array([1], pa.uint32())})
+    folds = batch.append_column("fold", pa.array([1, 2, 3], pa.uint32()))
     spans = pa.table({name: [] for name in LINK_COLUMNS})
     tables = {"span_counts": batch, "span_names": names, "trace_index": folds, "spans": spans}
     steps.stored([News.of(tables)])
