@@ -446,12 +446,17 @@ def test_gunicorn_workers_forked_after_init(collector: Collector, tmp_path: Path
 
 
 def uwsgi() -> list[str]:
-    """The command for four workers of the application."""
+    """The command for four workers of the application, which end their requests at SIGTERM.
+
+    Not ``--die-on-term``: that ends a worker where it is, and runs no exit handler in one that is
+    still at the end of a request whose answer the client has already.
+    """
     found = shutil.which("uwsgi", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if found is None:
         pytest.skip("uwsgi is not installed (pip install pyuwsgi)")
-    command = [found, "--http-socket", "ADDRESS", "--master", "--processes", "4", "--die-on-term"]
-    return [*command, "--disable-logging", "--need-app", "--module", "shopapp"]
+    command = [found, "--http-socket", "ADDRESS", "--master", "--processes", "4"]
+    gracefully = ["--hook-master-start", "unix_signal:15 gracefully_kill_them_all"]
+    return [*command, *gracefully, "--disable-logging", "--need-app", "--module", "shopapp"]
 
 
 @pytest.mark.parametrize(
