@@ -12,6 +12,14 @@ from click.exceptions import NoArgsIsHelpError
 
 from . import commands
 
+#: Characters of a command's help in the list of commands.
+_SHORT = 60
+#: For a package, and for a module of Python's own.
+_REMEDIES = (
+    ": pip install 'lookout-telemetry[all]'",
+    ", which Python does not have on this system",
+)
+
 
 class LazyGroup(click.Group):
     """Finds subcommands by module name; a missing optional part spoils only its own command."""
@@ -28,6 +36,13 @@ class LazyGroup(click.Group):
         except click.Abort:
             sys.exit(130)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's, also for commands that import a part only when they run."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as missing:
+            raise _lacking(str(ctx.invoked_subcommand), missing) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(
             module.name.rstrip("_")
@@ -35,21 +50,38 @@ class LazyGroup(click.Group):
             if not module.name.startswith("_")
         )
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click's, but a command that lacks a part says so in its place."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._short(ctx, name)) for name in self.list_commands(ctx)])
+
+    def _short(self, ctx: click.Context, name: str) -> str:
+        try:
+            command = self.get_command(ctx, name)
+        except click.ClickException as error:
+            return f"({error.format_message()})"
+        return command.get_short_help_str(_SHORT)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         known = self.list_commands(ctx)
         if cmd_name not in known:
             raise click.UsageError(f"{cmd_name!r} is no command; expected {', '.join(known)}")
         try:
             module = importlib.import_module(f"{commands.__name__}.{cmd_name}")
         except ModuleNotFoundError as missing:
-            if missing.name and missing.name.startswith(__name__.partition(".")[0]):
-                raise
-            raise click.ClickException(
-                f"{cmd_name} needs {missing.name}: pip install 'lookout-telemetry[all]'"
-            ) from None
+            raise _lacking(cmd_name, missing) from None
         command = module.command
         assert isinstance(command, click.Command)
         return command
+
+
+def _lacking(command: str, missing: ModuleNotFoundError) -> Exception:
+    """What to raise for it: a line for the user, or the error itself where a module is ours."""
+    part = (missing.name or "").partition(".")[0]
+    if part in ("", __name__.partition(".")[0]):
+        return missing
+    remedy = _REMEDIES[part in sys.stdlib_module_names]
+    return click.ClickException(f"{command} needs {part}{remedy}")
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

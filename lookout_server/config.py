@@ -589,9 +589,10 @@ def load(toml_file: Path | None = None, **flags: Any) -> ServerConfig:
     given = {name: value for name, value in flags.items() if value is not None}
     if toml_file is None:
         return ServerConfig(**given)
-    unknown = set(tomllib.loads(toml_file.read_text("utf-8"))) - set(ServerConfig.model_fields)
-    if unknown:
-        raise ValueError(f"unknown setting {', '.join(sorted(unknown))}")
+    if unknown := tomllib.loads(toml_file.read_text("utf-8")).keys() - ServerConfig.model_fields:
+        from .misspelt import named
+
+        raise ValueError(f"unknown setting {', '.join(map(named, sorted(unknown)))}")
 
     class _FromFile(ServerConfig):
         model_config = SettingsConfigDict(toml_file=toml_file)

@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import resource
 import shutil
 import socket
 import time
@@ -152,6 +151,10 @@ def check_shadowing(config: ServerConfig) -> Iterator[Finding]:
 
 def check_descriptors(config: ServerConfig) -> Iterator[Finding]:
     """Connections and database files need descriptors."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limit
+        return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 < hard < config.connections_max * 2:
         text = f"at most {hard} open files for {config.connections_max} connections (ulimit -n)"

@@ -1,4 +1,4 @@
-"""Environment variables that look like the collector's and are none.
+"""Names that look like the collector's settings and are none, in the environment and in files.
 
 A misspelt ``LOOKOUT_RETENTIONS`` would otherwise be a setting that is silently not there. Named is
 only what is close to a name we know: the client libraries read other ``LOOKOUT_*`` variables from
@@ -37,3 +37,9 @@ def misspelt(environment: Iterable[str]) -> Iterator[tuple[str, str]]:
         if name.startswith(_PREFIX) and name not in known | CLIENTS:
             for found in difflib.get_close_matches(name.removeprefix(_PREFIX), ours, 1, _ALIKE):
                 yield name, f"{_PREFIX}{found}"
+
+
+def named(setting: str) -> str:
+    """A setting of a file that nobody knows, with the one that was probably meant."""
+    meant = difflib.get_close_matches(setting.lower(), ServerConfig.model_fields, 1)
+    return f"{setting} (is it {meant[0]}?)" if meant else setting

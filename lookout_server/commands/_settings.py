@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sys
 import tomllib
@@ -58,6 +57,10 @@ def _sentence(item: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def owned(data_dir: Path) -> Iterator[IO[str]]:
     """Hold the directory's lock, or say who cannot have it."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        fail("the collector needs Linux or macOS: it locks its data directory with POSIX locks")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "lock").open("w")

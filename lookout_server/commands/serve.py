@@ -6,7 +6,6 @@ import contextlib
 import ipaddress
 import logging
 import os
-import resource
 import socket
 import ssl
 import sys
@@ -123,6 +122,8 @@ def _serve(config: ServerConfig, listening: socket.socket) -> None:
 
 def _raise_file_limit() -> None:
     """Connections and database files need descriptors; the usual 1024 are few."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with contextlib.suppress(ValueError, OSError):

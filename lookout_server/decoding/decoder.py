@@ -15,7 +15,7 @@ from ..writer import Decode
 from .frames import Settings
 from .link import Decoded, Failed, Link, Lost, Mirror
 from .load import Load
-from .process import LastWords, Process
+from .process import LastWords, Process, missing
 from .span_rows import SpanMirror
 from .suspects import Suspects
 
@@ -42,8 +42,9 @@ _SPANS_ALONE: Final[Mapping[str, Callable[[], Mirror]]] = {"spans": SpanMirror}
 class Decoder:
     """See :class:`lookout_server.server.Service`. Lives on the event loop.
 
-    Without ``settings`` there is never a second process. ``always``: it is there from the start,
-    for bodies of any size. ``mirrors`` are made for each process; other signals stay here.
+    Without ``settings`` there is never a second process, nor where the system cannot have one,
+    which is logged. ``always``: it is there from the start, for bodies of any size. ``mirrors`` are
+    made for each process; other signals stay here.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Decoder:
         self.restarts = 0
         self.bodies = {"collector": 0, "process": 0}
         self._decoders = decoders
-        self._settings = settings
+        self._settings = settings if settings is not None and _possible() else None
         self._mirrors = mirrors
         self._always = always
         self._least_bytes = 0 if always else _LEAST_BYTES
@@ -244,3 +245,11 @@ class Decoder:
     def _gone(self) -> None:
         self._link = self._process = None
         self._arrived.clear()
+
+
+def _possible() -> bool:
+    """Whether there can be a second process here; the log says why not."""
+    if (what := missing()) is None:
+        return True
+    log.warning("bodies are decoded in the collector, with no process beside it: %s", what)
+    return False

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -24,6 +25,19 @@ _LAST_BYTES: Final = 1024
 _LAST_SECONDS: Final = 0.5
 
 
+def missing() -> str | None:
+    """What this system lacks for a second process; None where it has all that it takes.
+
+    On Windows a socket is no file, so none can be the standard input of a program, and no event
+    loop reads a pipe of Popen's. A program that Python is built into would start itself again.
+    """
+    if os.name != "posix" or not hasattr(socket, "AF_UNIX"):
+        return f"sockets of {sys.platform} cannot be handed to another process"
+    if not sys.executable or getattr(sys, "frozen", False):
+        return "there is no interpreter beside this program"
+    return None
+
+
 class Process:
     """A fresh interpreter, not a fork: the embedded database does not survive one.
 
@@ -35,7 +49,8 @@ class Process:
         self.socket, theirs = socket.socketpair()
         for end in (self.socket, theirs):
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                end.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)  # or what is allowed
+                with suppress(OSError):  # Linux gives what is allowed, others refuse
+                    end.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         with theirs:
             try:
                 self._process: subprocess.Popen[bytes] = subprocess.Popen(

@@ -207,3 +207,50 @@ def test_help_lists_the_commands() -> None:
     for name in ("config", "doctor", "migrate", "serve"):
         assert name in result.output
     assert "..." not in result.output.partition("Commands:")[2]  # every description is whole
+
+
+LACKING = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
+from lookout_server.cli import cli
+cli(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        ("pydantic", "(serve needs pydantic: pip install 'lookout-telemetry[all]')"),
+        ("ssl", "(serve needs ssl, which Python does not have on this system)"),
+        ("fcntl,resource", "Take, store and answer for traces and metrics, on one port."),
+    ],
+)
+def test_help_lists_commands_that_lack_a_part(lacks: str, says: str) -> None:
+    """The list says what they lack; the others stay there."""
+    done = lacking(lacks, "--help")
+    assert done.returncode == 0, done.stderr
+    assert " ".join(says.split()) in " ".join(done.stdout.split())
+    assert "Read the digest logs that applications write." in done.stdout
+
+
+@pytest.mark.parametrize("part", ["starlette", "uvicorn", "numpy", "chdb"])
+def test_a_collector_that_lacks_a_part_says_how_to_get_it(tmp_path: Path, part: str) -> None:
+    """Also where it is imported only when the collector starts: one line, no traceback."""
+    done = lacking(part, "serve", "--listen=127.0.0.1:0", f"--data-dir={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr == f"lookout: serve needs {part}: pip install 'lookout-telemetry[all]'\n"
+
+
+def test_a_collector_without_posix_says_so(tmp_path: Path) -> None:
+    """As on Windows: serve says in one line what it needs; doctor looks at the packages there."""
+    done = lacking("fcntl,resource", "serve", "--listen=127.0.0.1:0", f"--data-dir={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lookout: the collector needs Linux or macOS:")
+    assert len(done.stderr.splitlines()) == 1
+    assert "packages" in lacking("fcntl,resource", "doctor").stdout
+
+
+def lacking(modules: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process where these modules cannot be imported."""
+    command = [sys.executable, "-c", LACKING, modules, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -91,7 +91,7 @@ def test_unknown_settings_in_a_file_are_named(tmp_path: Path) -> None:
     file = tmp_path / "lookout.toml"
     file.write_text('retenton = "7d"\n')
     status, lines = lookout("serve", "--config", str(file))
-    assert (status, lines) == (2, [f"lookout: {file}: unknown setting retenton"])
+    assert (status, lines) == (2, [f"lookout: {file}: unknown setting retenton (is it retention?)"])
 
 
 def test_a_directory_belongs_to_one_process(serve: Serve, tmp_path: Path) -> None:

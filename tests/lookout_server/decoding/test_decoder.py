@@ -20,6 +20,7 @@ import pytest
 from lookout_server.compressed import decompress
 from lookout_server.decoding import decoder as decoder_module
 from lookout_server.decoding import load as load_module
+from lookout_server.decoding.code import CODE, digest
 from lookout_server.decoding.cores import cores
 from lookout_server.decoding.decoder import Decoder
 from lookout_server.decoding.frames import Kind, Settings, framed
@@ -323,7 +324,7 @@ async def test_a_process_with_other_code_gets_no_bodies(
     other = f"""
     sys.path.append({str(HOME)!r})
     import lookout_server.decoding.code as code
-    code.CODE = "0.0.1, layout 1, of elsewhere"
+    code.CODE = "0.0.1, digest 1, of elsewhere"
     """
     begin_with(dedent(other), tmp_path, monkeypatch)
     decoder = Decoder({"spans": reader()}, Settings(), always=True)
@@ -331,8 +332,26 @@ async def test_a_process_with_other_code_gets_no_bodies(
     assert decoder.pid is None
     assert len((await decoder.decode("spans", "zipkin.v2.json", spans(), RECEIPT)).rows) == 1
     await decoder.stop()
-    assert "it runs 0.0.1, layout 1, of elsewhere, and the collector" in caplog.text
+    assert "it runs 0.0.1, digest 1, of elsewhere, and the collector" in caplog.text
     assert "restart the collector" in caplog.text
+
+
+def test_every_module_of_the_package_is_part_of_its_digest(tmp_path: Path) -> None:
+    """Also where what changed keeps its length, or moves. Files that are no modules do not."""
+    (tmp_path / "spans").mkdir()
+    module = tmp_path / "spans" / "rows.py"
+    module.write_text("form = 1\n")
+    digests = {digest(tmp_path)}
+    (tmp_path / "openapi.yaml").write_text("of no matter")
+    assert {digest(tmp_path)} == digests
+    module.write_text("form = 2\n")
+    digests.add(digest(tmp_path))
+    module.rename(tmp_path / "rows.py")
+    digests.add(digest(tmp_path))
+    (tmp_path / "core.so").write_bytes(b"compiled")
+    digests.add(digest(tmp_path))
+    assert len(digests) == 4
+    assert digest(HOME / "lookout_server") in CODE
 
 
 async def test_the_log_has_the_last_words_of_a_process(
@@ -469,6 +488,53 @@ async def test_a_process_that_cannot_start_costs_nothing_but_its_help(
     assert len((await decoder.decode("spans", "zipkin.v2.json", spans(5), RECEIPT)).rows) == 5
     await eventually(lambda: "cannot be started" in caplog.text)
     await decoder.stop()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        (("os.name", "nt"), "cannot be handed to another process"),
+        (("socket.AF_UNIX", None), "cannot be handed to another process"),
+        (("sys.executable", ""), "no interpreter beside this program"),
+        (("sys.frozen", True), "no interpreter beside this program"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+async def test_a_system_that_cannot_have_a_process_decodes_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lacks: Any, says: str
+) -> None:
+    """The log has one line of it, however much there is to decode, and nothing is tried."""
+    with monkeypatch.context() as patch:
+        if lacks[1] is None:
+            patch.delattr(lacks[0])
+        else:
+            patch.setattr(*lacks, raising=False)
+        decoder = Decoder({"spans": reader()}, Settings(), always=True)
+    monkeypatch.setattr(load_module, "_BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(load_module, "_LASTING", 0)
+    await decoder.start()
+    decoded = await decoder.decode("spans", "zipkin.v2.json", spans(5), RECEIPT)
+    assert len(decoded.rows) == 5
+    assert decoder.bodies == {"collector": 1, "process": 0}
+    await decoder.stop()
+    [line] = caplog.messages
+    assert says in line
+
+
+async def test_buffers_of_the_usual_size_do_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS refuses larger ones than it allows, where Linux gives what it allows."""
+
+    def refuses(*arguments: Any) -> None:
+        raise OSError("no buffer space available")
+
+    monkeypatch.setattr("socket.socket.setsockopt", refuses, raising=False)
+    process = await asyncio.to_thread(Process, Settings())
+    try:
+        assert process.pid
+    finally:
+        process.kill()
+        process.errors.close()
+        process.end(5)
 
 
 def test_a_process_is_wanted_after_seconds_of_much_decoding() -> None:

@@ -83,6 +83,24 @@ _STEPS = st.lists(
 )
 
 
+#: What bounds memory and time, so low that it is met.
+_BOUNDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "_OPEN_MOST": st.integers(0, 6),
+        "_WAITING_MOST": st.integers(0, 6),
+        "_CLOSED_MOST": st.integers(0, 4),
+        "_BEGIN_MOST": st.integers(0, 12),
+        "_AT_ONCE": st.integers(1, 4),
+        "_LATE_MOST": st.integers(0, 2),
+        "_LATE_SPANS_MOST": st.integers(1, 6),
+        "_READING_MOST_S": st.just(0.0),
+        "_TRACE_MOST": st.integers(1, 4),
+        "_RATE_MOST": st.just(0),
+        "_TENANTS_MOST": st.integers(1, 2),
+    },
+)
+
 _SPANS_OF = (
     f"SELECT {bulk_linker.LINK_COLUMNS} FROM spans WHERE tenant = {{tenant:String}} ORDER BY low"
 )
@@ -198,13 +216,16 @@ def _json(span: Mapping[str, Any]) -> dict[str, Any]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(steps=_STEPS, quiet_s=st.sampled_from([-1.0, 20.0]))
+@given(steps=_STEPS, quiet_s=st.sampled_from([-1.0, 20.0]), bounds=st.just({}) | _BOUNDS)
 def test_whatever_comes_and_when(
-    store: EmbeddedStore, steps: list[tuple[str, Any]], quiet_s: float
+    store: EmbeddedStore, steps: list[tuple[str, Any]], quiet_s: float, bounds: dict[str, float]
 ) -> None:
-    """Late, early, without time, sent again, of two traces with one folded id: no call is lost."""
+    """Late, early, without time, sent again, of two traces with one folded id: no call is lost, and
+    none is told that a bound left out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(young_links, "_QUIET_S", quiet_s)
+        for name, bound in bounds.items():
+            patch.setattr(young_links, name, bound)
         collector = Moved(store)
         for step, how in [*steps, ("ask", 0)]:
             if step == "send":
