@@ -16,7 +16,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 #: Each compiled module and its source. ``exporters.compiled`` has the same names.
-EXTENSIONS = {"tracer._core": "tracer/_core.c"}
+EXTENSIONS = {
+    "tracer._core": "tracer/_core.c",
+    "lookout_server.spans._primitives": "lookout_server/spans/_primitives.c",
+}
 
 
 class BuildHook(BuildHookInterface):  # type: ignore[type-arg]

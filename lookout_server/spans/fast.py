@@ -6,9 +6,7 @@ own DecodeError before), and the exact reader decides what it means.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from itertools import chain
 
 import msgspec
 import numpy as np
@@ -19,16 +17,17 @@ from .columns import (
     KIND_MASK,
     SHAPES,
     SHARED,
+    Ids,
     Ints,
     SpanColumns,
     pack_address,
     pack_remote,
 )
 from .model import KIND_CODES, Endpoint
+from .primitives import longs, unhexed, unnested
 from .remembered import Remembered
 
 _ZERO = "0" * 16
-_HEX = b"0123456789abcdef"
 _CLIENT = KIND_CODES["CLIENT"]
 _KINDS: dict[str | None, int] = {None: 0}
 _KINDS.update(KIND_CODES.items())
@@ -86,8 +85,8 @@ def columns_of(spans: Sequence[FastSpan]) -> SpanColumns:
     """
     columns = SpanColumns()
     _set_ids(columns, spans)
-    columns.timestamps = _moments([span.timestamp or 0 for span in spans])
-    columns.durations = _moments([span.duration or 0 for span in spans])
+    columns.timestamps = _moments([span.timestamp for span in spans])
+    columns.durations = _moments([span.duration for span in spans])
     try:
         flags = [_KINDS[span.kind] for span in spans]
     except KeyError:
@@ -96,10 +95,9 @@ def columns_of(spans: Sequence[FastSpan]) -> SpanColumns:
     columns.services, columns.local_address, _ = _endpoints([span.localEndpoint for span in spans])
     columns.remote_services, _, columns.remote = _endpoints([span.remoteEndpoint for span in spans])
     tags = [span.tags or _NO_TAGS for span in spans]
-    columns.tag_counts = list(map(len, tags))
-    columns.tag_keys = list(chain.from_iterable(tags))
-    columns.tag_values = list(chain.from_iterable(map(dict.values, tags)))
-    columns.shapes = list(map(SHAPES.__getitem__, map(tuple, tags)))
+    keys, columns.tag_keys, columns.tag_values = unnested(tags)
+    columns.tag_counts = list(map(len, keys))
+    columns.shapes = list(map(SHAPES.__getitem__, keys))
     if "error" in columns.tag_keys:
         flags = [
             flag | ERROR if "error" in of_span else flag
@@ -176,23 +174,21 @@ def _set_ids(columns: SpanColumns, spans: Sequence[FastSpan]) -> None:
     if set(map(len, traces)) != {32}:
         traces = [_padded(trace_id) for trace_id in traces]
     parents = [_ZERO if (parent := span.parentId) is None else parent for span in spans]
-    ids = [span.id for span in spans]
-    if not set(map(len, parents)) | set(map(len, ids)) <= {16}:
-        raise Irregular
-    digits = "".join(chain(traces, parents, ids))
-    if digits.encode().translate(None, _HEX):
-        raise Irregular
-    numbers = np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
-    count = len(spans)
-    columns.high, columns.low = numbers[: 2 * count : 2], numbers[1 : 2 * count : 2]
-    columns.ids = numbers[3 * count :]
+    columns.high, columns.low = _numbers(traces, 32).reshape(-1, 2).T
+    parent_ids, columns.ids = _numbers(parents, 16), _numbers([span.id for span in spans], 16)
     # Counting takes half of what ``all`` takes, and hardly a trace has a low id of zero.
-    if np.count_nonzero(columns.ids) < count:
+    if np.count_nonzero(columns.ids) < len(spans):
         raise Irregular
-    if np.count_nonzero(columns.low) < count and not (columns.high | columns.low).all():
+    if np.count_nonzero(columns.low) < len(spans) and not (columns.high | columns.low).all():
         raise Irregular
-    parent_ids = numbers[2 * count : 3 * count]
     columns.parents = np.where(parent_ids == columns.ids, np.uint64(0), parent_ids)
+
+
+def _numbers(texts: list[str], digits: int) -> Ids:
+    try:
+        return np.frombuffer(unhexed(texts, digits), np.uint64)
+    except ValueError:
+        raise Irregular from None
 
 
 def _padded(trace_id: str) -> str:
@@ -203,8 +199,8 @@ def _padded(trace_id: str) -> str:
     return trace_id
 
 
-def _moments(microseconds: list[int]) -> Ints:
+def _moments(microseconds: list[int | None]) -> Ints:
     try:
-        return np.maximum(np.frombuffer(array("q", microseconds), np.int64), 0)
+        return np.maximum(np.frombuffer(longs(microseconds), np.int64), 0)
     except OverflowError:
         raise Irregular from None

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .columns import Ids, Ints, SpanColumns
+from .primitives import codes
 
 Codes = npt.NDArray[np.int32]
 
@@ -54,7 +55,7 @@ class Words:
         self.texts += texts
 
     def _known_codes(self, texts: list[str]) -> Codes:
-        return np.fromiter(map(self._codes.__getitem__, texts), np.int32, len(texts))
+        return np.frombuffer(codes(self._codes, texts), np.int32)
 
     def _add(self, texts: list[str]) -> None:
         with self._adding:
