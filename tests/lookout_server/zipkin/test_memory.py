@@ -13,6 +13,7 @@ import pytest
 
 from lookout_server.config import load
 from lookout_server.query.zipkin import late, memory, search
+from lookout_server.query.zipkin import names as name_lists
 from lookout_server.query.zipkin.memory import NamesMemory, TraceMemory
 from lookout_server.spans.model import Span
 from lookout_server.spans.news import LINK_COLUMNS, News
@@ -187,6 +188,36 @@ async def test_a_search_asked_again_reads_only_where_spans_came(
     await client.get("/api/v2/traces", params=WINDOW | conditions)
     candidates = [sql for sql in counted.fetches if "has(tags_" in sql]
     assert len(candidates) == 2  # one for each of two columns, of the first step
+
+
+LISTS = [
+    "services",
+    "spans?serviceName=a",
+    "remoteServices?serviceName=a",
+    "autocompleteValues?key=k",
+]
+
+
+@pytest.mark.parametrize(("most", "reads"), [(5_000, 1), (3, 5)], ids=["few names", "many names"])
+async def test_lists_of_few_names_are_read_together(
+    client: httpx.AsyncClient,
+    counted: CountingStore,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    reads: int,
+) -> None:
+    """The first list asked for has all of a tenant's read, where these have few names."""
+    monkeypatch.setattr(name_lists, "_MOST_OF_ALL", most)
+    await client.post("/api/v2/spans", json=[span(1, 1)])
+    counted.fetches.clear()
+    found = [(await client.get(f"/api/v2/{path}")).json() for path in LISTS]
+    assert found == [["a"], ["get"], ["of-get"], ["get"]]
+    assert len(counted.fetches) == reads
+    await client.post("/api/v2/spans", json=[span(2, 2, "put")])
+    counted.fetches.clear()
+    found = [(await client.get(f"/api/v2/{path}")).json() for path in LISTS]
+    assert found == [["a"], ["get", "put"], ["of-get", "of-put"], ["get", "put"]]
+    assert len(counted.fetches) == 3  # of the lists that have more names
 
 
 async def test_answers_are_those_of_what_is_stored(client: httpx.AsyncClient) -> None:
