@@ -20,10 +20,10 @@ from ...spans.news import News
 from ...spans.tables import bucket_of
 from .memory import Memory
 
-#: Ids of batches that are kept to be looked at: twenty minutes of 40,000 spans a second.
-_IDS_BYTES = 32_000_000
+#: Ids of batches that are kept to be looked at: ten minutes of 40,000 spans a second.
+_IDS_BYTES = 16_000_000
 #: Traces in windows, with what goes on of them.
-_GOING_ON_BYTES = 16_000_000
+_GOING_ON_BYTES = 12_000_000
 #: A window with more traces than this is asked for anew.
 BEFORE_MOST = 200_000
 

@@ -18,6 +18,8 @@ from .traces import TraceReader, by_strict_id
 #: and an hour more. A busy service answers from the first step, a rare tag needs three a day.
 _NARROW_STEPS_US = (900_000_000, 7_200_000_000, 57_600_000_000)
 _WIDE_STEPS_US = (300_000_000, 4_800_000_000, 97_200_000_000)
+#: Where nothing is asked for, some seconds have enough while much comes.
+_LATEST_STEPS_US = (5_000_000, *_WIDE_STEPS_US)
 #: How much wider than the one before it is each step after those.
 _WIDER = 8
 _SECOND_US = 1_000_000
@@ -43,9 +45,19 @@ def _steps(first: Sequence[int]) -> Iterator[int]:
         yield step
 
 
-def _whole(time_us: int) -> int:
-    """Where the five minutes of a time begin: steps that end there are the same in each search."""
-    return bucket_of(time_us) * BUCKET_US
+def _back(time_us: int, step_us: int) -> int:
+    """Where a step back from a time begins.
+
+    But for the shortest it is where five minutes begin: so steps are the same in each search.
+    """
+    since = time_us - step_us
+    return since if step_us < BUCKET_US else bucket_of(since) * BUCKET_US
+
+
+def _steps_of(candidates: Candidates) -> Iterator[int]:
+    if candidates.anything:
+        return _steps(_LATEST_STEPS_US)
+    return _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +164,14 @@ class TraceSearch:
 
     async def _step_back(self, candidates: Candidates, order: Order) -> None:
         most = max(self._request.limit * _MOST_FACTOR, _MOST_LEAST)
-        steps = _steps(_WIDE_STEPS_US if candidates.by_tags else _NARROW_STEPS_US)
+        steps = _steps_of(candidates)
         many_later = await self._many_later(candidates)
         until = candidates.last
         if many_later:
             candidates.end_with_window()
             until = candidates.latest
         found: list[tuple[int, int]] = []
-        since = max(_whole(candidates.latest - next(steps)), candidates.earliest)
+        since = max(_back(candidates.latest, next(steps)), candidates.earliest)
         while until >= candidates.earliest:
             rows = (await self._reader.candidates(candidates.step(since, until, most)))[:most]
             full = len(rows) == most
@@ -176,7 +188,7 @@ class TraceSearch:
                 found = []
             if not full:
                 until = since - 1
-                since = max(_whole(since - next(steps)), candidates.earliest)
+                since = max(_back(since, next(steps)), candidates.earliest)
             elif rest + _SECOND_US >= until:
                 most *= 4  # one moment alone has more
             else:

@@ -194,6 +194,22 @@ async def test_search_gets_past_a_busy_second(client: httpx.AsyncClient) -> None
         assert (await client.get("/api/v2/traces", params=query)).json() == []
 
 
+async def test_latest_traces_are_found_by_when_they_began(client: httpx.AsyncClient) -> None:
+    """Of traces that all go on when the window ends, only those of the answer are read."""
+    spans = []
+    for number in range(1, 301):
+        root = {"traceId": f"{number:x}", "id": "1", "timestamp": START_US + number * 1000}
+        later = START_US + 10_000_000 - number * 1000
+        spans += [root, root | {"id": "2", "parentId": "1", "timestamp": later}]
+    await client.post("/api/v2/spans", json=spans)
+    query = {"endTs": START_US // 1000 + 20_000, "lookback": 60_000, "limit": 3}
+    answer = (await client.get("/api/v2/traces", params=query)).json()
+    assert [int(trace[0]["traceId"], 16) for trace in answer] == [300, 299, 298]
+    explained = (await client.get("/api/v2/traces", params=query | {"explain": "1"})).json()
+    read = [stage["rows"] for stage in explained["stages"] if stage["stage"] == "read traces"]
+    assert sum(read) <= 2 * 10
+
+
 @pytest.mark.parametrize("sort", ["timestamp", "duration"])
 async def test_pages_give_every_trace_once(client: httpx.AsyncClient, sort: str) -> None:
     """Following the cursor leads through all traces that match, in order, none twice."""
