@@ -6,10 +6,11 @@ usage: scripts/bench zipkin_queries [--spans 1000000] [--data DIR] [--sets 12] [
 Writes the spans (benchmarks/span_mix.py) into an embedded store, once per DIR, then asks a running
 `lookout serve` for them: per row 12 parameter sets, each asked warm; p50 and p95 of all, and the
 p95 of each asked for the first time, when nothing of it is remembered (but links of the day). With
-``--rate`` the rows are asked again beside so many spans a second of ingest, which are ten minutes
-later than the others, and compared with themselves alone, asked again and for the first time, and
-with what they may take. With ``--zipkin`` the spans are posted to a real Zipkin server with its
-storage in memory and to us, and half a minute later the two are asked in turns.
+``--rate`` the rows are asked again beside so many spans a second of ingest, each of the time it is
+sent, and compared with themselves alone, asked again and for the first time, and with what they
+may take: do so while the end of the spans is less than an hour ago, or no window reaches what comes.
+With ``--zipkin`` the spans are posted to a real Zipkin server with its storage in memory and to us,
+and half a minute later the two are asked in turns.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ HOURS = 24.0
 DAY_MS, MINUTE_MS = 86_400_000, 60_000
 MERGING_S = 30.0  # for the many small parts that so many posts make
 NOW = "NOW"  # in a path: the moment it is asked
-GAP_MS = 10 * MINUTE_MS  # between the spans that are there and those that come
+LASTING_S = 15.0  # of ingest before the first question beside it
 LOAD_MOST_S = 3600.0  # of ingest beside; it is stopped when the rows are done
 #: What each row may take at most alone, p95 in ms.
 MUST_MS = {
@@ -87,7 +88,7 @@ def main() -> None:
         with serving(data) as server:
             first = measure([server], end_ms, options)
             if options.rate:
-                with load(server.url, options.rate, (end_ms + GAP_MS) * 1000):
+                with load(server.url, options.rate):
                     print(f"beside {options.rate:g} spans/s of ingest")
                     second = measure([server], end_ms, options)
                 compare(first, second)
@@ -164,11 +165,9 @@ def serving(data: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def load(url: str, rate: float, begin_us: int) -> Iterator[None]:
-    """Ingest beside, of spans from a time on, until the block ends.
-
-    SystemExit if it was not there all the time.
-    """
+def load(url: str, rate: float) -> Iterator[None]:
+    """Ingest beside, until the block ends. SystemExit if it was not there all the time."""
+    begin_us = time.time_ns() // 1000
     options = argparse.Namespace(
         rate=rate, seconds=LOAD_MOST_S, clients=1, connections=8, otlp=False, begin_us=begin_us
     )
@@ -176,7 +175,7 @@ def load(url: str, rate: float, begin_us: int) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:
         offered = pool.submit(ingest.offer, url, options, stop)
         try:
-            time.sleep(8)  # until the load is there
+            time.sleep(LASTING_S)
             yield
             ended_early = offered.done()
         finally:

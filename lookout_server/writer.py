@@ -35,7 +35,7 @@ _STILL_SECONDS = 0.5
 #: So many busy seconds in a row are a load, under which readers do not hasten batches.
 _LASTING_SECONDS = 5
 #: So many are counted at most, and so many fewer after a second without a load.
-_STREAK_MOST, _SLOW_SECOND = 10, 3
+_STREAK_MOST, _SLOW_SECOND = 30, 3
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
