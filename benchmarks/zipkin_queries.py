@@ -8,7 +8,7 @@ Writes the spans (benchmarks/span_mix.py) into an embedded store, once per DIR, 
 p95 of each asked for the first time, when nothing of it is remembered (but links of the day). With
 ``--rate`` the rows are asked again beside so many spans a second of ingest, each of the time it is
 sent, and compared with themselves alone, asked again and for the first time, and with what they
-may take: do so while the end of the spans is less than an hour ago, or no window reaches what comes.
+may take; with a DIR of more than an hour ago no window would reach what comes.
 With ``--zipkin`` the spans are posted to a real Zipkin server with its storage in memory and to us,
 and half a minute later the two are asked in turns.
 """
