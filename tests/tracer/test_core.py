@@ -1,0 +1,146 @@
+"""The compiled core does what the Python code beside it does, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tracer
+from exporters.compiled import missing
+from exporters.ring import Ring
+from tracer import AlwaysOff
+from tracer.pipeline import Pipeline
+from tracer.tracer import Tracer
+
+from .programs import outcome
+
+REASON = f"spans run in Python here: {missing('tracer._core')}"
+compiled_only = pytest.mark.skipif(tracer.implementation() == "python", reason=REASON)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Callable[[str], str]]:
+    """Has a process without compiled modules run a program."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.tracer.programs"],
+        env={**os.environ, "LOOKOUT_PURE_PYTHON": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin and child.stdout
+    sent, answers = child.stdin, child.stdout
+
+    def ask(program: str) -> str:
+        sent.write(program + "\n")
+        sent.flush()
+        return answers.readline().rstrip("\n")
+
+    with child:
+        yield ask
+        sent.close()
+
+
+numbers = st.integers(0, 60)
+programs = st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=30)
+
+
+@compiled_only
+@given(st.integers(0, 3), programs)
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_both_forms_do_the_same(
+    reference: Callable[[str], str], sampler: int, program: list[tuple[int, int, int, int]]
+) -> None:
+    """Whatever is called in whatever order, with whatever values: what comes out is the same."""
+    line = json.dumps([sampler, program])
+    assert json.loads(outcome(*json.loads(line))) == json.loads(reference(line))
+
+
+def starter(sampled: bool) -> Callable[..., tracer.Span]:
+    ring: Ring[object] = Ring(64)
+    pipeline = Pipeline(ring.offer)
+    if not sampled:
+        pipeline.set_sampler(AlwaysOff())
+    return Tracer(pipeline).start_span
+
+
+def work(start: Callable[..., tracer.Span], count: int) -> None:
+    for number in range(count):
+        with start("parent", tags={"a": 1}) as parent:
+            with start("child", kind=2) as child:
+                child.set_tag("number", number).set_attribute("list", [number])
+                child.set_tag([], 1)  # type: ignore[arg-type]
+            parent.finish()
+            start("never finished").__enter__()
+            start("elsewhere", parent=None)
+        try:
+            with start("fails"):
+                raise ValueError
+        except ValueError:
+            pass
+        for wrong in (lambda: start(), lambda: start("a", nothing=1), lambda: parent.set_tag("a")):
+            try:
+                wrong()
+            except TypeError:
+                pass
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_spans_leave_nothing_behind(sampled: bool) -> None:
+    """Many spans later no more memory is used, be they finished, failed, or never left."""
+    start = starter(sampled)
+    references = (start.__self__, None, True, False)  # type: ignore[attr-defined]
+    import contextvars
+
+    def round_(count: int) -> None:
+        contextvars.Context().run(work, start, count)
+        gc.collect()
+
+    round_(200)
+    tracemalloc.start()
+    try:
+        round_(200)
+        before = tracemalloc.get_traced_memory()[0], sys.getrefcount(references[0])
+        round_(2_000)
+        after = tracemalloc.get_traced_memory()[0], sys.getrefcount(references[0])
+    finally:
+        tracemalloc.stop()
+    assert after[0] - before[0] < 20_000  # bytes: 10 a parent would be a leak
+    assert after[1] == before[1]
+
+
+def test_a_span_in_a_cycle_is_collected() -> None:
+    """A span that holds what holds it is freed by the garbage collector."""
+    import weakref
+
+    class Name(str):
+        pass
+
+    name = Name("cycle")
+    span = starter(False)(name)
+    name.span = span  # type: ignore[attr-defined]
+    gone = weakref.ref(name)
+    del name, span
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_variable_leaves_the_compiled_core_out() -> None:
+    """``LOOKOUT_PURE_PYTHON=1`` runs spans in Python alone; ``tracer.implementation()`` says so."""
+    code = "import sys, tracer; print(tracer.implementation(), 'tracer._core' in sys.modules)"
+    environment = {**os.environ, "LOOKOUT_PURE_PYTHON": "1"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["python", "False"]
