@@ -141,6 +141,18 @@ def _losses(metrics: Mapping[str, float]) -> Iterator[Finding]:
                 yield Finding("note", counter.partition("_")[0], f"{count:.0f} {what}, {reason}")
 
 
+def check_compiled(config: ServerConfig) -> Iterator[Finding]:
+    """Are the compiled parts of the client library used in this environment?"""
+    try:
+        from exporters.compiled import MODULES, missing
+    except ImportError:  # hidden by the application's own, which the next check tells
+        return
+    for module, part in MODULES.items():
+        reason = missing(module)
+        text = f"{part} run in Python alone: {reason}" if reason else f"{part} are compiled"
+        yield Finding("note" if reason else "ok", "compiled", text)
+
+
 def check_shadowing(config: ServerConfig) -> Iterator[Finding]:
     """A ``tracer.py`` or ``exporters/`` in the working directory hides the library's package."""
     found = [*_unimportable(), *map(_hiding, _intruders(Path.cwd())), *_doubles()]
@@ -167,6 +179,7 @@ CHECKS: tuple[Check, ...] = (
     check_clock,
     check_descriptors,
     check_parts,
+    check_compiled,
     check_shadowing,
 )
 

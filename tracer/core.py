@@ -7,7 +7,8 @@ it. So Python is the reference, and each rule is written there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from exporters.compiled import load
 
@@ -26,6 +27,28 @@ class PassiveSlots(SpanSlots):
     __slots__ = ("_known_span_id", "_known_trace_id", "_root")
 
 
+class RecordedSlots(SpanSlots):
+    """Of :class:`tracer.recorded.RecordedSpan`."""
+
+    # Each is 8 bytes of every span that waits in the ring.
+    __slots__ = (
+        "_extra",
+        "_index",
+        "_kept",
+        "_kids",
+        "_offset",
+        "_rpc",
+        "_sid",
+        "_start",
+        "_tags",
+        "duration_ns",
+        "flags",
+        "kind",
+        "parent_id",
+        "trace_id",
+    )
+
+
 class TracerSlots:
     """Of :class:`tracer.tracer.Tracer`."""
 
@@ -33,14 +56,28 @@ class TracerSlots:
 
 
 class PipelineSlots:
-    """Of :class:`tracer.pipeline.Pipeline`, those that starting a span reads."""
+    """Of :class:`tracer.pipeline.Pipeline`, those that each span reads."""
 
-    __slots__ = ("enabled", "keep_all", "unsampled")
+    __slots__ = (
+        "bits",
+        "clock",
+        "emit",
+        "enabled",
+        "keep_all",
+        "now",
+        "root_flags",
+        "started",
+        "unsampled",
+    )
 
 
 if not TYPE_CHECKING and _core is not None:
     SpanSlots, PassiveSlots = _core.SpanSlots, _core.PassiveSlots
+    RecordedSlots = _core.RecordedSlots
     TracerSlots, PipelineSlots = _core.TracerSlots, _core.PipelineSlots
+
+
+_references: dict[str, Callable[..., Any]] = {}
 
 
 def provide(**objects: object) -> None:
@@ -55,13 +92,18 @@ def compiled(cls: type, *methods: str) -> None:
 
     Aliases of a method go with it.
     """
-    if _core is None:
-        return
     for name in methods:
-        reference = vars(cls)[name]
+        reference = _references[f"{cls.__name__}.{name}"] = vars(cls)[name]
+        if _core is None:
+            continue
         _core.provide(f"{cls.__name__}.{name}", reference)
         for alias in [alias for alias, value in vars(cls).items() if value is reference]:
             delattr(cls, alias)
+
+
+def reference(cls: type, method: str) -> Callable[..., Any]:
+    """The Python function behind a method that may be compiled."""
+    return _references[f"{cls.__name__}.{method}"]
 
 
 def implementation() -> str:

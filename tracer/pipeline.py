@@ -39,25 +39,24 @@ class Pipeline(PipelineSlots):
     """
 
     __slots__ = (
-        "bits",
         "choice",
-        "clock",
-        "emit",
         "ids",
         "join",
         "limits",
-        "now",
         "observers",
         "record_unsampled",
         "resource",
-        "root_flags",
         "sampler",
         "spell",
-        "started",
     )
 
+    bits: Callable[[int], int]
+    clock: Clock
+    emit: Emit
     enabled: bool
     keep_all: bool
+    now: Callable[[], int]
+    root_flags: int
     unsampled: Count
     started: Callable[[RecordedSpan], None] | None
     choice: RootChoice | None

@@ -12,9 +12,10 @@ from exporters.interpreter import has_gil
 from exporters.records import EventRecord, FinishedSpan, LinkRecord, TagValue, losses_of
 
 from . import current
+from .core import RecordedSlots, compiled, provide
 from .failure import Failure, failure_of
 from .identity import MASK_64
-from .kinds import StatusCode, kind_of
+from .kinds import SpanKind, StatusCode, kind_of
 from .span import Span, context_of, leave
 from .values import PLAIN, all_fit, fits, recordable, text, trimmed
 from .values import attributes as clean_attributes
@@ -61,27 +62,16 @@ class _Extra:
         self.status_text = ""
 
 
-class RecordedSpan(Span):
+class RecordedSpan(RecordedSlots, Span):
     """A span with room for all that is said about it. It goes into the ring itself."""
 
-    # Each slot is 8 bytes of every span that waits in the ring.
-    __slots__ = (
-        "_extra",
-        "_index",
-        "_kept",
-        "_kids",
-        "_offset",
-        "_rpc",
-        "_sid",
-        "_start",
-        "_tags",
-        "duration_ns",
-        "flags",
-        "kind",
-        "parent_id",
-        "trace_id",
-    )
+    __slots__ = ()
 
+    trace_id: int
+    parent_id: int
+    flags: int
+    kind: SpanKind
+    duration_ns: int
     _sid: int  # 0: the low half of the trace id
     _start: int  # monotonic clock
     _offset: int  # what makes it Unix time
@@ -456,7 +446,7 @@ def _exit(
 
 
 #: The slot itself, which the property below stands in front of.
-_kids: Any = vars(RecordedSpan)["_kids"]
+_kids: Any = vars(RecordedSlots)["_kids"]
 
 
 def _next_kid(self: RecordedSpan) -> int:
@@ -484,6 +474,10 @@ if not has_gil():
     RecordedSpan.finish = _finish  # type: ignore[method-assign]
     RecordedSpan.__exit__ = _exit  # type: ignore[method-assign]
     setattr(RecordedSpan, "_kids", property(_next_kid, _no_kids))  # noqa: B010
+
+
+provide(RecordedSpan=RecordedSpan, CLOSED=_CLOSED)
+compiled(RecordedSpan, "__exit__", "set_tag", "finish")
 
 
 #: Spans whose tags are looked at together: all of them are shorter than one value may be, mostly.

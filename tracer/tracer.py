@@ -312,10 +312,6 @@ class Tracer(TracerSlots):
             span._rpc, span._index = remote.rpc_id, 1
 
 
-provide(CURRENT=CURRENT)
-compiled(Tracer, "start_span")
-
-
 def _begin(span: RecordedSpan, tracer: Tracer, name: str, kind: SpanKind) -> None:
     """The slots that do not depend on what is above; Tracer.start_span has the same lines."""
     pipeline = tracer.pipeline
@@ -356,6 +352,11 @@ def _complete(
         span._count("dropped_links")
     if started := span._tracer.pipeline.started:
         started(span)
+
+
+provide(CURRENT=CURRENT, Tracer=Tracer, complete=_complete)
+provide(SpanKind=SpanKind, INTERNAL=_INTERNAL, INHERITED=INHERITED)
+compiled(Tracer, "start_span")
 
 
 def _flags_of(

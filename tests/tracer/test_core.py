@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
+import weakref
+import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +29,7 @@ from tracer.tracer import Tracer
 
 from .programs import outcome
 
+ROOT = Path(__file__).resolve().parents[2]
 REASON = f"spans run in Python here: {missing('tracer._core')}"
 compiled_only = pytest.mark.skipif(tracer.implementation() == "python", reason=REASON)
 
@@ -84,16 +91,11 @@ def work(start: Callable[..., tracer.Span], count: int) -> None:
             parent.finish()
             start("never finished").__enter__()
             start("elsewhere", parent=None)
-        try:
-            with start("fails"):
-                raise ValueError
-        except ValueError:
-            pass
-        for wrong in (lambda: start(), lambda: start("a", nothing=1), lambda: parent.set_tag("a")):
-            try:
+        with contextlib.suppress(ValueError), start("fails"):
+            raise ValueError
+        for wrong in (start, lambda: start("a", nothing=1), lambda: parent.set_tag("a")):
+            with contextlib.suppress(TypeError):
                 wrong()
-            except TypeError:
-                pass
 
 
 @pytest.mark.parametrize("sampled", [False, True])
@@ -101,7 +103,6 @@ def test_spans_leave_nothing_behind(sampled: bool) -> None:
     """Many spans later no more memory is used, be they finished, failed, or never left."""
     start = starter(sampled)
     references = (start.__self__, None, True, False)  # type: ignore[attr-defined]
-    import contextvars
 
     def round_(count: int) -> None:
         contextvars.Context().run(work, start, count)
@@ -122,7 +123,6 @@ def test_spans_leave_nothing_behind(sampled: bool) -> None:
 
 def test_a_span_in_a_cycle_is_collected() -> None:
     """A span that holds what holds it is freed by the garbage collector."""
-    import weakref
 
     class Name(str):
         pass
@@ -144,3 +144,48 @@ def test_the_variable_leaves_the_compiled_core_out() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert said.stdout.split() == ["python", "False"]
+
+
+def build(tree: Path, **environment: str) -> str:
+    """The name of the wheel that is built from ``tree``."""
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "out"],
+        cwd=tree,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=True,
+    )
+    (wheel,) = (tree / "out").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        compiled = [name for name in archive.namelist() if name.startswith("tracer/_core")]
+    return f"{wheel.name.split('-', 2)[2]} {len(compiled)}"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The sources of the library, without anything built."""
+    if not (ROOT / "tracer" / "_core.c").exists():
+        pytest.skip("the sources are not here: the wheel is tested")
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    unwanted = shutil.ignore_patterns("*.so", "__pycache__", "node_modules")
+    for package in ("tracer", "lookout_client", "lookout_server", "exporters"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=unwanted)
+    return tmp_path
+
+
+def test_without_a_compiler_the_wheel_is_pure_python(tree: Path) -> None:
+    """Installing needs no C compiler: without one the wheel holds Python alone, for any machine."""
+    assert build(tree, CC="/nonexistent/cc", LOOKOUT_PURE_PYTHON="") == "py3-none-any.whl 0"
+
+
+@compiled_only
+def test_with_a_compiler_the_wheel_is_for_this_interpreter(tree: Path) -> None:
+    """With a C compiler the wheel holds the compiled module and is tagged so."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler here")
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    name = build(tree, LOOKOUT_PURE_PYTHON="")
+    assert name.startswith(f"{tag}-{tag}-")
+    assert name.endswith(" 1")

@@ -15,6 +15,7 @@ import pytest
 import tracer
 from exporters.interpreter import has_gil
 from tracer import AlwaysOff, recorded, start_span
+from tracer.core import reference
 from tracer.passive import PassiveSpan, UnsampledChild, UnsampledRoot
 from tracer.recorded import RecordedSpan
 from tracer.testing import Recorder, recording
@@ -95,7 +96,8 @@ def test_without_the_interpreter_lock_children_get_distinct_numbers() -> None:
 @pytest.mark.skipif(not has_gil(), reason="this interpreter has no lock to hand over")
 def test_no_call_stands_between_the_look_at_a_span_and_its_end() -> None:
     """What the absence of a lock rests on: nothing hands the interpreter over in between."""
-    for method in (RecordedSpan.finish, RecordedSpan.__exit__):
+    for name in ("finish", "__exit__"):
+        method = reference(RecordedSpan, name)
         steps = list(dis.get_instructions(method))
         read = max(n for n, step in enumerate(steps) if _loads_tags(step))
         closed = next(
@@ -133,7 +135,7 @@ def _between_steps(call: Callable[[], object], meanwhile: Callable[[], object]) 
         sys.settrace(before)
 
 
-@pytest.mark.parametrize("end", [RecordedSpan.finish, _leave, recorded._finish])
+@pytest.mark.parametrize("end", [reference(RecordedSpan, "finish"), _leave, recorded._finish])
 def test_the_tags_can_be_read_at_any_moment_of_the_end(
     end: Callable[[RecordedSpan], None], traces: Recorder
 ) -> None:
