@@ -12,7 +12,8 @@ import gzip
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -28,6 +29,8 @@ _CHUNK = 1 << 20
 _LOOKS = 10
 #: A line longer than this is damage.
 _LONGEST_LINE = 64 << 20
+#: What reading a file raises that is cut off, is not what its name says, or is not ours to read.
+_DAMAGE = (OSError, EOFError, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,23 @@ class Positions:
 
 
 class LogDirectory:
-    """The digest files of ``directory``, and of its ``shadow`` when asked."""
+    """The digest files of ``directory``, and of its ``shadow`` when asked.
 
-    def __init__(self, directory: Path, *, shadow: bool = False) -> None:
+    Of a file that cannot be read to its end ``on_damage`` hears once, in words; what stands before
+    the damage is read, and so are the other files.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        shadow: bool = False,
+        on_damage: Callable[[str], object] = lambda text: None,
+    ) -> None:
         self._folders = [directory, directory / "shadow"] if shadow else [directory]
         self._finished: set[tuple[str, int, int]] = set()  # compressed files read to their end
+        self._on_damage = on_damage
+        self._damaged: set[Path] = set()
 
     def files(self) -> list[Path]:
         """All digest files, oldest first."""
@@ -105,35 +120,59 @@ class LogDirectory:
                     yield from self._unread_in(path, positions, read)
                 except FileNotFoundError:  # rolled or compressed just now: it has another name
                     gone = True
+                except _DAMAGE as error:
+                    self._tell(path, error)
+            self._damaged &= set(files)
             positions.keep(len(files))
             if not gone:
                 return
 
     def _unread_in(self, path: Path, positions: Positions, read: set[str]) -> Iterator[Piece]:
-        status = path.stat()
-        state = (path.name, status.st_size, status.st_mtime_ns)
+        state = _state(path)
         if state in self._finished:
             return
         # The file is opened once: the name may mean another one a moment later.
         with open_log(path) as content:
-            first = content.readline(_CHUNK)
+            first = content.readline(_LONGEST_LINE)
             file = hashlib.sha256(first).hexdigest()[:32]
-            if not first.endswith(b"\n") or file in read:
+            whole = first.endswith(b"\n") or len(first) == _LONGEST_LINE
+            if not whole or file in read:
                 return  # nothing whole yet; or compressed, and the original not removed yet
             read.add(file)
             yield from _pieces(content, file, positions[file])
         if path.suffix in _COMPRESSED:
             self._finished.add(state)
 
+    def _tell(self, path: Path, error: Exception) -> None:
+        """Of damage, once; a compressed file is what it is, and is not read again."""
+        if path not in self._damaged:
+            self._damaged.add(path)
+            what = getattr(error, "strerror", None) or str(error)
+            self._on_damage(
+                f"{path} cannot be read to its end ({what}); the rest of it is left out"
+            )
+        if path.suffix in _COMPRESSED:
+            with contextlib.suppress(OSError):
+                self._finished.add(_state(path))
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return path.name, status.st_size, status.st_mtime_ns
+
 
 def open_log(path: Path) -> BinaryIO:
-    """A log file for reading, compressed or not."""
+    """A log file for reading, compressed or not. Raises OSError, EOFError or zlib.error for one
+    that is damaged, now or when it is read."""
     if path.suffix == ".gz":
         return cast("BinaryIO", gzip.open(path, "rb"))
     if path.suffix == ".zst":
         import cramjam
 
-        return io.BytesIO(bytes(cramjam.zstd.decompress(path.read_bytes())))
+        try:
+            return io.BytesIO(bytes(cramjam.zstd.decompress(path.read_bytes())))
+        except cramjam.DecompressionError as error:
+            raise OSError(str(error)) from None
     return open(path, "rb")
 
 
@@ -155,7 +194,7 @@ def _pieces(content: BinaryIO, file: str, offset: int) -> Iterator[Piece]:
     """The whole lines behind ``offset``, in pieces of about a megabyte."""
     content.seek(offset)
     rest = b""
-    while chunk := content.read(_CHUNK):
+    for chunk in _chunks(content):
         whole, newline, rest = (rest + chunk).rpartition(b"\n")
         if newline:
             offset += len(whole) + 1
@@ -163,3 +202,20 @@ def _pieces(content: BinaryIO, file: str, offset: int) -> Iterator[Piece]:
         elif len(rest) > _LONGEST_LINE:
             offset += len(rest)
             rest = b""
+
+
+def _chunks(content: BinaryIO) -> Iterator[bytes]:
+    """About a megabyte each; what stands before damage comes before it is raised."""
+    going_on = True
+    while going_on:
+        chunk = bytearray()
+        try:
+            while going_on and len(chunk) < _CHUNK:
+                some = cast("io.BufferedReader", content).read1(_CHUNK)
+                chunk += some
+                going_on = bool(some)
+        except _DAMAGE:
+            yield bytes(chunk)
+            raise
+        if chunk:
+            yield bytes(chunk)

@@ -32,7 +32,7 @@ class Shipper:
 
     A position is saved only after what stands before it was acknowledged. While nothing answers
     it tries again, ``attempts`` times each batch, or for ever; ``on_trouble`` hears why when it
-    begins.
+    begins, ``on_damage`` of files that cannot be read.
     """
 
     def __init__(
@@ -45,8 +45,9 @@ class Shipper:
         backoff: Backoff | None = None,
         attempts: int | None = None,
         on_trouble: Callable[[str], object] | None = None,
+        on_damage: Callable[[str], object] = lambda text: None,
     ) -> None:
-        self._logs = LogDirectory(directory, shadow=shadow)
+        self._logs = LogDirectory(directory, shadow=shadow, on_damage=on_damage)
         self._transport = transport
         self._positions = Positions(state)
         self._backoff = backoff if backoff is not None else Backoff()
@@ -138,11 +139,21 @@ class Shipper:
             self._on_trouble(trouble)
 
 
-def spans_of(directory: Path, trace_id: int, *, shadow: bool = True) -> Iterator[LoggedSpan]:
-    """The spans of one trace in a directory's logs, in the order of the files."""
+def spans_of(
+    directory: Path,
+    trace_id: int,
+    *,
+    shadow: bool = True,
+    on_damage: Callable[[str], object] = lambda text: None,
+) -> Iterator[LoggedSpan]:
+    """The spans of one trace in a directory's logs, in the order of the files.
+
+    ``on_damage`` hears of files that cannot be read.
+    """
     # The id as it stands in our lines; SOFATracer's own ids have no leading zeros.
     needles = {f"{trace_id:032x}".encode(), f"{trace_id:x}".encode()}
-    for piece in LogDirectory(directory, shadow=shadow).unread(Positions()):
+    logs = LogDirectory(directory, shadow=shadow, on_damage=on_damage)
+    for piece in logs.unread(Positions()):
         for line in piece.lines:
             if any(needle in line for needle in needles):
                 span = read_line(line)

@@ -35,7 +35,11 @@ def trace(trace_id: str, directory: Path, width: int | None, as_json: bool) -> N
     digits = trace_id.strip().lower().removeprefix("0x")
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
         raise click.UsageError(f"a trace id has up to 32 hex digits, not {trace_id!r}")
-    spans = list(spans_of(directory, int(digits, 16)))
+
+    def damaged(text: str) -> None:
+        click.echo(f"lookout: {text}", err=True)
+
+    spans = list(spans_of(directory, int(digits, 16), on_damage=damaged))
     if as_json:
         click.echo(ZipkinEncoder().encode(spans).decode())
     elif spans:

@@ -85,6 +85,7 @@ def command(
             shadow=shadow,
             attempts=_ATTEMPTS if once else None,
             on_trouble=lambda text: click.echo(f"lookout: {text}; trying again", err=True),
+            on_damage=lambda text: click.echo(f"lookout: {text}", err=True),
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from None
