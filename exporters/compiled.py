@@ -17,7 +17,7 @@ from types import ModuleType
 from .interpreter import has_gil
 
 #: The compiled modules there may be, and what each of them makes faster.
-MODULES = {"tracer._core": "spans", "lookout_server.spans._primitives": "the decoding of spans"}
+MODULES = {"tracer._core": "spans", "lookout_server.spans._primitives": "the loops of decoding"}
 
 #: The variable that leaves all of them out, whatever it is set to but "", "0", "false" and "no".
 SWITCH = "LOOKOUT_PURE_PYTHON"

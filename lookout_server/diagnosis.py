@@ -142,7 +142,7 @@ def _losses(metrics: Mapping[str, float]) -> Iterator[Finding]:
 
 
 def check_compiled(config: ServerConfig) -> Iterator[Finding]:
-    """Are the compiled parts of the client library used in this environment?"""
+    """Are the compiled parts of the libraries used in this environment?"""
     try:
         from exporters.compiled import MODULES, missing
     except ImportError:  # hidden by the application's own, which the next check tells
