@@ -18,6 +18,7 @@ import orjson
 from ..spans.addresses import parse_ip
 from ..spans.columns import ERROR, SHAPES, Ids, Ints, SpanColumns, pack_address, pack_remote
 from ..spans.model import KIND_CODES, NOWHERE, Endpoint
+from ..spans.primitives import unnested
 
 SERVICE_NAME: Final = "service.name"
 _UNKNOWN_SERVICE = "unknown_service"
@@ -130,10 +131,11 @@ class OtlpColumns:
         columns.names += [name.lower() for name in spans.names]
         columns.services += [self._service] * count
         columns.local_address += [self._address] * count
-        columns.shapes += map(SHAPES.__getitem__, map(tuple, tags))
-        columns.tag_counts += map(len, tags)
-        columns.tag_keys += chain.from_iterable(tags)
-        columns.tag_values += chain.from_iterable(map(dict.values, tags))
+        keys, all_keys, values = unnested(tags)
+        columns.shapes += map(SHAPES.__getitem__, keys)
+        columns.tag_counts += map(len, keys)
+        columns.tag_keys += all_keys
+        columns.tag_values += values
         self._add_remotes(codes, spans.attributes)
         self._add_annotations(spans.events)
 
