@@ -4,6 +4,8 @@
 finished into the queue of its library. OpenTelemetry runs with its BatchSpanProcessor and an
 exporter that does nothing, basictracer with a recorder that does nothing. Our flusher hands its
 batches to a destination that does nothing.
+
+Where spans are compiled, a second copy of the library that runs them in Python alone takes part.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib
+import os
+import sys
 import threading
 import time
 import tracemalloc
@@ -23,6 +28,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import tracer
+from exporters.compiled import SWITCH
 from exporters.destination import LocalDestination
 from exporters.ring import Ring
 from tracer import AlwaysOff, Ratio
@@ -33,6 +39,9 @@ from tracer.tracer import Tracer
 from .interleaved import Figures, compare
 
 PEER = "OpenTelemetry span5"
+
+#: Names of what runs in Python alone begin with it.
+PYTHON = "in Python: "
 
 
 class Nowhere(SpanExporter):
@@ -122,6 +131,42 @@ def off(sampler: Any) -> Callable[..., Any]:
     return Tracer(pipeline).start_span
 
 
+class InPython:
+    """A second copy of the library in this process, in which spans are not compiled."""
+
+    def __init__(self) -> None:
+        ours = self._taken_out()
+        os.environ[SWITCH] = "1"
+        try:
+            self._tracer = importlib.import_module("tracer")
+            pipeline = importlib.import_module("tracer.pipeline").Pipeline(id)
+            pipeline.set_sampler(self._tracer.AlwaysOff())
+            self.start_unsampled = self._tracer.Tracer(pipeline).start_span
+            self._sdk = self._tracer.init(
+                "benchmark", collector=None, destinations=[NullDestination()]
+            )
+            self.start = self._tracer.start_span
+            span5_ours(self.start)(10)
+            self.flush()  # what is imported late is imported now
+        finally:
+            del os.environ[SWITCH]
+            self._taken_out()
+            sys.modules.update(ours)
+        assert self._tracer.implementation() == "python"
+
+    def flush(self) -> None:
+        self._sdk.flush()
+
+    def shutdown(self) -> None:
+        self._tracer.shutdown()
+
+    @staticmethod
+    def _taken_out() -> dict[str, Any]:
+        packages = ("tracer", "exporters")
+        names = [name for name in sys.modules if name.split(".")[0] in packages]
+        return {name: sys.modules.pop(name) for name in names}
+
+
 def _dig(frames: int) -> None:
     if frames:
         _dig(frames - 1)
@@ -155,11 +200,13 @@ def cpu(rounds: int) -> Figures:
     sdk = tracer.init("benchmark", collector=None, destinations=[NullDestination()])
     basic = BasicTracer(recorder=NullRecorder())
     start = tracer.start_span
+    python = InPython()
 
     def settle(name: str) -> None:
         if name.startswith("OpenTelemetry"):
             provider.force_flush()
         sdk.flush()
+        python.flush()
 
     candidates: dict[str, tuple[Callable[[int], None], int]] = {
         PEER: (span5_otel(otel.start_as_current_span), 2_000),
@@ -180,6 +227,16 @@ def cpu(rounds: int) -> Figures:
             nested(span5_ours(off(AlwaysOff())), off(AlwaysOff())),
             20_000,
         ),
+        f"{PYTHON}span5": (span5_ours(python.start), 10_000),
+        f"{PYTHON}span5 below a parent": (
+            nested(span5_ours(python.start), python.start),
+            10_000,
+        ),
+        f"{PYTHON}unsampled (never)": (span5_ours(python.start_unsampled), 20_000),
+        f"{PYTHON}unsampled below a parent": (
+            nested(span5_ours(python.start_unsampled), python.start_unsampled),
+            20_000,
+        ),
         "OpenTelemetry exception": (failing(otel.start_as_current_span), 100),
         "exception": (failing(start), 2_000),
         "exception without a span": (bare_failure, 2_000),
@@ -187,6 +244,7 @@ def cpu(rounds: int) -> Figures:
     try:
         return compare(candidates, peer=PEER, rounds=rounds, after=settle)
     finally:
+        python.shutdown()
         provider.shutdown()
         tracer.shutdown()
 
@@ -273,6 +331,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
+    print(f"spans run {tracer.implementation()}")
     figures = cpu(rounds)
     print(figures.table())
     print(f"span5 / basictracer              {figures.ratio('span5', 'basictracer span5'):.3f}")

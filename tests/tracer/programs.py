@@ -80,7 +80,8 @@ class Machine:
         self.used: list[Any] = []
         self.generators: list[Iterator[None]] = []
         self.calls = [
-            *(self.begin, self.begin, self.begin, self.enter, self.enter, self.leave, self.leave),
+            *(self.begin, self.begin, self.enter, self.enter, self.leave, self.leave),
+            *(self.open, self.open, self.open, self.shut, self.shut),
             *(self.tag, self.tag, self.say, self.finish, self.use, self.disuse, self.wrong),
             *(self.generate, self.advance, self.close, self.elsewhere, self.threaded, self.copied),
         ]
@@ -108,7 +109,9 @@ class Machine:
         self.seen.append(self.shown(current_span()))
         self.seen.append([[type(s).__name__, s.name, s.is_recording()] for s in self.spans])
         for span in self.spans:
+            self.seen.append(self.shown(getattr(span, "_root", None)))
             self.seen.append([repr(span.tags), type(span._prev).__name__, span.scope])
+            self.seen.append(span.get_baggage_item("user"))
 
     def shown(self, value: Any) -> Any:
         for number, span in enumerate(self.spans):
@@ -148,9 +151,24 @@ class Machine:
         error = ERRORS[b % len(ERRORS)] if a % 2 else None
         return self.spans[which].__exit__(type(error) if error else None, error, None)
 
+    def open(self, which: int, a: int, b: int) -> Any:
+        """The plain case: a new block inside of the current one."""
+        self.spans[which] = span = self.start("plain")
+        if a % 3 == 0:
+            span.set_baggage_item("user", str(b))
+        return span.__enter__()
+
+    def shut(self, which: int, a: int, b: int) -> Any:
+        """Leave the block that is current, if it is one of ours."""
+        now = current_span()
+        found = [number for number, span in enumerate(self.spans) if span is now]
+        return self.leave(found[0] if found else which, a, b)
+
     def tag(self, which: int, a: int, b: int) -> Any:
         span = self.spans[which]
         set_tag = span.set_tag if (a + b) % 2 else span.set_attribute
+        for more in range(4):
+            set_tag("abc"[more % 3], VALUES[(b + more) % len(VALUES)])
         if a % 7 == 0:
             return set_tag(key=KEYS[a % len(KEYS)], value=VALUES[b % len(VALUES)])
         return set_tag(KEYS[a % len(KEYS)], VALUES[b % len(VALUES)])
@@ -223,10 +241,10 @@ class Machine:
 
     def elsewhere(self, which: int, a: int, b: int) -> None:
         """The other calls in a copy of the context, which is then forgotten."""
-        contextvars.copy_context().run(self.step, a % 14, which, b, a)
+        contextvars.copy_context().run(self.step, a % 17, which, b, a)
 
     def threaded(self, which: int, a: int, b: int) -> None:
-        thread = threading.Thread(target=self.step, args=(a % 14, which, b, a))
+        thread = threading.Thread(target=self.step, args=(a % 17, which, b, a))
         thread.start()
         thread.join()
 
