@@ -47,6 +47,7 @@ DAY_MS, MINUTE_MS = 86_400_000, 60_000
 MERGING_S = 30.0  # for the many small parts that so many posts make
 NOW = "NOW"  # in a path: the moment it is asked
 LASTING_S = 15.0  # of ingest before the first question beside it
+CONNECTIONS = 32  # so that the rate does not hang on how soon each request is answered
 LOAD_MOST_S = 3600.0  # of ingest beside; it is stopped when the rows are done
 #: What each row may take at most alone, p95 in ms.
 MUST_MS = {
@@ -169,7 +170,7 @@ def load(url: str, rate: float) -> Iterator[None]:
     """Ingest beside, until the block ends. SystemExit if it was not there all the time."""
     begin_us = time.time_ns() // 1000
     options = argparse.Namespace(
-        rate=rate, seconds=LOAD_MOST_S, clients=1, connections=8, otlp=False, begin_us=begin_us
+        rate=rate, seconds=LOAD_MOST_S, clients=1, connections=CONNECTIONS, otlp=False, begin_us=begin_us
     )
     stop = multiprocessing.get_context("spawn").Event()
     with ThreadPoolExecutor(1) as pool:
