@@ -170,7 +170,12 @@ def load(url: str, rate: float) -> Iterator[None]:
     """Ingest beside, until the block ends. SystemExit if it was not there all the time."""
     begin_us = time.time_ns() // 1000
     options = argparse.Namespace(
-        rate=rate, seconds=LOAD_MOST_S, clients=1, connections=CONNECTIONS, otlp=False, begin_us=begin_us
+        rate=rate,
+        seconds=LOAD_MOST_S,
+        clients=1,
+        connections=CONNECTIONS,
+        otlp=False,
+        begin_us=begin_us,
     )
     stop = multiprocessing.get_context("spawn").Event()
     with ThreadPoolExecutor(1) as pool:
