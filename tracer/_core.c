@@ -4,7 +4,10 @@
  * the interpreter lock only, for what lies between two calls must not be interrupted.
  *
  * The types here are bases of the Python classes and hold their slots, under the same names. Slots
- * are all objects, so that one function can visit, clear and free them. */
+ * are all objects, so that one function can visit, clear and free them.
+ *
+ * One file of more than 600 lines, since its functions inline each other and share one module's state;
+ * two translation units would need both to be known outside. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
