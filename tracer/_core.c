@@ -527,12 +527,14 @@ static PyObject *recorded_exit(PyObject *self, PyObject *const *args, Py_ssize_t
     if (state == NULL)
         return NULL;
     Pipeline *pipeline = to_finish(state, (Recorded *)self);
-    if (pipeline == NULL || nargs != 3 || kwnames != NULL || args[1] != Py_None ||
-        !left(state, (Span *)self))
+    if (pipeline == NULL || nargs != 3 || kwnames != NULL || args[1] != Py_None)
         return refer(state->recorded_exit, self, args, nargs, kwnames);
-    if (finish_now(state, (Recorded *)self, pipeline) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+    Py_INCREF(pipeline); /* what goes away with the token may replace it */
+    int failed = left(state, (Span *)self) ? finish_now(state, (Recorded *)self, pipeline) < 0 : -1;
+    Py_DECREF(pipeline);
+    if (failed < 0)
+        return refer(state->recorded_exit, self, args, nargs, kwnames);
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 /* -- the types ---------------------------------------------------------------------------------- */
