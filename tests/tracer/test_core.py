@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import contextvars
 import gc
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracer
-from exporters.compiled import missing
+from exporters.compiled import MODULES, missing
 from exporters.ring import Ring
 from tracer import AlwaysOff
 from tracer.pipeline import Pipeline
@@ -144,6 +145,17 @@ def test_the_variable_leaves_the_compiled_core_out() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert said.stdout.split() == ["python", "False"]
+
+
+def test_what_is_built_is_what_is_looked_for() -> None:
+    """Every compiled module that ``lookout doctor`` asks for is one that installing builds."""
+    hook = ast.parse((ROOT / "hatch_build.py").read_text())
+    (built,) = (
+        ast.literal_eval(node.value)
+        for node in hook.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXTENSIONS"
+    )
+    assert built.keys() == MODULES.keys()
 
 
 def build(tree: Path, **environment: str) -> str:
