@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..http import INLINE_BYTES, Overloaded
+from ..metrics import span_body
 from ..signal import Receipt, Rows
 from ..writer import Decode
 from .frames import Settings
@@ -23,6 +24,8 @@ log = logging.getLogger("lookout.decoding")
 
 #: Smaller bodies cost more to send than to decode.
 _LEAST_BYTES: Final = 4096
+#: These are columns already, and their series numbered where they are made.
+_READ_HERE: Final = frozenset({span_body.FORMAT})
 #: Until a process is there that may read a body which the last one did not survive.
 _PATIENCE_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
@@ -106,7 +109,9 @@ class Decoder:
         if body in self._suspects:
             return await self._again(signal, fmt, body, receipt)
         link = self._link
-        if link is None or len(body) < self._least_bytes or not link.takes(signal, len(body)):
+        if link is None or len(body) < self._least_bytes or fmt in _READ_HERE:
+            return await self._here(signal, fmt, body, receipt)
+        if not link.takes(signal, len(body)):
             return await self._here(signal, fmt, body, receipt)
         self.bodies["process"] += 1
         try:

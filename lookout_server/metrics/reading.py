@@ -7,8 +7,10 @@ from functools import partial
 from typing import TypeAlias
 
 from ..signal import Malformed, Receipt
+from . import span_body, span_rows
 from .rows import MetricRows
 from .series import LabelLimits
+from .span_series import SpanSeries
 
 Decoder: TypeAlias = Callable[[bytes, Receipt], MetricRows]
 
@@ -40,6 +42,7 @@ def _decoders(limits: LabelLimits) -> Mapping[str, Decoder]:
     )
 
     cache = remote_write.LabelCache(limits)
+    span_series = SpanSeries(limits)
     return {
         "remote_write": partial(remote_write.decode, cache=cache),
         "remote_write_v2": partial(remote_write_v2.decode, cache=cache),
@@ -50,4 +53,5 @@ def _decoders(limits: LabelLimits) -> Mapping[str, Decoder]:
         "pushgateway": partial(prometheus_push.decode_pushgateway, limits=limits),
         "opentsdb": opentsdb.decode,
         "metricbeat": metricbeat.decode,
+        span_body.FORMAT: partial(span_rows.decode, series=span_series),
     }

@@ -16,6 +16,8 @@ from typing import TypeAlias
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 METRIC_NAME = "__name__"
+#: Between texts: no byte of UTF-8, so that what is joined by it is unambiguous.
+SEPARATOR = b"\xff"
 
 
 class InvalidLabels(ValueError):
@@ -64,8 +66,23 @@ def sorted_labels(pairs: Iterable[tuple[str, str]]) -> Labels:
 
 def identity(labels: Labels) -> int:
     """The 64-bit id of a sorted label set. Stable for ever: it is stored."""
-    # 0xff is no byte of UTF-8: the joined bytes are unambiguous.
-    return _hash(b"\xff".join(_encoded(text) for pair in labels for text in pair))
+    return identity_of(spelled(labels))
+
+
+def spelled(labels: Labels) -> bytes:
+    """The bytes a sorted label set is known by."""
+    return SEPARATOR.join(_encoded(text) for pair in labels for text in pair)
+
+
+def read_spelled(raw: bytes) -> list[tuple[str, str]]:
+    """The label set that is spelled so."""
+    texts = [text.decode() for text in raw.split(SEPARATOR)]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def identity_of(raw: bytes) -> int:
+    """The id of the label set that is spelled so."""
+    return _hash(raw)
 
 
 def metric_identity(name: str) -> int:

@@ -20,14 +20,12 @@ from ..spans.columns import ERROR, KIND_MASK, SHARED
 from ..spans.model import KIND_CODES
 from ..spans.packed import REMOTE_SERVICE, SERVICE, PackedSpans
 from ..spans.united import united
-from .span_histograms import DurationHistogram, Durations, Floats, Ints
+from .span_histograms import Bools, DurationColumns, Durations, Floats, Ints
 
 _CLIENT, _SERVER = KIND_CODES["CLIENT"], KIND_CODES["SERVER"]
 _PRODUCER, _CONSUMER = KIND_CODES["PRODUCER"], KIND_CODES["CONSUMER"]
 _PLAIN, _MESSAGING, _VIRTUAL = range(3)
 _CONNECTIONS = ("", "messaging_system", "virtual_node")
-
-Bools = npt.NDArray[np.bool_]
 
 
 class Edge(NamedTuple):
@@ -38,14 +36,13 @@ class Edge(NamedTuple):
     connection: str
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeCounts:
-    """Since the edge was first seen."""
+class EdgeCounts(NamedTuple):
+    """Edges of a tenant and their calls since each was first seen."""
 
-    client_seconds: DurationHistogram
-    server_seconds: DurationHistogram
-    total: int
-    failed: int
+    edges: list[Edge]
+    client_seconds: DurationColumns  # of all calls
+    server_seconds: DurationColumns  # of those the server reported too
+    failed: Ints
 
 
 class ServiceGraph:
@@ -60,8 +57,8 @@ class ServiceGraph:
         self._edges = _Edges(most_edges, self._tenants)
         self._lock = threading.Lock()
 
-    def read(self) -> dict[str, dict[Edge, EdgeCounts]]:
-        """Counts by tenant and edge, as they are now."""
+    def read(self) -> dict[str, EdgeCounts]:
+        """Counts by tenant, as they are now."""
         with self._lock:
             return self._edges.read()
 
@@ -210,14 +207,20 @@ class _Edges:
         self._client_seconds, self._server_seconds = Durations(), Durations()
         self._failed: Ints = np.zeros(most, np.int64)
 
-    def read(self) -> dict[str, dict[Edge, EdgeCounts]]:
-        found: dict[str, dict[Edge, EdgeCounts]] = {}
+    def read(self) -> dict[str, EdgeCounts]:
+        of_tenant: dict[str, list[tuple[Edge, int]]] = {}
         for (tenant, edge), number in self._numbers.items():
-            client = self._client_seconds.histogram(number)
-            server = self._server_seconds.histogram(number)
-            counts = EdgeCounts(client, server, client.count, int(self._failed[number]))
-            found.setdefault(tenant, {})[edge] = counts
-        return found
+            of_tenant.setdefault(tenant, []).append((edge, number))
+        return {tenant: self._counts(found) for tenant, found in of_tenant.items()}
+
+    def _counts(self, found: list[tuple[Edge, int]]) -> EdgeCounts:
+        numbers = np.array([number for _, number in found], np.int64)
+        return EdgeCounts(
+            [edge for edge, _ in found],
+            self._client_seconds.columns(numbers),
+            self._server_seconds.columns(numbers),
+            self._failed[numbers],
+        )
 
     def count_pairs(self, halves: _Halves, pairs: Ints, now_ms: int) -> None:
         """Calls both sides reported; places of (client, server), one a row."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Number = TypeVar("Number", np.int64, np.float64)
 
 #: Upper bounds of the classic buckets, in seconds.
@@ -24,15 +25,38 @@ _FIRST_NATIVE, _NATIVE = -160, 512
 
 
 @dataclass(frozen=True, slots=True)
-class DurationHistogram:
-    """Counts of one key since it was first seen."""
+class DurationColumns:
+    """Counts of many keys, each since it was first seen: a row a key."""
 
-    started_ms: int
-    count: int
-    sum: float  # seconds
-    buckets: Ints  # by BOUNDS, not cumulative; the last has no bound
-    native: dict[int, int]  # by index
-    zeros: int
+    started_ms: Ints
+    sums: Floats  # seconds
+    zeros: Ints
+    classic: Ints  # rows of BOUNDS, not cumulative; the last column has no bound
+    native_sizes: Ints  # how many native buckets of each key are in use
+    native_indices: Ints  # of these, one key after the other, ascending
+    native_counts: Ints
+
+    def __len__(self) -> int:
+        return len(self.sums)
+
+    @property
+    def counts(self) -> Ints:
+        """All durations of each key."""
+        counts: Ints = self.classic.sum(axis=1)
+        return counts
+
+    def take(self, keys: Bools) -> DurationColumns:
+        """The rows of these keys."""
+        native = np.repeat(keys, self.native_sizes)
+        return DurationColumns(
+            self.started_ms[keys],
+            self.sums[keys],
+            self.zeros[keys],
+            self.classic[keys],
+            self.native_sizes[keys],
+            self.native_indices[native],
+            self.native_counts[native],
+        )
 
 
 class Durations:
@@ -71,18 +95,18 @@ class Durations:
         places = native_places(seconds[~zero]) - _FIRST_NATIVE
         np.add.at(self._native.reshape(-1), keys[~zero] * _NATIVE + places, 1)
 
-    def histogram(self, key: int) -> DurationHistogram:
-        """What was counted of one key by now."""
-        native = self._native[key]
-        used = np.flatnonzero(native)
-        buckets = self._classic[key].copy()
-        return DurationHistogram(
-            int(self._started[key]),
-            int(buckets.sum()),
-            float(self._sums[key]),
-            buckets,
-            dict(zip((used + _FIRST_NATIVE).tolist(), native[used].tolist(), strict=True)),
-            int(self._zeros[key]),
+    def columns(self, keys: Ints) -> DurationColumns:
+        """What was counted by now of the histograms with these numbers."""
+        native = self._native[keys]
+        rows, places = np.nonzero(native)
+        return DurationColumns(
+            self._started[keys],
+            self._sums[keys],
+            self._zeros[keys],
+            self._classic[keys],
+            np.bincount(rows, minlength=len(keys)),
+            places + _FIRST_NATIVE,
+            native[rows, places],
         )
 
 

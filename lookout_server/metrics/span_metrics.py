@@ -17,7 +17,7 @@ from ..spans.columns import ERROR, KIND_MASK
 from ..spans.model import KINDS
 from ..spans.packed import NAME, SERVICE, PackedSpans
 from ..spans.united import united
-from .span_histograms import DurationHistogram, Durations, Floats, Ints
+from .span_histograms import DurationColumns, Durations, Floats, Ints
 
 #: What a span's name becomes in metrics when a tenant has too many keys.
 OTHER = "other"
@@ -30,6 +30,13 @@ class SpanKey(NamedTuple):
     name: str
     kind: str
     status: str
+
+
+class SpanCounts(NamedTuple):
+    """The keys of a tenant, and what was counted of each."""
+
+    keys: list[SpanKey]
+    durations: DurationColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,8 @@ class SpanMetrics:
                     self._tenants[tenant] = _TenantMetrics(self._most_keys)
                 self._tenants[tenant].observe(rows, now_ms)
 
-    def read(self) -> dict[str, dict[SpanKey, DurationHistogram]]:
-        """The histograms by tenant, as they are now."""
+    def read(self) -> dict[str, SpanCounts]:
+        """The counts by tenant, as they are now."""
         with self._lock:
             return {tenant: metrics.read() for tenant, metrics in self._tenants.items()}
 
@@ -100,8 +107,9 @@ class _TenantMetrics:
         self._durations.add(keys, seconds)
         self._slowest.observe(keys, seconds, rows, now_ms)
 
-    def read(self) -> dict[SpanKey, DurationHistogram]:
-        return {key: self._durations.histogram(number) for key, number in self._keys.items()}
+    def read(self) -> SpanCounts:
+        keys = list(self._keys)  # in the order of their numbers
+        return SpanCounts(keys, self._durations.columns(np.arange(len(keys))))
 
     def take_exemplars(self) -> dict[SpanKey, SpanExemplar]:
         keys = list(self._keys)  # in the order of their numbers

@@ -14,8 +14,9 @@ from ..server import Server
 from ..signal import Malformed, Receipt
 from ..spans.packed import PackedSpans
 from .service_graph import ServiceGraph
+from .span_body import FORMAT
 from .span_metrics import SpanMetrics
-from .span_report import Report
+from .span_report import graph_bodies, span_bodies
 
 log = logging.getLogger("lookout.span_metrics")
 
@@ -50,12 +51,12 @@ class SpanMetricsService:
         self._graph.observe(batch, now_ms)
 
     async def report(self) -> None:
-        """Hand the counts so far to the intake, as remote write of each tenant."""
+        """Hand the counts so far to the intake, each tenant's as bodies of its own."""
         now_ms = time.time_ns() // 1_000_000
         for tenant, body in await asyncio.to_thread(self._bodies, now_ms):
             receipt = Receipt(tenant, now_ms, {})
             try:
-                await self._server.intake.accept("metrics", "remote_write", body, receipt)
+                await self._server.intake.accept("metrics", FORMAT, body, receipt)
             except (Refused, Malformed) as error:  # the next report has these counts too
                 log.warning("span metrics of tenant %s were not taken: %s", tenant, error)
 
@@ -68,11 +69,12 @@ class SpanMetricsService:
                 log.exception("span metrics could not be reported")
 
     def _bodies(self, now_ms: int) -> list[tuple[str, bytes]]:
-        reports: dict[str, Report] = {}
         exemplars = self._metrics.take_exemplars()
-        for tenant, histograms in self._metrics.read().items():
-            report = reports.setdefault(tenant, Report(now_ms))
-            report.spans(histograms, exemplars.get(tenant, {}))
+        found = [
+            (tenant, body)
+            for tenant, counts in self._metrics.read().items()
+            for body in span_bodies(now_ms, counts, exemplars.get(tenant, {}))
+        ]
         for tenant, edges in self._graph.read().items():
-            reports.setdefault(tenant, Report(now_ms)).graph(edges)
-        return [(tenant, body) for tenant, report in reports.items() for body in report.close()]
+            found += [(tenant, body) for body in graph_bodies(now_ms, edges)]
+        return found

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..query.prometheus.histogram import Histogram, spans_of
+from ..query.prometheus.histogram import Buckets, Histogram
 from .known import DAY_MS, FLOATS, HISTOGRAMS, STARTED, KnownSeries, Place
 from .rows import ExemplarSample, HistogramSample, MetricRows
 from .series import Labels
@@ -18,7 +18,6 @@ from .series_table import Int64Array, SeriesColumn
 _KINDS = 3
 _MILLIS = pa.timestamp("ms", "UTC")
 _SECONDS = pa.timestamp("s", "UTC")
-_LABELS = pa.map_(pa.string(), pa.string())
 _TENANT = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -160,10 +159,13 @@ def _histograms(batch: Sequence[MetricRows]) -> pa.Table | None:
     histograms = [sample.histogram for _, sample in found]
     for name, kind, value in _HISTOGRAM_COLUMNS:
         columns[name] = pa.array([value(histogram) for histogram in histograms], kind)
+    columns |= _buckets("positive", [histogram.positive for histogram in histograms])
+    columns |= _buckets("negative", [histogram.negative for histogram in histograms])
+    columns["custom_values"] = pa.array([h.custom_values for h in histograms], _FLOATS)
     return pa.table(columns)
 
 
-_INTS, _COUNTS, _FLOATS = pa.list_(pa.int32()), pa.list_(pa.uint32()), pa.list_(pa.float64())
+_FLOATS = pa.list_(pa.float64())
 _HISTOGRAM_COLUMNS: tuple[tuple[str, pa.DataType, Callable[[Histogram], Any]], ...] = (
     ("schema", pa.int8(), lambda h: h.schema),
     ("reset_hint", pa.uint8(), lambda h: int(h.hint)),
@@ -171,14 +173,35 @@ _HISTOGRAM_COLUMNS: tuple[tuple[str, pa.DataType, Callable[[Histogram], Any]], .
     ("zero_count", pa.float64(), lambda h: h.zero_count),
     ("count", pa.float64(), lambda h: h.count),
     ("sum", pa.float64(), lambda h: h.sum),
-    ("positive_offsets", _INTS, lambda h: [offset for offset, _ in spans_of(h.positive)]),
-    ("positive_lengths", _COUNTS, lambda h: [length for _, length in spans_of(h.positive)]),
-    ("positive_buckets", _FLOATS, lambda h: h.positive.counts),
-    ("negative_offsets", _INTS, lambda h: [offset for offset, _ in spans_of(h.negative)]),
-    ("negative_lengths", _COUNTS, lambda h: [length for _, length in spans_of(h.negative)]),
-    ("negative_buckets", _FLOATS, lambda h: h.negative.counts),
-    ("custom_values", _FLOATS, lambda h: h.custom_values),
 )
+
+
+def _buckets(side: str, of: Sequence[Buckets]) -> dict[str, pa.Array]:
+    """Spans and counts of one side of many histograms: as remote write has them, all at once."""
+    sizes = np.array([len(buckets) for buckets in of], np.int64)
+    none = np.zeros(0, np.int64)
+    indices = np.concatenate([none, *(buckets.indices for buckets in of)])
+    owners = np.repeat(np.arange(len(of)), sizes)
+    first = np.append(True, owners[1:] != owners[:-1])[: len(owners)]
+    begins = np.flatnonzero(first | np.append(True, np.diff(indices) != 1)[: len(owners)])
+    ends = np.append(begins[1:], len(indices))[: len(begins)]
+    # From the end of the span before; of a histogram's first from bucket 0.
+    before = np.append(0, indices[ends[:-1] - 1] + 1)[: len(begins)]
+    gaps = indices[begins] - np.where(first[begins], 0, before)
+    spans = np.bincount(owners[begins], minlength=len(of))
+    return {
+        f"{side}_offsets": _lists(spans, pa.array(gaps.astype(np.int32))),
+        f"{side}_lengths": _lists(spans, pa.array((ends - begins).astype(np.uint32))),
+        f"{side}_buckets": _lists(
+            sizes, pa.array(np.concatenate([np.zeros(0), *(buckets.counts for buckets in of)]))
+        ),
+    }
+
+
+def _lists(sizes: Int64Array, values: pa.Array) -> pa.Array:
+    """The values cut into lists of these sizes."""
+    offsets = np.append(0, np.cumsum(sizes)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
 def _exemplars(batch: Sequence[MetricRows]) -> pa.Table | None:
@@ -187,7 +210,7 @@ def _exemplars(batch: Sequence[MetricRows]) -> pa.Table | None:
         return None
     columns = _keys(found)
     columns["v"] = pa.array([sample.value for _, sample in found], pa.float64())
-    columns["labels"] = pa.array([sample.labels for _, sample in found], _LABELS)
+    columns["labels"] = _label_maps([sample.labels for _, sample in found])
     return pa.table(columns)
 
 
@@ -195,12 +218,11 @@ def _keys(
     found: Sequence[tuple[MetricRows, HistogramSample]]
     | Sequence[tuple[MetricRows, ExemplarSample]],
 ) -> dict[str, pa.Array]:
-    series = [rows.series[sample.series] for rows, sample in found]
     return {
         "tenant": pa.array([rows.tenant for rows, _ in found], _TENANT),
-        "mid": pa.array([one.mid for one in series], pa.uint64()),
-        "id": pa.array([one.id for one in series], pa.uint64()),
-        "ts": _times(np.array([sample.timestamp for _, sample in found], dtype=np.int64)),
+        "mid": pa.array(np.array([rows.series.mids[one.series] for rows, one in found])),
+        "id": pa.array(np.array([rows.series.ids[one.series] for rows, one in found])),
+        "ts": _times(np.array([one.timestamp for _, one in found], dtype=np.int64)),
     }
 
 

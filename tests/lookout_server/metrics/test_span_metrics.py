@@ -11,18 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookout_server.ingest import remote_write
-from lookout_server.ingest.remote_write import LabelCache
 from lookout_server.metrics.service_graph import Edge, ServiceGraph
 from lookout_server.metrics.span_histograms import (
-    BOUNDS,
     SCHEMA,
     ZERO_THRESHOLD,
     Durations,
 )
 from lookout_server.metrics.span_metrics import OTHER, SpanKey, SpanMetrics
-from lookout_server.metrics.span_report import Report
-from lookout_server.signal import Receipt
 from lookout_server.spans.columns import SpanColumns
 from lookout_server.spans.model import Endpoint, Span
 from lookout_server.spans.packed import PackedSpans, Words
@@ -67,22 +62,25 @@ def test_counts_by_key() -> None:
     metrics = SpanMetrics(most_keys=100)
     metrics.observe([columns(span("1"), span("2", error=True))], NOW)
     metrics.observe([columns(span("3", duration=3_000), span("4", kind="CLIENT"))], NOW)
-    found = metrics.read()["default"]
-    good = found[SpanKey("shop", "get /", "server", "ok")]
-    assert (good.count, good.sum) == (2, pytest.approx(0.0045))
-    assert good.buckets[:3].tolist() == [1, 1, 0]
-    assert found[SpanKey("shop", "get /", "server", "error")].count == 1
-    assert found[SpanKey("shop", "get /", "client", "ok")].count == 1
+    keys, durations = metrics.read()["default"]
+    good = keys.index(SpanKey("shop", "get /", "server", "ok"))
+    assert durations.sums[good] == pytest.approx(0.0045)
+    assert durations.classic[good][:3].tolist() == [1, 1, 0]
+    assert dict(zip(keys, durations.counts.tolist(), strict=True)) == {
+        SpanKey("shop", "get /", "server", "ok"): 2,
+        SpanKey("shop", "get /", "server", "error"): 1,
+        SpanKey("shop", "get /", "client", "ok"): 1,
+    }
 
 
 def test_keys_are_bounded() -> None:
     """Beyond the most keys, names are one, and nothing is lost from the counts."""
     metrics = SpanMetrics(most_keys=3)
     metrics.observe([columns(*(span("1", name=f"n{n}") for n in range(10)))], NOW)
-    found = metrics.read()["default"]
-    assert len(found) == 4
-    assert found[SpanKey("shop", OTHER, "server", "ok")].count == 7
-    assert sum(histogram.count for histogram in found.values()) == 10
+    keys, durations = metrics.read()["default"]
+    assert len(keys) == 4
+    assert durations.counts[keys.index(SpanKey("shop", OTHER, "server", "ok"))] == 7
+    assert durations.counts.sum() == 10
 
 
 def test_exemplar_is_the_slowest() -> None:
@@ -101,39 +99,24 @@ def test_native_buckets_hold_their_values(seconds: list[float]) -> None:
     for value in seconds:
         durations = Durations()
         durations.add(np.array([durations.begin(NOW)]), np.array([value]))
-        histogram = durations.histogram(0)
+        found = durations.columns(np.array([0]))
         if value <= ZERO_THRESHOLD:
-            assert (histogram.zeros, histogram.native) == (1, {})
+            assert (found.zeros.tolist(), found.native_sizes.tolist()) == ([1], [0])
             continue
-        ((index, count),) = histogram.native.items()
+        (index,), (count,) = found.native_indices.tolist(), found.native_counts.tolist()
         width = 2.0 ** (2.0**-SCHEMA)
         upper = 2.0 ** (index * 2.0**-SCHEMA)
         assert count == 1
         assert upper / width * (1 - 1e-9) <= value <= upper * (1 + 1e-9)
 
 
-def test_report_is_remote_write() -> None:
-    """A report decodes to classic and native histograms with exemplar and start time."""
-    metrics = SpanMetrics(most_keys=10)
-    metrics.observe([columns(span("1", duration=3_000), span("2", duration=400_000))], NOW - 5)
-    report = Report(NOW)
-    report.spans(metrics.read()["default"], metrics.take_exemplars()["default"])
-    (body,) = report.close()
-    rows = remote_write.decode(body, Receipt("default", NOW, {}), LabelCache())
-    assert not rows.problems
-    assert len(rows.timestamps) == len(BOUNDS) + 3
-    (native,) = rows.histograms
-    assert (native.histogram.count, native.start) == (2.0, NOW - 5)
-    (exemplar,) = rows.exemplars
-    assert dict(rows.series[exemplar.series].labels)["le"] == "0.5"
-    assert dict(exemplar.labels)["trace_id"] == "0" * 15 + "1"
-
-
 def edges(graph: ServiceGraph) -> dict[Edge, tuple[int, int]]:
     return {
-        edge: (one.total, one.failed)
+        edge: (total, failed)
         for found in graph.read().values()
-        for edge, one in found.items()
+        for edge, total, failed in zip(
+            found.edges, found.client_seconds.counts.tolist(), found.failed.tolist(), strict=True
+        )
     }
 
 
