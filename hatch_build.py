@@ -18,6 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 #: Each compiled module and its source. ``exporters.compiled`` has the same names.
 EXTENSIONS = {
     "tracer._core": "tracer/_core.c",
+    "lookout_server.ingest._zipkin_scan": "lookout_server/ingest/_zipkin_scan.c",
     "lookout_server.spans._primitives": "lookout_server/spans/_primitives.c",
 }
 

@@ -17,7 +17,11 @@ from types import ModuleType
 from .interpreter import has_gil
 
 #: The compiled modules there may be, and what each of them makes faster.
-MODULES = {"tracer._core": "spans", "lookout_server.spans._primitives": "the loops of decoding"}
+MODULES = {
+    "tracer._core": "spans",
+    "lookout_server.ingest._zipkin_scan": "reading Zipkin's JSON",
+    "lookout_server.spans._primitives": "the loops of decoding",
+}
 
 #: The variable that leaves all of them out, whatever it is set to but "", "0", "false" and "no".
 SWITCH = "LOOKOUT_PURE_PYTHON"

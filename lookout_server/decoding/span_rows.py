@@ -46,7 +46,7 @@ class SpanSource:
 
     def answer(self, fmt: str, body: bytes, receipt: Receipt) -> tuple[bytes, bytes]:
         """News and rows of a body. Raises Malformed."""
-        rows = self._reader.pack(self._reader.read(fmt, body, receipt))
+        rows = self._reader.rows(fmt, body, receipt)
         encoded = encode(rows)
         return self._news(rows.words), encoded  # told only when nothing can fail any more
 
@@ -115,29 +115,21 @@ def decode(data: bytes, words: Words, receipt: Receipt) -> PackedSpans:
     spans, tags, notes, tag_bytes, note_bytes, tags_told, notes_told, refused, sampled_out = (
         _SIZES.unpack_from(data)
     )
-    rows = PackedSpans.__new__(PackedSpans)
-    rows.words = words
-    rows.tenant, rows.received_ms = receipt.tenant, receipt.received_ms
-    rows.refused, rows.sampled_out = refused, sampled_out
     at = _SIZES.size
     longs = np.frombuffer(data, np.int64, _LONGS * spans + notes, at)
     at += longs.nbytes
-    rows.high, rows.low, rows.parents, rows.ids = longs[: 4 * spans].view(np.uint64).reshape(4, -1)
-    rows.timestamps, rows.durations = longs[4 * spans : 6 * spans].reshape(2, -1)
-    rows.annotation_times = longs[6 * spans :]
-    lengths = tags * tags_told, notes * notes_told
-    codes: Codes = np.frombuffer(data, np.int32, (_WORDS + 2) * spans + tags + sum(lengths), at)
+    laid_out, lengths = (_WORDS + 2) * spans + tags, (tags * tags_told, notes * notes_told)
+    codes: Codes = np.frombuffer(data, np.int32, laid_out + sum(lengths), at)
     at += codes.nbytes
-    rows.codes = codes[: _WORDS * spans].reshape(_WORDS, -1)
-    rows.tag_counts, rows.annotation_counts = codes[6 * spans : 8 * spans].reshape(2, -1)
-    keys = 8 * spans + tags
-    rows.tag_keys = codes[8 * spans : keys]
-    rows.flags = np.frombuffer(data, np.uint8, spans, at)
+    flags = np.frombuffer(data, np.uint8, spans, at)
     at += spans
-    told = codes[keys : keys + lengths[0]] if tags_told else None
-    rows.tag_values = Texts.of(data[at : at + tag_bytes], told)
+    told = codes[laid_out : laid_out + lengths[0]] if tags_told else None
+    tag_values = Texts.of(data[at : at + tag_bytes], told)
     at += tag_bytes
-    told = codes[keys + lengths[0] :] if notes_told else None
-    rows.annotation_values = Texts.of(data[at : at + note_bytes], told)
+    told = codes[laid_out + lengths[0] :] if notes_told else None
+    note_values = Texts.of(data[at : at + note_bytes], told)
+    codes = codes[:laid_out]
+    rows = PackedSpans.laid_out(words, receipt, longs, codes, flags, tag_values, note_values)
+    rows.refused, rows.sampled_out = refused, sampled_out
     rows.refusal = data[at + note_bytes :].decode()
     return rows

@@ -9,10 +9,12 @@ from typing import Final
 
 from ..spans.columns import SpanColumns
 
+ZIPKIN_JSON: Final = "zipkin.v2.json"
+
 #: Module of this package and its function, bytes to columns. A decoder is loaded when its format
 #: first comes: protobuf alone would double the collector's start.
 FORMATS: Final[Mapping[str, tuple[str, str]]] = {
-    "zipkin.v2.json": ("zipkin_json", "decode"),
+    ZIPKIN_JSON: ("zipkin_json", "decode"),
     "zipkin.v2.proto3": ("zipkin_proto3", "decode"),
     "zipkin.v1.json": ("zipkin_v1", "decode_json"),
     "zipkin.v1.thrift": ("zipkin_v1", "decode_thrift"),

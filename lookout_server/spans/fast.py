@@ -29,8 +29,9 @@ from .remembered import Remembered
 
 _ZERO = "0" * 16
 _CLIENT = KIND_CODES["CLIENT"]
-_KINDS: dict[str | None, int] = {None: 0}
-_KINDS.update(KIND_CODES.items())
+#: Codes of kinds as they are written; of none too.
+KINDS: dict[str | None, int] = {None: 0}
+KINDS.update(KIND_CODES.items())
 _NOWHERE = ("", "", "")
 _NO_TAGS: dict[str, str] = {}
 
@@ -88,7 +89,7 @@ def columns_of(spans: Sequence[FastSpan]) -> SpanColumns:
     columns.timestamps = _moments([span.timestamp for span in spans])
     columns.durations = _moments([span.duration for span in spans])
     try:
-        flags = [_KINDS[span.kind] for span in spans]
+        flags = [KINDS[span.kind] for span in spans]
     except KeyError:
         raise Irregular from None
     columns.names = [name.lower() if (name := span.name) else "" for span in spans]
@@ -127,7 +128,7 @@ def _endpoints(
     if not any(endpoints):
         nothing = [""] * len(endpoints)
         return nothing, nothing, nothing
-    packed = map(_packed.__getitem__, endpoints)
+    packed = map(packed_endpoints.__getitem__, endpoints)
     services, addresses, wholes = zip(*packed, strict=True)
     return list(services), list(addresses), list(wholes)
 
@@ -166,7 +167,8 @@ def _size(endpoint: FastEndpoint | None, packed: tuple[str, str, str]) -> int:
     return sum(len(text) for text in (*sent, *packed) if text)
 
 
-_packed = Remembered(_pack, size=_size)
+#: Service, packed address and packed whole of endpoints. Raises Irregular.
+packed_endpoints = Remembered(_pack, size=_size)
 
 
 def _set_ids(columns: SpanColumns, spans: Sequence[FastSpan]) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ..signal import Receipt
 from .columns import Ids, Ints, SpanColumns
 from .primitives import codes
 
@@ -131,6 +132,37 @@ class PackedSpans:
         self.annotation_times: Ints = np.array(columns.annotation_times, np.int64)
         self.annotation_values = Texts(columns.annotation_values)
 
+    @classmethod
+    def laid_out(
+        cls,
+        words: Words,
+        receipt: Receipt,
+        longs: Ints,
+        codes: Codes,
+        flags: npt.NDArray[np.uint8],
+        tag_values: Texts,
+        annotation_values: Texts,
+    ) -> PackedSpans:
+        """Of columns that lie one after the other, all spans accepted.
+
+        ``longs``: trace ids high and low, parents, ids, timestamps, durations; annotation times.
+        ``codes``: six columns of words, counts of tags and of annotations; tag keys.
+        """
+        rows, spans = cls.__new__(cls), len(flags)
+        rows.tenant, rows.received_ms = receipt.tenant, receipt.received_ms
+        rows.refused, rows.refusal, rows.sampled_out = 0, "", 0
+        rows.words = words
+        ids = longs[: 4 * spans].view(np.uint64).reshape(4, -1)
+        rows.high, rows.low, rows.parents, rows.ids = ids
+        rows.timestamps, rows.durations = longs[4 * spans : 6 * spans].reshape(2, -1)
+        rows.annotation_times = longs[6 * spans :]
+        rows.codes = codes[: 6 * spans].reshape(6, -1)
+        rows.tag_counts, rows.annotation_counts = codes[6 * spans : 8 * spans].reshape(2, -1)
+        rows.tag_keys = codes[8 * spans :]
+        rows.flags = flags
+        rows.tag_values, rows.annotation_values = tag_values, annotation_values
+        return rows
+
     def __len__(self) -> int:
         return len(self.flags)
 
@@ -154,7 +186,7 @@ class Texts:
             self.joined, self.lengths = b"".join(encoded), _ints(list(map(len, encoded)))
 
     @classmethod
-    def of(cls, joined: bytes, lengths: Codes | None) -> Texts:
+    def of(cls, joined: bytes, lengths: Codes | None = None) -> Texts:
         """What the attributes of another were."""
         made = cls.__new__(cls)
         made.joined, made.lengths = joined, lengths

@@ -30,7 +30,7 @@ class SpanSignal:
 
     def decode(self, fmt: str, body: bytes, receipt: Receipt) -> PackedSpans:
         """Rows of a body in one of :data:`lookout_server.ingest.span_formats.FORMATS`."""
-        return self.pack(self.read(fmt, body, receipt))
+        return self._reader.rows(fmt, body, receipt)
 
     def read(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
         """The same as columns of Python's objects, which stages can work on."""

@@ -296,12 +296,12 @@ DEADLY = f"""
 import os, signal
 sys.path.append({str(HOME)!r})
 from lookout_server.spans.reading import SpanReader
-read = SpanReader.read
+rows = SpanReader.rows
 def deadly(self, fmt, body, receipt):
     if b"deadly" in body:
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(self, fmt, body, receipt)
-SpanReader.read = deadly
+    return rows(self, fmt, body, receipt)
+SpanReader.rows = deadly
 """
 
 

@@ -17,14 +17,14 @@ def test_large_keys_are_not_kept_where_their_answers_are_small() -> None:
     endpoint = fast.FastEndpoint(serviceName="a", ipv4=junk)
     # A key "k", a value "v" and a field that nobody knows.
     message = b"\n\x01k\x12\x03\n\x01v" + b"\x7a\xa0\x8d\x06" + junk.encode()
-    before = len(fast._packed), len(otlp_traces._pairs)
+    before = len(fast.packed_endpoints), len(otlp_traces._pairs)
     for _ in range(3):
-        assert fast._packed[endpoint][0] == "a"
+        assert fast.packed_endpoints[endpoint][0] == "a"
         assert otlp_traces._pairs[message] == ("k", "v")
-    assert (len(fast._packed), len(otlp_traces._pairs)) == before
+    assert (len(fast.packed_endpoints), len(otlp_traces._pairs)) == before
     known = fast.FastEndpoint(serviceName="a", ipv4="1.2.3.4")
-    assert fast._packed[known] == fast._packed[known]
-    assert known in fast._packed
+    assert fast.packed_endpoints[known] == fast.packed_endpoints[known]
+    assert known in fast.packed_endpoints
 
 
 def test_what_comes_again_is_asked_for_no_more() -> None:
