@@ -5,6 +5,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* New bytes for ``count`` items of ``size`` bytes, and where they begin. */
@@ -157,9 +158,188 @@ static PyObject *unnested(PyObject *Py_UNUSED(module), PyObject *dicts) {
     return made;
 }
 
+/* -- distinct pairs of a prefix and a text ------------------------------------------------------- */
+
+typedef struct {
+    uint64_t hash;
+    const char *text;
+    size_t size;
+    int32_t prefix;
+} Pair;
+
+/* Which pairs have come, by their hash: the number of each and one more, 0 where there is none. */
+typedef struct {
+    uint32_t *places;
+    size_t mask; /* of a power of two */
+    Pair *pairs; /* in the order they came */
+    size_t count;
+    size_t steps; /* past places of others */
+} Pairs;
+
+static uint64_t mixed(uint64_t hash, uint64_t word) {
+    hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return hash ^ hash >> 29;
+}
+
+static uint64_t hashed(const char *text, size_t size, int32_t prefix) {
+    uint64_t word = 0, hash = mixed(size, (uint64_t)prefix);
+    for (; size >= 8; text += 8, size -= 8) {
+        memcpy(&word, text, 8);
+        hash = mixed(hash, word);
+    }
+    for (word = 0; size > 0; size--)
+        word = word << 8 | (unsigned char)*text++;
+    return mixed(hash, word);
+}
+
+static int is_same(const Pair *one, const Pair *other) {
+    return one->hash == other->hash && one->size == other->size &&
+           one->prefix == other->prefix && memcmp(one->text, other->text, one->size) == 0;
+}
+
+/* Where the pair is, or would be. */
+static uint32_t *place_of(Pairs *known, const Pair *pair) {
+    for (size_t at = pair->hash >> 20;; at++, known->steps++) {
+        uint32_t *place = &known->places[at & known->mask];
+        if (*place == 0 || is_same(&known->pairs[*place - 1], pair))
+            return place;
+    }
+}
+
+static int widen(Pairs *known) {
+    size_t mask = known->places == NULL ? 4095 : known->mask * 4 + 3;
+    uint32_t *places = calloc(mask + 1, sizeof *places);
+    if (places == NULL)
+        return 0;
+    free(known->places);
+    known->places = places;
+    known->mask = mask;
+    for (size_t i = 0; i < known->count; i++)
+        *place_of(known, &known->pairs[i]) = (uint32_t)i + 1;
+    return 1;
+}
+
+enum { FINE, NO_MEMORY, UNEVEN, CROWDED };
+
+/* Numbers of the pairs. Texts that were made to collide are given up: a way without that is left. */
+static int number_pairs(Pairs *known, const char *prefixes, size_t count, const char *text,
+                        const char *end, char *numbers) {
+    for (size_t i = 0; i < count; i++) {
+        const char *stop = text == end ? NULL : memchr(text, '\0', (size_t)(end - text));
+        if (stop == NULL)
+            return UNEVEN;
+        if (known->count * 2 >= known->mask && !widen(known))
+            return NO_MEMORY;
+        Pair pair = {0, text, (size_t)(stop - text), 0};
+        memcpy(&pair.prefix, prefixes + i * sizeof pair.prefix, sizeof pair.prefix);
+        pair.hash = hashed(pair.text, pair.size, pair.prefix);
+        uint32_t *place = place_of(known, &pair);
+        if (*place == 0) {
+            known->pairs[known->count++] = pair;
+            *place = (uint32_t)known->count;
+        }
+        int32_t number = (int32_t)(*place - 1);
+        memcpy(numbers + i * sizeof number, &number, sizeof number);
+        text = stop + 1;
+        if (known->steps > 16 * count + 100000)
+            return CROWDED;
+    }
+    return text == end ? FINE : UNEVEN;
+}
+
+/* Where each pair ends, after a zero, and all of them one after the other. */
+static PyObject *joined_pairs(PyObject *prefixes, const Pairs *known) {
+    char *ends = NULL, *start = NULL, *to;
+    size_t size = 0;
+    for (size_t i = 0; i < known->count; i++)
+        size += known->pairs[i].size +
+                (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(prefixes, known->pairs[i].prefix));
+    if (size > INT32_MAX)
+        return PyErr_Format(PyExc_OverflowError, "%zu bytes of texts, at most 2 GiB", size);
+    PyObject *places = room((Py_ssize_t)known->count + 1, sizeof(int32_t), &ends);
+    PyObject *joined = room((Py_ssize_t)size, 1, &start);
+    if (places == NULL || joined == NULL) {
+        Py_XDECREF(places);
+        Py_XDECREF(joined);
+        return NULL;
+    }
+    to = start;
+    memset(ends, 0, sizeof(int32_t));
+    for (size_t i = 0; i < known->count; i++) {
+        PyObject *prefix = PyList_GET_ITEM(prefixes, known->pairs[i].prefix);
+        memcpy(to, PyBytes_AS_STRING(prefix), (size_t)PyBytes_GET_SIZE(prefix));
+        to += PyBytes_GET_SIZE(prefix);
+        memcpy(to, known->pairs[i].text, known->pairs[i].size);
+        to += known->pairs[i].size;
+        int32_t end = (int32_t)(to - start);
+        memcpy(ends + (i + 1) * sizeof end, &end, sizeof end);
+    }
+    return Py_BuildValue("NN", places, joined);
+}
+
+static int are_prefixes(PyObject *prefixes, const char *codes, size_t count) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(prefixes); i++)
+        if (!PyBytes_Check(PyList_GET_ITEM(prefixes, i))) {
+            PyErr_SetString(PyExc_TypeError, "each of prefixes must be bytes");
+            return 0;
+        }
+    for (size_t i = 0; i < count; i++) {
+        int32_t code;
+        memcpy(&code, codes + i * sizeof code, sizeof code);
+        if (code < 0 || code >= PyList_GET_SIZE(prefixes)) {
+            PyErr_SetString(PyExc_IndexError, "there is no such prefix");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *numbered(PyObject *prefixes, const Py_buffer *codes, const Py_buffer *texts) {
+    size_t count = (size_t)codes->len / sizeof(int32_t);
+    Pairs known = {NULL, 0, malloc((count + 1) * sizeof(Pair)), 0, 0};
+    PyObject *made = NULL, *joined = NULL, *numbers;
+    char *at = NULL;
+    int wrong = NO_MEMORY;
+    if ((numbers = room((Py_ssize_t)count, sizeof(int32_t), &at)) != NULL && known.pairs != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        const char *text = texts->buf;
+        wrong = number_pairs(&known, codes->buf, count, text, text + texts->len, at);
+        Py_END_ALLOW_THREADS
+    }
+    if (wrong == FINE && (joined = joined_pairs(prefixes, &known)) != NULL)
+        made = PyTuple_Pack(3, numbers, PyTuple_GET_ITEM(joined, 0), PyTuple_GET_ITEM(joined, 1));
+    else if (wrong == CROWDED)
+        made = Py_NewRef(Py_None);
+    else if (wrong == UNEVEN)
+        PyErr_SetString(PyExc_ValueError, "there must be a text, ended by a NUL, for each code");
+    else if (!PyErr_Occurred())
+        PyErr_NoMemory();
+    Py_XDECREF(numbers);
+    Py_XDECREF(joined);
+    free(known.places);
+    free(known.pairs);
+    return made;
+}
+
+static PyObject *pairs(PyObject *Py_UNUSED(module), PyObject *args) {
+    PyObject *prefixes, *made = NULL;
+    Py_buffer codes, texts;
+    if (!PyArg_ParseTuple(args, "O!y*y*:pairs", &PyList_Type, &prefixes, &codes, &texts))
+        return NULL;
+    /* A list of its own: others may run meanwhile. */
+    if ((prefixes = PyList_GetSlice(prefixes, 0, PY_SSIZE_T_MAX)) != NULL &&
+        are_prefixes(prefixes, codes.buf, (size_t)codes.len / sizeof(int32_t)))
+        made = numbered(prefixes, &codes, &texts);
+    Py_XDECREF(prefixes);
+    PyBuffer_Release(&codes);
+    PyBuffer_Release(&texts);
+    return made;
+}
+
 static PyMethodDef methods[] = {
     {"codes", codes, METH_VARARGS, NULL},
     {"longs", longs, METH_O, NULL},
+    {"pairs", pairs, METH_VARARGS, NULL},
     {"unhexed", unhexed, METH_VARARGS, NULL},
     {"unnested", unnested, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .columns import ERROR, Ints
 from .known import KnownNames, Name
@@ -28,7 +27,7 @@ from .packed import (
     Codes,
     PackedSpans,
 )
-from .united import United, united, united_texts
+from .united import United, united, united_pairs, united_texts
 
 BUCKET_US = 300_000_000
 _DAY_US = 86_400_000_000
@@ -207,27 +206,20 @@ class _Batch:
     def _tags(self) -> tuple[pa.Array, pa.Array]:
         """Tags of keys with few values, and those of keys with many."""
         keys = self._tag_keys
-        escaped = pa.array([escape_key(key) for key in keys.texts], pa.string())
-        tokens = pc.binary_join_element_wise(
-            escaped.take(pa.array(keys.codes)), self._tag_values, "="
-        )
-        encoded = tokens.dictionary_encode()
-        codes = encoded.indices.to_numpy()
-        many = _many_values(keys.codes, codes, len(encoded.dictionary))
+        before = [f"{escape_key(key)}=" for key in keys.texts]
+        tokens = united_pairs(before, keys.codes, [columns.tag_values for columns in self._rows])
+        codes, distinct = tokens.indices.to_numpy(), tokens.dictionary
+        many = _many_values(keys.codes, codes, len(distinct))
         owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))
-        few = pa.DictionaryArray.from_arrays(*_compact(codes[~many], encoded.dictionary))
+        few = pa.DictionaryArray.from_arrays(*_compact(codes[~many], distinct))
         return (
             _lists(self._counts_where(owner, ~many), few),
-            _lists(self._counts_where(owner, many), tokens.filter(pa.array(many))),
+            _lists(self._counts_where(owner, many), distinct.take(pa.array(codes[many]))),
         )
 
     @cached_property
     def _tag_keys(self) -> United:
         return United([(columns.words, columns.tag_keys) for columns in self._rows])
-
-    @cached_property
-    def _tag_values(self) -> pa.Array:
-        return united_texts([columns.tag_values for columns in self._rows])
 
     def _counts_where(self, owner: Ints, mask: Bools) -> Ints:
         return np.bincount(owner[mask], minlength=self._count)
@@ -271,7 +263,8 @@ class _Batch:
         tags = np.flatnonzero(wanted[self._tag_keys.codes])
         owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))[tags]
         key_codes = self._tag_keys.codes[tags]
-        values = self._tag_values.take(pa.array(tags)).dictionary_encode()
+        texts_of_all = united_texts([columns.tag_values for columns in self._rows])
+        values = texts_of_all.take(pa.array(tags)).dictionary_encode()
         codes, texts = values.indices.to_numpy(), values.dictionary.to_pylist()
         days = self._received_days[owner]
         for at in first_of(self._tenants.codes[owner], days, key_codes, codes).tolist():

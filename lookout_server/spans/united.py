@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .packed import Codes, PackedSpans, Texts, Words
+from .primitives import pairs
 
 
 class United:
@@ -73,14 +74,34 @@ def united_texts(parts: Sequence[Texts]) -> pa.Array:
     return pa.concat_arrays(arrays) if arrays else pa.array([], pa.string())
 
 
+def united_pairs(
+    prefixes: Sequence[str], codes: Codes, parts: Sequence[Texts]
+) -> pa.DictionaryArray:
+    """All texts, in order, each behind the prefix of its code."""
+    if pairs is not None and all(part.lengths is None for part in parts):
+        texts = b"".join([part.joined for part in parts])
+        found = pairs([prefix.encode() for prefix in prefixes], codes, texts)
+        if found is not None:
+            numbers, ends, joined = found
+            return pa.DictionaryArray.from_arrays(
+                pa.array(np.frombuffer(numbers, np.int32)),
+                _ending(np.frombuffer(ends, np.int32), joined),
+            )
+    before = pa.array(prefixes, pa.string()).take(pa.array(codes))
+    return pc.binary_join_element_wise(before, united_texts(parts), "").dictionary_encode()
+
+
+def _ending(ends: Codes, joined: bytes) -> pa.Array:
+    """Texts in one piece: where each begins, and the last ends."""
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(joined))
+
+
 def _measured(texts: Texts) -> pa.Array:
     """Texts of known lengths."""
     assert texts.lengths is not None
     ends = np.zeros(len(texts.lengths) + 1, np.int32)
     np.cumsum(texts.lengths, out=ends[1:])
-    return pa.StringArray.from_buffers(
-        len(texts.lengths), pa.py_buffer(ends), pa.py_buffer(texts.joined)
-    )
+    return _ending(ends, texts.joined)
 
 
 def _separated(joined: bytes) -> pa.Array:
@@ -88,5 +109,4 @@ def _separated(joined: bytes) -> pa.Array:
     if not joined:
         return pa.array([], pa.string())
     ends = np.array([0, len(joined) - 1], np.int32)
-    text = pa.StringArray.from_buffers(1, pa.py_buffer(ends), pa.py_buffer(joined))
-    return pc.split_pattern(text, "\0").values
+    return pc.split_pattern(_ending(ends, joined), "\0").values
