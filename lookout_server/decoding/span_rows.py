@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signal import Receipt
-from ..spans.packed import Codes, PackedSpans, Texts, Words
+from ..spans.packed import Blocks, Codes, PackedSpans, Texts, Words
 from ..spans.reading import SpanReader
 
 #: Spans, tags, annotations; bytes of tag values and of annotations; whether the lengths of either
@@ -46,9 +46,13 @@ class SpanSource:
 
     def answer(self, fmt: str, body: bytes, receipt: Receipt) -> tuple[bytes, bytes]:
         """News and rows of a body. Raises Malformed."""
-        rows = self._reader.rows(fmt, body, receipt)
-        encoded = encode(rows)
-        return self._news(rows.words), encoded  # told only when nothing can fail any more
+        scanned = self._reader.scanned(fmt, body)
+        if scanned is None:
+            rows = self._reader.pack(self._reader.read(fmt, body, receipt))
+            words, encoded = rows.words, encode(rows)
+        else:
+            words, encoded = scanned[0], encode_blocks(scanned[1])
+        return self._news(words), encoded  # told only when nothing can fail any more
 
     def _news(self, words: Words) -> bytes:
         begin = words is not self._words
@@ -108,6 +112,15 @@ def encode(rows: PackedSpans) -> bytes:
     )
     parts = [column.tobytes() for column in columns]
     return b"".join([sizes, *parts, values.joined, notes.joined, refusal])
+
+
+def encode_blocks(blocks: Blocks) -> bytes:
+    """The same of spans that are in such pieces already."""
+    spans = len(blocks.flags)
+    tags = len(blocks.codes) // 4 - (_WORDS + 2) * spans
+    notes = len(blocks.longs) // 8 - _LONGS * spans
+    values = len(blocks.tag_values), len(blocks.annotation_values)
+    return b"".join([_SIZES.pack(spans, tags, notes, *values, False, False, 0, 0), *blocks])
 
 
 def decode(data: bytes, words: Words, receipt: Receipt) -> PackedSpans:

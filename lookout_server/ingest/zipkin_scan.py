@@ -15,10 +15,9 @@ import numpy as np
 
 from exporters.compiled import load
 
-from ..signal import Receipt
 from ..spans.columns import ERROR, SHAPE_SEPARATOR
 from ..spans.fast import KINDS, FastEndpoint, Irregular, packed_endpoints
-from ..spans.packed import PackedSpans, Texts, Words
+from ..spans.packed import Blocks, Words
 
 _compiled = load("lookout_server.ingest._zipkin_scan")
 #: Whether this can be used here.
@@ -48,21 +47,10 @@ class ZipkinScan:
             self._shape,
         )
 
-    def rows(self, body: bytes, receipt: Receipt) -> PackedSpans | None:
+    def blocks(self, body: bytes) -> Blocks | None:
         """The spans of a body; None where another decoder is to read it."""
         scanned = self._scanner.scan(body, self._codes_of)
-        if scanned is None:
-            return None
-        longs, codes, flags, tag_values, annotation_values = scanned
-        return PackedSpans.laid_out(
-            self.words,
-            receipt,
-            np.frombuffer(longs, np.int64),
-            np.frombuffer(codes, np.int32),
-            np.frombuffer(flags, np.uint8),
-            Texts.of(tag_values),
-            Texts.of(annotation_values),
-        )
+        return None if scanned is None else Blocks(*scanned)
 
     def _codes_of(self, what: int, raw: bytes) -> Codes | None:
         """Codes of a piece of a body that is new; None for an unusual one."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,18 @@ class Vocabulary:
         return self._words
 
 
+class Blocks(NamedTuple):
+    """Spans of one body in a few pieces of memory, where all were accepted."""
+
+    #: In 64 bits: trace ids high and low, parents, ids, timestamps, durations; annotation times.
+    longs: bytes
+    #: In 32 bits: six columns of words, counts of tags and of annotations; tag keys.
+    codes: bytes
+    flags: bytes
+    tag_values: bytes  # as Texts joins them; none has a NUL in it
+    annotation_values: bytes
+
+
 class PackedSpans:
     """The spans of one body; see :class:`.columns.SpanColumns` for what the columns mean."""
 
@@ -143,11 +155,7 @@ class PackedSpans:
         tag_values: Texts,
         annotation_values: Texts,
     ) -> PackedSpans:
-        """Of columns that lie one after the other, all spans accepted.
-
-        ``longs``: trace ids high and low, parents, ids, timestamps, durations; annotation times.
-        ``codes``: six columns of words, counts of tags and of annotations; tag keys.
-        """
+        """Of columns that lie one after the other as in :class:`Blocks`, all spans accepted."""
         rows, spans = cls.__new__(cls), len(flags)
         rows.tenant, rows.received_ms = receipt.tenant, receipt.received_ms
         rows.refused, rows.refusal, rows.sampled_out = 0, "", 0

@@ -9,7 +9,7 @@ from ..ingest.span_formats import ZIPKIN_JSON, decoder
 from ..ingest.zipkin_scan import AVAILABLE, ZipkinScan
 from ..signal import Receipt
 from .columns import DEBUG, Ids, SpanColumns
-from .packed import PackedSpans, Vocabulary
+from .packed import Blocks, PackedSpans, Texts, Vocabulary, Words
 
 _MAX = np.int64(2**63 - 1)
 
@@ -24,17 +24,29 @@ class SpanReader:
 
     def rows(self, fmt: str, body: bytes, receipt: Receipt) -> PackedSpans:
         """Packed spans of a body in one of :data:`..ingest.span_formats.FORMATS`."""
-        scanned = self._scanned(fmt, body, receipt)
-        return self.pack(self.read(fmt, body, receipt)) if scanned is None else scanned
+        scanned = self.scanned(fmt, body)
+        if scanned is None:
+            return self.pack(self.read(fmt, body, receipt))
+        words, blocks = scanned
+        return PackedSpans.laid_out(
+            words,
+            receipt,
+            np.frombuffer(blocks.longs, np.int64),
+            np.frombuffer(blocks.codes, np.int32),
+            np.frombuffer(blocks.flags, np.uint8),
+            Texts.of(blocks.tag_values),
+            Texts.of(blocks.annotation_values),
+        )
 
-    def _scanned(self, fmt: str, body: bytes, receipt: Receipt) -> PackedSpans | None:
+    def scanned(self, fmt: str, body: bytes) -> tuple[Words, Blocks] | None:
         """The same by the shortest way there is; None where the long one is to be taken."""
         if fmt != ZIPKIN_JSON or not AVAILABLE or self._sample_rate < 1:
             return None
         words, scan = self._vocabulary.words(), self._scan
         if scan is None or scan.words is not words:
             scan = self._scan = ZipkinScan(words)
-        return scan.rows(body, receipt)
+        blocks = scan.blocks(body)
+        return None if blocks is None else (words, blocks)
 
     def read(self, fmt: str, body: bytes, receipt: Receipt) -> SpanColumns:
         """Columns of a body in one of :data:`lookout_server.ingest.span_formats.FORMATS`."""

@@ -296,12 +296,12 @@ DEADLY = f"""
 import os, signal
 sys.path.append({str(HOME)!r})
 from lookout_server.spans.reading import SpanReader
-rows = SpanReader.rows
-def deadly(self, fmt, body, receipt):
+scanned = SpanReader.scanned
+def deadly(self, fmt, body):
     if b"deadly" in body:
         os.kill(os.getpid(), signal.SIGKILL)
-    return rows(self, fmt, body, receipt)
-SpanReader.rows = deadly
+    return scanned(self, fmt, body)
+SpanReader.scanned = deadly
 """
 
 

@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporters.compiled import missing
+from lookout_server.decoding.span_rows import SpanMirror, SpanSource
 from lookout_server.ingest.zipkin_json import read_spans
-from lookout_server.ingest.zipkin_scan import AVAILABLE, ZipkinScan
+from lookout_server.ingest.zipkin_scan import AVAILABLE
 from lookout_server.signal import Malformed, Receipt
 from lookout_server.spans import packed
 from lookout_server.spans.columns import SpanColumns
@@ -26,7 +27,7 @@ if not AVAILABLE:
 RECEIPT = Receipt("t", 7, {})
 IDS = '"traceId":"6b221d5bc9e6496c","id":"6b221d5bc9e6496d"'
 #: It lives through all tests, and remembers what came: so do its words.
-SCAN = ZipkinScan(Words())
+READER = SpanReader()
 
 
 def exact(body: bytes) -> dict[str, Any] | str:
@@ -41,12 +42,12 @@ def exact(body: bytes) -> dict[str, Any] | str:
 
 def scanned(body: bytes) -> dict[str, Any] | None:
     """The spans as they were scanned; the second time as well, when all of it is known."""
-    rows = SCAN.rows(body, RECEIPT)
-    again = SCAN.rows(body, RECEIPT)
-    assert (rows is None) == (again is None)
-    if rows is None or again is None:
+    if READER.scanned("zipkin.v2.json", body) is None:
+        assert READER.scanned("zipkin.v2.json", body) is None
         return None
-    assert shown(rows) == shown(again)
+    rows, source = READER.rows("zipkin.v2.json", body, RECEIPT), SpanSource(READER)
+    there = SpanMirror().rows(*source.answer("zipkin.v2.json", body, RECEIPT), RECEIPT)
+    assert shown(rows) == shown(there)
     return shown(rows)
 
 
@@ -202,11 +203,11 @@ def test_no_bytes_break_it(body: bytes) -> None:
 
 def test_more_pieces_than_it_remembers_are_asked_about_again() -> None:
     """Codes stay true when places are taken by others, and for pieces too long to remember."""
-    scan = ZipkinScan(Words())
+    reader = SpanReader()
     for number in [*range(20_000), *range(0, 20_000, 7)]:
         body = f'[{{{IDS},"name":"n{number}","tags":{{"{"k" * 600}":""}}}}]'.encode()
-        rows = scan.rows(body, RECEIPT)
-        assert rows is not None
+        assert reader.scanned("zipkin.v2.json", body) is not None
+        rows = reader.rows("zipkin.v2.json", body, RECEIPT)
         assert rows.words.texts[rows.codes[packed.NAME][0]] == f"n{number}"
         assert rows.words.texts[rows.tag_keys[0]] == "k" * 600
 
