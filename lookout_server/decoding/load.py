@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-#: So much of a second spent decoding is a load: some 30,000 spans of Zipkin's JSON.
+#: So much of a second spent decoding is a load: some 30,000 spans of OTLP's protobuf.
 _BUSY_SECONDS: Final = 0.1
 #: After so many such seconds in a row: a shorter burst is over before a process has started.
 _LASTING: Final = 1
