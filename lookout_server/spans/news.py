@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -22,8 +22,8 @@ class News:
     #: Folded trace ids, of whatever tenant.
     folds: npt.NDArray[np.uint32]
     lists: frozenset[NameList]
-    #: By tenant the five minutes that have more spans, in order.
-    buckets: Mapping[str, Sequence[int]]
+    #: By tenant the five minutes that have more spans, in order, and how many more.
+    buckets: Mapping[str, Mapping[int, int]]
     #: Of each tenant's traces (by folded id) the five minutes that have more spans.
     index: pa.Table
     #: What links are made of, and the tenant: some columns of the table ``spans``.
@@ -41,11 +41,12 @@ class News:
         return cls(folds, lists, _buckets(tables["span_counts"]), index, spans)
 
 
-def _buckets(counts: pa.Table) -> dict[str, list[int]]:
-    fields = (counts.column(name).to_pylist() for name in ("tenant", "bucket"))
-    buckets: dict[str, list[int]] = {}
-    for tenant, bucket in sorted(set(zip(*fields, strict=True))):
-        buckets.setdefault(tenant, []).append(bucket)
+def _buckets(counts: pa.Table) -> dict[str, dict[int, int]]:
+    fields = (counts.column(name).to_pylist() for name in ("tenant", "bucket", "spans"))
+    buckets: dict[str, dict[int, int]] = {}
+    for tenant, bucket, spans in sorted(zip(*fields, strict=True)):
+        of_tenant = buckets.setdefault(tenant, {})
+        of_tenant[bucket] = of_tenant.get(bucket, 0) + spans
     return buckets
 
 

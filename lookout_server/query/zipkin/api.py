@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from ...server import Server, Service
 from ...spans.model import BadSpan, Span, normalize_trace_id
 from ..explain import Explanation
+from .count_memory import CountMemory
 from .dependencies import Answer, Dependencies
 from .link_cache import LinkCache
 from .link_keeper import LinkKeeper
@@ -121,6 +122,7 @@ class ZipkinApi:
         self._config = server.config
         self._lookback_ms = round(server.config.query_lookback * 1000)
         self._links = LinkCache()
+        self._counted = CountMemory.of(server)
         self._young = YoungLinks.of(server)
         #: Tenants whose last list of services was long enough to have name lists cached.
         self._cached: set[str] = set()
@@ -196,7 +198,12 @@ class ZipkinApi:
             if value <= 0:
                 raise BadQuery(f"{name} <= 0")
         dependencies = Dependencies(
-            self._server, query.tenant, query.explanation, self._links, young=self._young
+            self._server,
+            query.tenant,
+            query.explanation,
+            self._links,
+            young=self._young,
+            counted=self._counted,
         )
         since = max(end_ts - lookback, 0)
         answer = await dependencies.between(since, end_ts)

@@ -24,9 +24,10 @@ from ...store.port import StoreLimit
 from ..explain import Explanation
 from . import bulk_linker
 from .bulk_linker import LINK_COLUMNS, Bools, LinkedTraces
+from .count_memory import CountMemory
 from .link_cache import LinkCache
 from .link_store import OF_HOUR, LinkStore, now_ms
-from .link_sums import LinkSums, total
+from .link_sums import LinkSums, Total, total
 from .span_counts import BUCKET_MS, REACH, SpanCounts
 from .young_links import Held, YoungLinks
 
@@ -154,6 +155,7 @@ class Dependencies:
         cache: LinkCache,
         seconds: float | None = None,
         young: YoungLinks | None = None,
+        counted: CountMemory | None = None,
     ) -> None:
         """``seconds`` is how long linking may take, if not as long as for a question."""
         self._young = young
@@ -161,7 +163,7 @@ class Dependencies:
         self._ending: dict[int, LinkSums] = {}
         self._tenant = tenant
         self._explanation = explanation
-        self._store = LinkStore(server, tenant, explanation)
+        self._store = LinkStore(server, tenant, explanation, counted)
         self._cache = cache
         self._seconds = _LINKING_MOST if seconds is None else seconds
         self._deadline = time.monotonic() + self._seconds
@@ -182,10 +184,18 @@ class Dependencies:
             self._crossing(window.touched.start, counts),
         )
         crossing_ms = crossing.reach * BUCKET_MS if crossing.reach < REACH else None
-        cut = (_within(window, traces) for traces in (*edges, *crossing.parts))
-        parts = [*known, *self._ending.values(), *cut]
-        with self._explanation.stage("sum links", rows=sum(map(len, parts))):
+        with self._explanation.stage("sum links") as note:
+            whole = self._whole_sum(window, [*known, *self._ending.values()])
+            parts = [whole, *(_within(window, traces) for traces in (*edges, *crossing.parts))]
+            note.rows = sum(map(len, parts))
             return Answer(total(parts), window.since, window.until, crossing_ms)
+
+    def _whole_sum(self, window: _Window, parts: list[LinkSums]) -> LinkSums:
+        """The sum of parts, made from the one that was last asked for of a range as long."""
+        hours = len(window.hours)
+        summed = Total.of(parts, self._cached("sum", hours, "last"))
+        self._keep("sum", hours, "last", summed)
+        return summed.sums
 
     async def settle(self, since_ms: int, until_ms: int) -> None:
         """Link and store what has settled in the range and is not stored or not true."""

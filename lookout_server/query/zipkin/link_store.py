@@ -14,10 +14,13 @@ import pyarrow as pa
 from ...server import Server
 from ...spans.tables import BUCKET_US, partition_days
 from ..explain import Explanation
+from .count_memory import CountMemory
 from .link_sums import LinkSums
 
 OF_HOUR = 12  # buckets
 _LAST_BUCKET = 2**32 - 1  # that a column can have
+#: A day before what is asked for is counted with it, for the next question may begin earlier.
+_COUNTED_BEFORE = 288
 
 _LINKS = "spans, parents, children, calls, errors"
 _BUCKETS = f"""
@@ -50,17 +53,39 @@ _HOUR_SCHEMA = pa.schema({**_KEY_FIELDS, "hour": pa.uint32(), **_LINK_FIELDS})
 class LinkStore:
     """The rows of one tenant."""
 
-    def __init__(self, server: Server, tenant: str, explanation: Explanation) -> None:
+    def __init__(
+        self,
+        server: Server,
+        tenant: str,
+        explanation: Explanation,
+        counted: CountMemory | None = None,
+    ) -> None:
         self._server = server
         self._tenant = tenant
         self._explanation = explanation
+        self._counted = counted
 
     async def counts(self, first: int, last: int) -> dict[int, int]:
         """How many spans the buckets have, in order; those without are left out."""
-        ends = {"b0": min(max(first, 0), _LAST_BUCKET), "b1": min(last, _LAST_BUCKET)}
-        table = await self.fetch("count spans", _COUNTS, ends)
+        first, last = min(max(first, 0), _LAST_BUCKET), min(last, _LAST_BUCKET)
+        known = self._counted.counts(self._tenant, first, last) if self._counted else None
+        if known is None:
+            known = await self._read_counts(first, last)
+        return dict(sorted(known.items()))
+
+    async def _read_counts(self, first: int, last: int) -> dict[int, int]:
+        """The same from the store; where they are remembered, those before and after as well."""
+        if self._counted is None:
+            return await self._counts_between(first, last)
+        since, number = max(first - _COUNTED_BEFORE, 0), self._counted.number()
+        spans = await self._counts_between(since, _LAST_BUCKET)
+        self._counted.keep(self._tenant, since, spans, number)
+        return {bucket: count for bucket, count in spans.items() if first <= bucket <= last}
+
+    async def _counts_between(self, first: int, last: int) -> dict[int, int]:
+        table = await self.fetch("count spans", _COUNTS, {"b0": first, "b1": last})
         columns = table.to_pydict()
-        return dict(sorted(zip(columns["bucket"], columns["spans"], strict=True)))
+        return dict(zip(columns["bucket"], columns["spans"], strict=True))
 
     async def hours(self, hours: Sequence[int]) -> dict[int, tuple[int, LinkSums]]:
         """What is stored of these hours: the count it is true for, and the links."""

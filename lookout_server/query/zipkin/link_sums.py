@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-#: Up to so many possible pairs of services each has a place of its own to be counted in.
-_PAIRS_DENSE = 4_000_000
+#: Up to so many possible pairs of services, and so many to a link, each has a place of its own to
+#: be counted in.
+_PAIRS_DENSE, _PAIRS_TO_A_LINK = 4_000_000, 64
 
 #: What a name takes beside its column, about (bytes).
 _NAME_BYTES = 80
+_REFERENCE_BYTES = 100
 
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class LinkSums:
     """Equally long columns: who calls whom (codes of names), how often and how often in error."""
 
@@ -52,6 +55,10 @@ class LinkSums:
             errors.to_numpy().astype(np.int64),
         )
 
+    def times(self, factor: int) -> LinkSums:
+        """So many times the calls and errors: -1 takes them off where they are summed."""
+        return replace(self, calls=factor * self.calls, errors=factor * self.errors)
+
     def columns(self) -> dict[str, list[Any]]:
         """The same as lists under the names of the store's columns."""
         return {
@@ -78,6 +85,50 @@ class LinkSums:
         ]
 
 
+_NONE = np.empty(0, np.int64)
+NO_LINKS = LinkSums([], _NONE, _NONE, _NONE, _NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum of parts, which the sum of nearly the same parts is made from.
+
+    Of a day's parts, some forty, one or two are others when it is asked for again.
+    """
+
+    sums: LinkSums
+    parts: list[weakref.ref[LinkSums]]
+
+    @classmethod
+    def of(cls, parts: Iterable[LinkSums], before: Total | None = None) -> Total:
+        """Sum the parts, if possible by what is changed since another total."""
+        parts = [part for part in parts if len(part)]
+        changes = before.changes(parts) if before else None
+        sums = total(parts if changes is None else changes)
+        return cls(sums, [weakref.ref(part) for part in parts])
+
+    def changes(self, parts: Sequence[LinkSums]) -> list[LinkSums] | None:
+        """What adds up to the parts, beginning with this sum; None where all of them is no more."""
+        added = {id(part): part for part in parts}
+        if len(added) < len(parts):
+            return None
+        gone: list[LinkSums] = []
+        for reference in self.parts:
+            part = reference()
+            if part is None:
+                return None  # forgotten: what it had is not known
+            if added.pop(id(part), None) is None:
+                gone.append(part.times(-1))
+        if len(added) + len(gone) >= len(parts):
+            return None
+        return [self.sums, *added.values(), *gone]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, about: the parts are kept elsewhere, or not at all."""
+        return self.sums.nbytes + _REFERENCE_BYTES * len(self.parts)
+
+
 def bytes_of_names(names: Sequence[str]) -> int:
     """Memory that names take, about."""
     return sum(map(len, names)) + _NAME_BYTES * len(names)
@@ -101,7 +152,7 @@ def summed(
     """Links of which a pair may stand in several places; without ``calls`` each is one call."""
     width = len(names)
     keys = parents * width + children
-    if width * width <= _PAIRS_DENSE:
+    if width * width <= min(_PAIRS_DENSE, _PAIRS_TO_A_LINK * len(keys)):
         counts = np.bincount(keys, weights=calls, minlength=width * width)
         pairs = np.flatnonzero(counts)
         failed = np.bincount(keys, weights=errors, minlength=width * width)[pairs]
@@ -110,6 +161,8 @@ def summed(
         pairs, inverse = np.unique(keys, return_inverse=True)
         counts = np.bincount(inverse, weights=calls, minlength=len(pairs))
         failed = np.bincount(inverse, weights=errors, minlength=len(pairs))
+        left = counts != 0  # by those that are taken off
+        pairs, counts, failed = pairs[left], counts[left], failed[left]
     divisor = max(width, 1)  # without names there are no pairs
     who = of_used(names, pairs // divisor, pairs % divisor)
     return LinkSums(*who, counts.astype(np.int64), failed.astype(np.int64))
@@ -124,8 +177,7 @@ def total(parts: Iterable[LinkSums]) -> LinkSums:
         for part in parts
     ]
     if not parts:
-        nothing = np.empty(0, np.int64)
-        return LinkSums([], nothing, nothing, nothing, nothing)
+        return NO_LINKS
     return summed(
         list(codes),
         np.concatenate([code[part.parents] for code, part in zip(moved, parts, strict=True)]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,15 +13,13 @@ import pyarrow.compute as pc
 from ...spans.tables import fold_trace_id
 from . import bulk_linker
 from .bulk_linker import LinkedTraces
-from .link_sums import LinkSums, total
+from .link_sums import NO_LINKS, LinkSums, total
 from .span_counts import REACH, SpanCounts
 
 #: Five minutes ahead of now whose spans are held, for clocks that are.
 AHEAD = REACH
 #: Parts of sorted ids of five minutes, before they are made one.
 _PARTS_MOST = 8
-
-_FOR_EVER = 2**62
 
 _Buckets = npt.NDArray[np.int64]
 Folds = npt.NDArray[np.uint32]
@@ -52,20 +50,29 @@ class _Cohort:
     lows: _Lows
     spans: pa.Table
     links: LinkedTraces
-    #: Spans of the trace that has most, or had.
+    #: Spans of the trace that has most, or had, and when the last one of any is, or was (Unix ms).
     largest: int
+    latest_ms: int
 
     @classmethod
     def of(cls, spans: pa.Table, at: float) -> _Cohort:
         links, spans = bulk_linker.link_distinct(spans)
         lows, counts = np.unique(lows_of(spans), return_counts=True)
-        return cls(at, lows, spans, links, int(counts.max()))
+        latest_ms = int(links.span_ms.max(initial=0))
+        return cls(at, lows, spans, links, int(counts.max()), latest_ms)
 
     def select(self, traces: _Bools) -> _Cohort:
         """Some of the traces."""
         lows = self.lows[traces]
         spans = _tight(self.spans.filter(pa.array(np.isin(lows_of(self.spans), lows))))
-        return _Cohort(self.at, lows, spans, self.links.select(traces), self.largest)
+        links = self.links.select(traces)
+        return replace(self, lows=lows, spans=spans, links=links)
+
+    def begun_after(self, bucket: int, until_ms: int) -> LinkSums:
+        """The links of those that began in five minutes, and after then."""
+        if self.latest_ms <= until_ms:
+            return NO_LINKS
+        return self.links.sums((self.links.home == bucket) & ~self.links.between(0, until_ms))
 
     def last(self) -> _Buckets:
         """The latest five minutes of each trace."""
@@ -106,9 +113,10 @@ class TenantLinks:
         self._apart: set[int] = set()
         #: Spans that came by here.
         self._spans: dict[int, int] = {}
-        #: Of closed traces that began in them: calls, folded ids in sorted parts, and when the last
-        #: one began (Unix ms).
+        #: Calls of traces that began in them.
         self._sums: dict[int, LinkSums] = {}
+        #: Of closed traces that began in them: folded ids in sorted parts, and when the last one
+        #: began (Unix ms).
         self._closed: dict[int, list[Folds]] = {}
         self._latest: dict[int, int] = {}
         self._cohorts: list[_Cohort] = []
@@ -140,23 +148,14 @@ class TenantLinks:
 
     def sums(self, bucket: int) -> LinkSums:
         """The links of all traces that began in five minutes."""
-        return total(self._parts(bucket))
+        return self._sums.get(bucket, NO_LINKS)
 
     def ending(self, bucket: int, until_ms: int) -> LinkSums | None:
         """The links of those that began until then; None if one that is closed began after it."""
         if self._latest.get(bucket, 0) > until_ms:
             return None
-        return total(self._parts(bucket, until_ms))
-
-    def _parts(self, bucket: int, until_ms: int = _FOR_EVER) -> Iterator[LinkSums]:
-        if bucket in self._sums:
-            yield self._sums[bucket]
-        for cohort in self._cohorts:
-            chosen = cohort.links.home == bucket
-            if until_ms < _FOR_EVER:
-                chosen &= cohort.links.between(0, until_ms)
-            if chosen.any():
-                yield cohort.links.sums(chosen)
+        after = [cohort.begun_after(bucket, until_ms).times(-1) for cohort in self._cohorts]
+        return total([self.sums(bucket), *after]) if any(map(len, after)) else self.sums(bucket)
 
     def late(self, folds: Folds) -> Folds:
         """Those of the folded ids that closed traces have."""
@@ -175,38 +174,47 @@ class TenantLinks:
         """Link spans together with those of their traces that came before."""
         self._count(share.spans)
         rows = [_as_held(share.spans)]
+        changes: list[tuple[int, LinkedTraces]] = []
         if share.before is not None:
             # Another trace of the same folded id may be open.
             known = np.concatenate([cohort.lows for cohort in self._cohorts] or [_NO_LOWS])
             before = share.before.filter(pa.array(~np.isin(lows_of(share.before), known)))
             rows.append(_as_held(before))
-            self._add_sums(bulk_linker.link_traces(rows[1]), -1)
+            changes.append((-1, bulk_linker.link_traces(rows[1])))
         lows = np.unique(np.concatenate([lows_of(some) for some in rows]))
         kept: list[_Cohort] = []
         for cohort in self._cohorts:
             joined = np.isin(cohort.lows, lows)
             if joined.any():
-                rows.append(cohort.select(joined).spans)
+                gone_on = cohort.select(joined)
+                rows.append(gone_on.spans)
+                changes.append((-1, gone_on.links))
             if not joined.all():
                 kept.append(cohort.select(~joined) if joined.any() else cohort)
         spans = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
         self._cohorts = kept
         if len(spans):
-            self._cohorts.append(_Cohort.of(spans, at))
-            self._apart.update(self._cohorts[-1].beginnings_of_long())
-            self.largest = max(self.largest, self._cohorts[-1].largest)
+            cohort = _Cohort.of(spans, at)
+            changes.append((1, cohort.links))
+            self._cohorts.append(cohort)
+            self._apart.update(cohort.beginnings_of_long())
+            self.largest = max(self.largest, cohort.largest)
+        self._add_sums(changes)
 
     def _count(self, spans: pa.Table) -> None:
         buckets, counts = np.unique(spans.column("bucket").to_numpy(), return_counts=True)
         for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
             self._spans[bucket] = self._spans.get(bucket, 0) + count
 
-    def _add_sums(self, links: LinkedTraces, times: int) -> None:
-        for bucket in np.unique(links.home).tolist():
-            some = links.sums(links.home == bucket)
-            some = replace(some, calls=times * some.calls, errors=times * some.errors)
-            known = self._sums.get(bucket)
-            self._sums[bucket] = total([known, some]) if known else some
+    def _add_sums(self, changes: Iterable[tuple[int, LinkedTraces]]) -> None:
+        """Add the calls of traces so many times."""
+        parts: dict[int, list[LinkSums]] = {}
+        for times, links in changes:
+            for bucket in np.unique(links.home).tolist():
+                some = links.sums(links.home == bucket).times(times)
+                parts.setdefault(bucket, [self.sums(bucket)]).append(some)
+        for bucket, of_bucket in parts.items():
+            self._sums[bucket] = total(of_bucket)
 
     def close(self, before: float, spare: int, coming: list[Folds]) -> int:
         """Close what is quiet since then, so many spans at least; how many were closed.
@@ -231,7 +239,6 @@ class TenantLinks:
 
     def _close(self, cohort: _Cohort) -> None:
         links = cohort.links
-        self._add_sums(links, 1)
         begun = links.begun_ms()
         for bucket in np.unique(links.home).tolist():
             here = links.home == bucket
