@@ -207,7 +207,7 @@ class ZipkinApi:
         )
         since = max(end_ts - lookback, 0)
         answer = await dependencies.between(since, end_ts)
-        return _json(orjson.dumps(answer.links.json()), _linked(answer, since, end_ts))
+        return _json(answer.links.json(), _linked(answer, since, end_ts))
 
     async def _whole(self, query: _Query, trace_ids: list[str]) -> list[list[Span]]:
         """The traces of these ids, with all that was accepted of them, however much else was.

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ _CROSSING_MOST = 2_000_000
 #: Spans that are looked through at once: bounds the memory for their ids.
 _LOOKED_AT_ONCE = 10_000_000
 #: Between looks whether what was counted is held (s).
-_PAUSES = (0.03, 0.1, 0.0)
+_PAUSES = (0.0, 0.03, 0.1, 0.0)
 #: Ids of traces in a query.
 _FOLDS_MOST = 50_000
 
@@ -90,29 +91,29 @@ AND fold IN {{folds:Array(UInt32)}}
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Window:
     """A range in ms, both ends in it, and the buckets that lie wholly inside."""
 
     since: int
     until: int
 
-    @property
+    @cached_property
     def buckets(self) -> range:
         first = bucket_of((self.since + BUCKET_MS - 1) // BUCKET_MS * BUCKET_US)
         return range(first, max(bucket_of((self.until + 1) // BUCKET_MS * BUCKET_US), first))
 
-    @property
+    @cached_property
     def touched(self) -> range:
         """The buckets that have any of the range."""
         return range(bucket_of(self.since * 1000), bucket_of(self.until * 1000) + 1)
 
-    @property
+    @cached_property
     def edges(self) -> list[int]:
         """The buckets that have some of the range, but not all of theirs."""
         return [bucket for bucket in _ends(self.touched) if bucket not in self.buckets]
 
-    @property
+    @cached_property
     def hours(self) -> range:
         """The hours that lie wholly inside."""
         buckets = self.buckets
@@ -178,11 +179,16 @@ class Dependencies:
         counts = await self._counts_held(asked)
         window = self._affordable(asked, counts)
         state = await self._state(window, counts)
-        known, edges, crossing = await asyncio.gather(
-            self._complete(window, state),
-            self._edges(window, counts),
-            self._crossing(window.touched.start, counts),
-        )
+        if state.missing or not self._ends_known(window, counts):
+            known, edges, crossing = await asyncio.gather(
+                self._complete(window, state),
+                self._edges(window, counts),
+                self._crossing(window.touched.start, counts),
+            )
+        else:  # nothing is waited for, and each turn of the event loop takes a while beside ingest
+            known = await self._complete(window, state)
+            edges = await self._edges(window, counts)
+            crossing = await self._crossing(window.touched.start, counts)
         crossing_ms = crossing.reach * BUCKET_MS if crossing.reach < REACH else None
         with self._explanation.stage("sum links") as note:
             whole = self._whole_sum(window, [*known, *self._ending.values()])
@@ -234,9 +240,10 @@ class Dependencies:
         if self._young is None:
             return Held({}, None, complete=True)
         with self._explanation.stage("links in memory") as note:
-            held = await asyncio.to_thread(
-                self._young.held, self._tenant, counts, list(buckets), until_ms
-            )
+            asked = self._tenant, counts, list(buckets), until_ms
+            held = self._young.held_at_once(*asked)
+            if held is None:
+                held = await asyncio.to_thread(self._young.held, *asked)
             note.rows = sum(map(len, held.sums.values()))
             return held
 
@@ -329,9 +336,21 @@ class Dependencies:
 
     async def _edges(self, window: _Window, counts: SpanCounts) -> list[LinkedTraces]:
         """The traces that began in the five minutes that the range has only a part of."""
-        edges = [bucket for bucket in window.edges if bucket not in self._ending]
-        found = await asyncio.gather(*(self._homed(b, counts) for b in edges))
+        reading = [self._homed(bucket, counts) for bucket in self._edges_to_cut(window)]
+        if self._ends_known(window, counts):
+            found = [await linked for linked in reading]
+        else:
+            found = await asyncio.gather(*reading)
         return [traces for linked in found for traces in linked]
+
+    def _edges_to_cut(self, window: _Window) -> list[int]:
+        return [bucket for bucket in window.edges if bucket not in self._ending]
+
+    def _ends_known(self, window: _Window, counts: SpanCounts) -> bool:
+        """Whether the traces at both ends of a range are in memory."""
+        places = [("traces", bucket) for bucket in self._edges_to_cut(window)]
+        places.append(("crossing", window.touched.start))
+        return all(self._cached(*place, counts.mark(place[1])) is not None for place in places)
 
     async def _sums_of(self, bucket: int, counts: SpanCounts) -> LinkSums:
         """The links of a bucket that has not settled."""

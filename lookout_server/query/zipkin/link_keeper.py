@@ -1,8 +1,9 @@
 """Keeps dependency links stored as traces settle, so that a query for a day only sums them.
 
-Of what was just stored every two seconds, in memory; of the last hours once a minute; of the days
-before as well, where spans were stored while nobody linked them or came late, but at leisure and
-beside the last hours, which wait for none of it: a question for such a day links it at once.
+Of what was just stored within a quarter of a second, in memory; of the last hours once a minute; of
+the days before as well, where spans were stored while nobody linked them or came late, but at
+leisure and beside the last hours, which wait for none of it: a question for such a day links it at
+once.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .young_links import YoungLinks
 log = logging.getLogger("lookout.links")
 
 _EVERY_S = 60.0
-#: What a question links at most beside what is held.
-_YOUNG_EVERY_S = 2.0
+#: So that a question seldom has a batch to link, however soon after it.
+_YOUNG_EVERY_S = 0.25
 #: The last hours. Enough for one whose last five minutes become final 70 minutes after they ended.
 _LOOKBACK_MS = 14_400_000
 #: Five minutes of tens of thousands of spans a second take a minute.
@@ -80,7 +81,7 @@ class LinkKeeper:
 
     async def link(self) -> None:
         """Link what was stored since the last round."""
-        if self._young is not None:
+        if self._young is not None and self._young.due():
             await asyncio.to_thread(self._young.link)
 
     async def settle(self) -> None:

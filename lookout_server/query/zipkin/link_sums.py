@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 #: Up to so many possible pairs of services, and so many to a link, each has a place of its own to
 #: be counted in.
@@ -68,23 +70,31 @@ class LinkSums:
             "errors": self.errors.tolist(),
         }
 
-    def json(self) -> list[dict[str, object]]:
-        """The links as the API has them."""
-        names = self.names
-        return [
-            {"parent": names[parent], "child": names[child], "callCount": calls, "errorCount": bad}
-            if bad
-            else {"parent": names[parent], "child": names[child], "callCount": calls}
-            for parent, child, calls, bad in zip(
-                self.parents.tolist(),
-                self.children.tolist(),
-                self.calls.tolist(),
-                self.errors.tolist(),
-                strict=True,
-            )
-        ]
+    def json(self) -> bytes:
+        """The links as the API has them, written by column: there may be ten thousand."""
+        if not len(self):
+            return b"[]"
+        names = [orjson.dumps(name).decode() for name in self.names]
+        parents = pa.array([f'{{"parent":{name},"child":' for name in names])
+        children = pa.array([f'{name},"callCount":' for name in names])
+        failed = self.errors != 0
+        links = pc.binary_join_element_wise(
+            parents.take(pa.array(self.parents)),
+            children.take(pa.array(self.children)),
+            pc.cast(pa.array(self.calls), pa.string()),
+            _ERROR_COUNT.take(pa.array(failed.astype(np.int64))),
+            pc.cast(pa.array(self.errors, mask=~failed), pa.string()),
+            "},",
+            "",
+            null_handling="replace",
+        )
+        _, ends, texts = links.buffers()  # one text after the other
+        written = np.frombuffer(ends, np.int32)[len(self)]
+        return b"[" + memoryview(texts)[: written - 1] + b"]"
 
 
+#: Comes before the number of errors, if there are any.
+_ERROR_COUNT = pa.array(["", ',"errorCount":'])
 _NONE = np.empty(0, np.int64)
 NO_LINKS = LinkSums([], _NONE, _NONE, _NONE, _NONE)
 

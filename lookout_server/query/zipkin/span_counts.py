@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from ...spans.tables import BUCKET_US
 from .link_store import OF_HOUR
@@ -19,7 +22,7 @@ _SETTLED_MS = 600_000
 _YOUNG_REACH = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SpanCounts:
     """Spans by bucket, in order, and a moment (Unix ms) before they were counted.
 
@@ -36,7 +39,13 @@ class SpanCounts:
 
     def between(self, first: int, last: int) -> int:
         """Spans of all buckets from the first to the last."""
-        return sum(self.spans.get(bucket, 0) for bucket in range(first, last + 1))
+        buckets, before = self._sums
+        return before[bisect_right(buckets, last)] - before[bisect_left(buckets, first)]
+
+    @cached_property
+    def _sums(self) -> tuple[list[int], list[int]]:
+        """The buckets that have spans, and how many are before each and after the last."""
+        return list(self.spans), [0, *accumulate(self.spans.values())]
 
     def mark(self, bucket: int) -> tuple[int, int]:
         """What a bucket's links are true for: how far was looked, and how many spans were there."""

@@ -38,6 +38,8 @@ log = logging.getLogger("lookout.links")
 
 #: A trace that got no span for so long is closed.
 _QUIET_S = 20.0
+#: Looked for so often, if nothing comes (s).
+_CLOSING_S = 2.0
 #: Spans of open traces, some 60 bytes each; beyond it the oldest are closed earlier.
 _OPEN_MOST = 400_000
 #: Spans of batches that wait to be linked: beyond it the tenant that has most is let go.
@@ -105,6 +107,7 @@ class YoungLinks:
         #: Of what is told and asked of here, for short; of linking, which takes its time.
         self._lock, self._linking = threading.Lock(), threading.Lock()
         self._tenants: OrderedDict[str, TenantLinks] = OrderedDict()
+        self._closed_at = 0.0
         #: Until when tenants are not held that had too much.
         self._paused: dict[str, float] = {}
         self._rate = _Rate()
@@ -262,18 +265,39 @@ class YoungLinks:
             with self._linking:
                 self._link()
 
+    def due(self) -> bool:
+        """Whether spans wait to be linked, or some traces may have become quiet."""
+        return bool(self._waiting) or self._clock() - self._closed_at > _CLOSING_S
+
     def held(self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int) -> Held:
         """What is known of these five minutes, and of those the range ends in."""
         with self._linking:
             self._link()
-            with self._lock:
-                held = self._tenants.get(tenant)
-            if held is None:
-                return Held({}, None, complete=True)
-            sums = {b: held.sums(b) for b in buckets if held.agrees(b, counts)}
-            last = until_ms // BUCKET_MS
-            ending = held.ending(last, until_ms) if held.agrees(last, counts) else None
-            return Held(sums, ending, held.up_to_date(self._bucket(), counts))
+            return self._known(tenant, counts, buckets, until_ms)
+
+    def held_at_once(
+        self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int
+    ) -> Held | None:
+        """The same if nothing is to be linked for it; else None, without a wait."""
+        if not self._linking.acquire(blocking=False):
+            return None
+        try:
+            waits = bool(self._waiting)
+            return None if waits else self._known(tenant, counts, buckets, until_ms)
+        finally:
+            self._linking.release()
+
+    def _known(
+        self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int
+    ) -> Held:
+        with self._lock:
+            held = self._tenants.get(tenant)
+        if held is None:
+            return Held({}, None, complete=True)
+        sums = {b: held.sums(b) for b in buckets if held.agrees(b, counts)}
+        last = until_ms // BUCKET_MS
+        ending = held.ending(last, until_ms) if held.agrees(last, counts) else None
+        return Held(sums, ending, held.up_to_date(self._bucket(), counts))
 
     def _link(self) -> None:
         now = self._bucket()
@@ -301,6 +325,7 @@ class YoungLinks:
         self._close(now)
 
     def _close(self, now: int) -> None:
+        self._closed_at = self._clock()
         with self._lock:
             tenants = list(self._tenants.items())
             coming: dict[str, list[Folds]] = {}

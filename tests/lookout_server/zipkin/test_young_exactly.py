@@ -190,7 +190,7 @@ def _homed(stored: pa.Table, bucket: int) -> LinkedTraces:
 def _links(sums: LinkSums) -> dict[tuple[object, object], tuple[object, object]]:
     return {
         (link["parent"], link["child"]): (link["callCount"], link.get("errorCount", 0))
-        for link in sums.json()
+        for link in orjson.loads(sums.json())
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
 from lookout_server.config import load
@@ -65,7 +66,7 @@ class Collectors:
         links = (await asked.between(end_ms - lookback_ms, end_ms)).links
         return {
             (link["parent"], link["child"]): (link["callCount"], link.get("errorCount", 0))
-            for link in links.json()
+            for link in orjson.loads(links.json())
         }  # type: ignore[misc]
 
 
