@@ -171,11 +171,14 @@ def _decoder(
 
 def _pace(config: ServerConfig, signal: str) -> Pace:
     """A sample takes a tenth of a span's memory, so more of them may wait and go at once:
-    200,000 in one batch cost half of what they cost in four, merges included.
+    200,000 in one batch cost half of what they cost in four, merges included. Spans go in batches
+    of twice as many where the writer is behind.
     """
-    times = _SAMPLES_TO_A_ROW if signal == "metrics" else 1
     rows = config.batch_rows
-    return Pace(rows, config.batch_seconds, times * config.pending_rows, most_rows=times * rows)
+    waiting, most = config.pending_rows, 2 * rows
+    if signal == "metrics":
+        waiting, most = _SAMPLES_TO_A_ROW * waiting, _SAMPLES_TO_A_ROW * rows
+    return Pace(rows, config.batch_seconds, waiting, most_rows=most)
 
 
 def _bounds(config: ServerConfig, signal: str) -> Bounds:
