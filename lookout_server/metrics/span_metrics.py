@@ -97,12 +97,13 @@ class _TenantMetrics:
         seconds: Floats = np.concatenate([one.durations for one in rows]) / 1e6
         packed = services.codes.astype(np.int64) << 36 | names.codes.astype(np.int64) << 8
         distinct, which = np.unique(packed | (flags & _STATUS), return_inverse=True)
-        numbers = [
-            self._number(
-                services.texts[code >> 36], names.texts[(code >> 8) & _NAME], code & _STATUS, now_ms
-            )
+        found = [
+            (services.texts[code >> 36], names.texts[(code >> 8) & _NAME], code & _STATUS)
             for code in distinct.tolist()
         ]
+        numbers = list(map(self._numbers.get, found))
+        if None in numbers:
+            numbers = [self._number(*one, now_ms) for one in found]
         keys: Ints = np.array(numbers, np.int64)[which]
         self._durations.add(keys, seconds)
         self._slowest.observe(keys, seconds, rows, now_ms)

@@ -19,18 +19,8 @@ class United:
 
     def __init__(self, columns: Sequence[tuple[Words, Codes]]) -> None:
         """Columns of :attr:`PackedSpans.codes` or tag keys, in order, with their words."""
-        owners: dict[int, list[int]] = {}  # by vocabulary: which of the columns
-        for at, (words, _) in enumerate(columns):
-            owners.setdefault(id(words), []).append(at)
         places: dict[str, int] = {}
-        parts = [np.zeros(0, np.int32)] * len(columns)
-        for run in owners.values():
-            lengths = [len(columns[at][1]) for at in run]
-            codes = np.concatenate([columns[at][1] for at in run])
-            codes = _renumbered(columns[run[0]][0], codes, places)
-            for at, end, length in zip(run, accumulate(lengths), lengths, strict=True):
-                parts[at] = codes[end - length : end]
-        self.codes: Codes = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        self.codes: Codes = np.concatenate([np.zeros(0, np.int32), *_parts(columns, places)])
         self.texts: list[str] = list(places)
 
     def as_arrow(self) -> pa.DictionaryArray:
@@ -50,6 +40,23 @@ def dictionary(codes: npt.NDArray[np.integer], texts: Sequence[str]) -> pa.Dicti
     )
 
 
+def _parts(columns: Sequence[tuple[Words, Codes]], places: dict[str, int]) -> list[Codes]:
+    """The columns with the numbers of ``places``, which grow; in one piece where the words are."""
+    owners: dict[int, list[int]] = {}  # by vocabulary: which of the columns
+    for at, (words, _) in enumerate(columns):
+        owners.setdefault(id(words), []).append(at)
+    parts = [np.zeros(0, np.int32)] * len(columns)
+    for run in owners.values():
+        codes = np.concatenate([columns[at][1] for at in run])
+        codes = _renumbered(columns[run[0]][0], codes, places)
+        if len(owners) == 1:
+            return [codes]
+        lengths = [len(columns[at][1]) for at in run]
+        for at, end, length in zip(run, accumulate(lengths), lengths, strict=True):
+            parts[at] = codes[end - length : end]
+    return parts
+
+
 def _renumbered(words: Words, codes: Codes, places: dict[str, int]) -> Codes:
     """The same texts by their place among those that are used."""
     if not len(codes):
@@ -59,8 +66,7 @@ def _renumbered(words: Words, codes: Codes, places: dict[str, int]) -> Codes:
     renumbering[used] = [
         places.setdefault(words.texts[code], len(places)) for code in used.tolist()
     ]
-    renumbered: Codes = renumbering[codes]
-    return renumbered
+    return renumbering.take(codes)
 
 
 def united_texts(parts: Sequence[Texts]) -> pa.Array:
