@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signal import Receipt
-from ..spans.packed import Blocks, Codes, PackedSpans, Texts, Words
+from ..spans.packed import CODES, LONGS, Blocks, Codes, PackedSpans, Texts, Words
 from ..spans.reading import SpanReader
 
 #: Spans, tags, annotations; bytes of tag values and of annotations; whether the lengths of either
 #: are told; refused and sampled out; padding.
 _SIZES: Final = struct.Struct("<9I4x")
-_LONGS: Final = 6
-_WORDS: Final = 6
 
 
 class News(msgspec.Struct, array_like=True):
@@ -85,16 +83,9 @@ def encode(rows: PackedSpans) -> bytes:
     refusal = rows.refusal.encode()
     values, notes = rows.tag_values, rows.annotation_values
     columns: tuple[npt.NDArray[np.generic], ...] = (
-        rows.high,
-        rows.low,
-        rows.parents,
-        rows.ids,
-        rows.timestamps,
-        rows.durations,
+        rows.longs,
         rows.annotation_times,
         rows.codes,
-        rows.tag_counts,
-        rows.annotation_counts,
         rows.tag_keys,
         *(texts.lengths for texts in (values, notes) if texts.lengths is not None),
         rows.flags,
@@ -117,8 +108,8 @@ def encode(rows: PackedSpans) -> bytes:
 def encode_blocks(blocks: Blocks) -> bytes:
     """The same of spans that are in such pieces already."""
     spans = len(blocks.flags)
-    tags = len(blocks.codes) // 4 - (_WORDS + 2) * spans
-    notes = len(blocks.longs) // 8 - _LONGS * spans
+    tags = len(blocks.codes) // 4 - CODES * spans
+    notes = len(blocks.longs) // 8 - LONGS * spans
     values = len(blocks.tag_values), len(blocks.annotation_values)
     return b"".join([_SIZES.pack(spans, tags, notes, *values, False, False, 0, 0), *blocks])
 
@@ -129,9 +120,9 @@ def decode(data: bytes, words: Words, receipt: Receipt) -> PackedSpans:
         _SIZES.unpack_from(data)
     )
     at = _SIZES.size
-    longs = np.frombuffer(data, np.int64, _LONGS * spans + notes, at)
+    longs = np.frombuffer(data, np.int64, LONGS * spans + notes, at)
     at += longs.nbytes
-    laid_out, lengths = (_WORDS + 2) * spans + tags, (tags * tags_told, notes * notes_told)
+    laid_out, lengths = CODES * spans + tags, (tags * tags_told, notes * notes_told)
     codes: Codes = np.frombuffer(data, np.int32, laid_out + sum(lengths), at)
     at += codes.nbytes
     flags = np.frombuffer(data, np.uint8, spans, at)

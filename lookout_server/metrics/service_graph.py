@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from ..spans.columns import ERROR, KIND_MASK, SHARED
 from ..spans.model import KIND_CODES
-from ..spans.packed import REMOTE_SERVICE, SERVICE, PackedSpans
-from ..spans.united import united
+from ..spans.packed import DURATION, ID, LOW, PARENT, REMOTE_SERVICE, SERVICE, PackedSpans
+from ..spans.united import Numbers, United
 from .span_histograms import Bools, DurationColumns, Durations, Floats, Ints
 
 _CLIENT, _SERVER = KIND_CODES["CLIENT"], KIND_CODES["SERVER"]
@@ -145,35 +145,31 @@ class _Halves:
 
 def _halves(batch: Sequence[PackedSpans], tenants: _Tenants, now_ms: int) -> _Halves:
     """The spans that have another side, as they came."""
-    flags = _joined(batch, "flags", np.uint8)
+    numbers = Numbers(batch)
+    flags = numbers.flags
     kinds = flags & KIND_MASK
     messaging = (kinds == _PRODUCER) | (kinds == _CONSUMER)
     clients = (kinds == _CLIENT) | (kinds == _PRODUCER)
     rows = np.flatnonzero(clients | (kinds == _SERVER) | (kinds == _CONSUMER))
-    ids, parents = _joined(batch, "ids", np.uint64), _joined(batch, "parents", np.uint64)
+    ids, parents = numbers.ids(ID), numbers.ids(PARENT)
     # The id the other side knows: a client's own; a server's parent, or its own if it is shared.
     own = clients | ((flags & SHARED) != 0) | (parents == 0)
     owners = np.array([tenants.number(one.tenant) for one in batch], np.int64)
     return _Halves(
         np.repeat(owners, [len(one) for one in batch])[rows],
-        _joined(batch, "low", np.uint64)[rows],
+        numbers.ids(LOW)[rows],
         np.where(own, ids, parents)[rows],
         clients[rows],
-        _texts(batch, SERVICE, rows),
-        _texts(batch, REMOTE_SERVICE, rows),
-        _joined(batch, "durations", np.int64)[rows] / 1e6,
+        _texts(numbers.words(SERVICE), rows),
+        _texts(numbers.words(REMOTE_SERVICE), rows),
+        numbers.longs[DURATION][rows] / 1e6,
         (flags[rows] & ERROR) != 0,
         messaging[rows],
         np.full(len(rows), now_ms, np.int64),
     )
 
 
-def _joined(batch: Sequence[PackedSpans], name: str, kind: type) -> npt.NDArray[Any]:
-    return np.concatenate([np.zeros(0, kind), *(getattr(one, name) for one in batch)])
-
-
-def _texts(batch: Sequence[PackedSpans], column: int, rows: Ints) -> npt.NDArray[np.object_]:
-    words = united(batch, column)
+def _texts(words: United, rows: Ints) -> npt.NDArray[np.object_]:
     return np.array([*words.texts, ""], object)[words.codes[rows]]
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..spans.columns import ERROR, KIND_MASK
 from ..spans.model import KINDS
-from ..spans.packed import NAME, SERVICE, PackedSpans
-from ..spans.united import united
+from ..spans.packed import DURATION, HIGH, ID, LOW, NAME, SERVICE, PackedSpans
+from ..spans.united import Numbers
 from .span_histograms import DurationColumns, Durations, Floats, Ints
 
 #: What a span's name becomes in metrics when a tenant has too many keys.
@@ -92,9 +92,10 @@ class _TenantMetrics:
         self._slowest = _Slowest()
 
     def observe(self, rows: Sequence[PackedSpans], now_ms: int) -> None:
-        services, names = united(rows, SERVICE), united(rows, NAME)
-        flags = np.concatenate([one.flags for one in rows]).astype(np.int64)
-        seconds: Floats = np.concatenate([one.durations for one in rows]) / 1e6
+        columns = Numbers(rows)
+        services, names = columns.words(SERVICE), columns.words(NAME)
+        flags = columns.flags.astype(np.int64)
+        seconds: Floats = columns.longs[DURATION] / 1e6
         packed = services.codes.astype(np.int64) << 36 | names.codes.astype(np.int64) << 8
         distinct, which = np.unique(packed | (flags & _STATUS), return_inverse=True)
         found = [
@@ -106,7 +107,7 @@ class _TenantMetrics:
             numbers = [self._number(*one, now_ms) for one in found]
         keys: Ints = np.array(numbers, np.int64)[which]
         self._durations.add(keys, seconds)
-        self._slowest.observe(keys, seconds, rows, now_ms)
+        self._slowest.observe(keys, seconds, columns, now_ms)
 
     def read(self) -> SpanCounts:
         keys = list(self._keys)  # in the order of their numbers
@@ -138,7 +139,7 @@ class _Slowest:
         self._seconds: Floats = np.zeros(0)  # -1: none
         self._spans = np.zeros((0, 4), np.uint64)  # high, low, id, Unix ms
 
-    def observe(self, keys: Ints, seconds: Floats, rows: Sequence[PackedSpans], now: int) -> None:
+    def observe(self, keys: Ints, seconds: Floats, spans: Numbers, now: int) -> None:
         self._grow(int(keys.max()) + 1)
         slower = np.flatnonzero(seconds > self._seconds[keys])
         if not len(slower):
@@ -146,7 +147,7 @@ class _Slowest:
         order = slower[np.lexsort((seconds[slower], keys[slower]))]
         last = order[np.append(keys[order][1:] != keys[order][:-1], True)]
         self._seconds[keys[last]] = seconds[last]
-        ids = [np.concatenate([getattr(one, name) for one in rows])[last] for name in _IDS]
+        ids = [spans.ids(column)[last] for column in (HIGH, LOW, ID)]
         self._spans[keys[last]] = np.stack([*ids, np.full(len(last), now, np.uint64)], axis=1)
 
     def take(self) -> list[tuple[int, SpanExemplar]]:
@@ -175,6 +176,5 @@ def _trace_id(high: int, low: int) -> str:
     return f"{high:016x}{low:016x}" if high else f"{low:016x}"
 
 
-_IDS = ("high", "low", "ids")
 _NAME = 0xFFFFFFF  # the bits of a name's code
 _STATUS = KIND_MASK | ERROR

@@ -17,13 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ..signal import Receipt
-from .columns import Ids, Ints, SpanColumns
+from .columns import Ints, SpanColumns
 from .primitives import codes
 
 Codes = npt.NDArray[np.int32]
 
-#: Columns of words; their places in :attr:`PackedSpans.codes`.
-NAME, SERVICE, ADDRESS, REMOTE_SERVICE, REMOTE, SHAPE = range(6)
+#: Columns of 64 bits; their places in :attr:`PackedSpans.longs`. Ids are without a sign.
+HIGH, LOW, PARENT, ID, TIMESTAMP, DURATION = range(6)
+#: Columns of words and of counts; their places in :attr:`PackedSpans.codes`.
+NAME, SERVICE, ADDRESS, REMOTE_SERVICE, REMOTE, SHAPE, TAGS, ANNOTATIONS = range(8)
+LONGS: Final = DURATION + 1
+CODES: Final = ANNOTATIONS + 1
 
 #: Beyond these a new vocabulary is begun: span names with ids in them must not stay for ever.
 _MOST_WORDS: Final = 65_536
@@ -82,38 +86,32 @@ class Vocabulary:
 class Blocks(NamedTuple):
     """Spans of one body in a few pieces of memory, where all were accepted."""
 
-    #: In 64 bits: trace ids high and low, parents, ids, timestamps, durations; annotation times.
-    longs: bytes
-    #: In 32 bits: six columns of words, counts of tags and of annotations; tag keys.
-    codes: bytes
+    longs: bytes  # in 64 bits: the columns HIGH to DURATION; annotation times
+    codes: bytes  # in 32 bits: the columns NAME to ANNOTATIONS; tag keys
     flags: bytes
     tag_values: bytes  # as Texts joins them; none has a NUL in it
     annotation_values: bytes
 
 
 class PackedSpans:
-    """The spans of one body; see :class:`.columns.SpanColumns` for what the columns mean."""
+    """The spans of one body; see :class:`.columns.SpanColumns` for what the columns mean.
+
+    Numbers are in two tables with a row a column, which a batch puts side by side at once.
+    """
 
     __slots__ = (
-        "annotation_counts",
         "annotation_times",
         "annotation_values",
         "codes",
-        "durations",
         "flags",
-        "high",
-        "ids",
-        "low",
-        "parents",
+        "longs",
         "received_ms",
         "refusal",
         "refused",
         "sampled_out",
-        "tag_counts",
         "tag_keys",
         "tag_values",
         "tenant",
-        "timestamps",
         "words",
     )
 
@@ -124,23 +122,19 @@ class PackedSpans:
         self.refusal = columns.refusal
         self.sampled_out = columns.sampled_out
         self.words = words
-        self.high: Ids = columns.high
-        self.low: Ids = columns.low
-        self.parents: Ids = columns.parents
-        self.ids: Ids = columns.ids
-        self.timestamps: Ints = columns.timestamps
-        self.durations: Ints = columns.durations
+        ids = columns.high, columns.low, columns.parents, columns.ids
+        moments = columns.timestamps, columns.durations
+        self.longs: Ints = np.stack([*(column.view(np.int64) for column in ids), *moments])
         self.flags: npt.NDArray[np.uint8] = np.frombuffer(bytes(columns.flags), np.uint8)
         # In the order of NAME, SERVICE ...
         texts = columns.names + columns.services + columns.local_address
         texts += columns.remote_services + columns.remote + columns.shapes
         ends = len(texts)
         codes = words.codes(texts + columns.tag_keys)
-        self.codes: Codes = codes[:ends].reshape(6, -1)
-        self.tag_counts: Codes = _ints(columns.tag_counts)
+        counts = _ints(columns.tag_counts), _ints(columns.annotation_counts)
+        self.codes: Codes = np.concatenate([codes[:ends], *counts]).reshape(CODES, -1)
         self.tag_keys: Codes = codes[ends:]
         self.tag_values = Texts(columns.tag_values)
-        self.annotation_counts: Codes = _ints(columns.annotation_counts)
         self.annotation_times: Ints = np.array(columns.annotation_times, np.int64)
         self.annotation_values = Texts(columns.annotation_values)
 
@@ -160,13 +154,10 @@ class PackedSpans:
         rows.tenant, rows.received_ms = receipt.tenant, receipt.received_ms
         rows.refused, rows.refusal, rows.sampled_out = 0, "", 0
         rows.words = words
-        ids = longs[: 4 * spans].view(np.uint64).reshape(4, -1)
-        rows.high, rows.low, rows.parents, rows.ids = ids
-        rows.timestamps, rows.durations = longs[4 * spans : 6 * spans].reshape(2, -1)
-        rows.annotation_times = longs[6 * spans :]
-        rows.codes = codes[: 6 * spans].reshape(6, -1)
-        rows.tag_counts, rows.annotation_counts = codes[6 * spans : 8 * spans].reshape(2, -1)
-        rows.tag_keys = codes[8 * spans :]
+        rows.longs = longs[: LONGS * spans].reshape(LONGS, spans)
+        rows.annotation_times = longs[LONGS * spans :]
+        rows.codes = codes[: CODES * spans].reshape(CODES, spans)
+        rows.tag_keys = codes[CODES * spans :]
         rows.flags = flags
         rows.tag_values, rows.annotation_values = tag_values, annotation_values
         return rows

@@ -19,15 +19,23 @@ from .columns import ERROR, Ints
 from .known import KnownNames, Name
 from .packed import (
     ADDRESS,
+    ANNOTATIONS,
+    DURATION,
+    HIGH,
+    ID,
+    LOW,
     NAME,
+    PARENT,
     REMOTE,
     REMOTE_SERVICE,
     SERVICE,
     SHAPE,
+    TAGS,
+    TIMESTAMP,
     Codes,
     PackedSpans,
 )
-from .united import United, united, united_pairs, united_texts
+from .united import Numbers, United, united_pairs, united_texts
 
 BUCKET_US = 300_000_000
 _DAY_US = 86_400_000_000
@@ -104,11 +112,11 @@ class _Batch:
         self._count = sum(lengths)
         self._tenants = _Tenants(rows, lengths)
         self._tenant = self._tenants.as_arrow()
-        self._high = self._joined("high")
-        self._low = self._joined("low")
-        self._timestamps: Ints = self._joined("timestamps")
-        self._durations: Ints = self._joined("durations")
-        self._flags = self._joined("flags")
+        numbers = self._numbers = Numbers(rows)
+        self._high, self._low = numbers.ids(HIGH), numbers.ids(LOW)
+        self._timestamps: Ints = numbers.longs[TIMESTAMP]
+        self._durations: Ints = numbers.longs[DURATION]
+        self._flags = numbers.flags
         self._fold = fold_trace_id(self._low)
         received = np.repeat([columns.received_ms for columns in rows], lengths).astype(np.int64)
         self._received_days = received // 86_400_000
@@ -116,12 +124,12 @@ class _Batch:
         days = partition_days(self._times, received * 1000)
         self._part = pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32())
         self._bucket = np.minimum(self._times // BUCKET_US, 0xFFFFFFFF).astype(np.uint32)
-        self._names = united(rows, NAME)
-        self._services = united(rows, SERVICE)
-        self._remote_services = united(rows, REMOTE_SERVICE)
+        self._names = numbers.words(NAME)
+        self._services = numbers.words(SERVICE)
+        self._remote_services = numbers.words(REMOTE_SERVICE)
 
     def spans(self) -> pa.Table:
-        ids = np.stack([self._joined("parents"), self._joined("ids")], axis=1).astype("<u8")
+        ids = self._numbers.longs[PARENT : ID + 1].T.astype("<i8", order="C")
         times, annotations = self._annotations()
         low, high = self._tags()
         return pa.table(
@@ -140,11 +148,11 @@ class _Batch:
                 "flags": self._flags,
                 "name": self._names.as_arrow(),
                 "service": self._services.as_arrow(),
-                "address": united(self._rows, ADDRESS).as_arrow(),
-                "remote": united(self._rows, REMOTE).as_arrow(),
+                "address": self._numbers.words(ADDRESS).as_arrow(),
+                "remote": self._numbers.words(REMOTE).as_arrow(),
                 "annotation_times": times,
                 "annotations": annotations,
-                "shape": united(self._rows, SHAPE).as_arrow(),
+                "shape": self._numbers.words(SHAPE).as_arrow(),
                 "tags_low": low,
                 "tags_high": high,
             }
@@ -197,8 +205,8 @@ class _Batch:
         return times
 
     def _annotations(self) -> tuple[pa.Array, pa.Array]:
-        counts = self._joined("annotation_counts")
-        times: Ints = self._joined("annotation_times")
+        counts = self._numbers.counts(ANNOTATIONS)
+        times: Ints = np.concatenate([columns.annotation_times for columns in self._rows])
         relative = times - np.repeat(self._timestamps, counts)  # wraps as it is undone on reading
         values = united_texts([columns.annotation_values for columns in self._rows])
         return _lists(counts, pa.array(relative)), _lists(counts, values.dictionary_encode())
@@ -210,7 +218,7 @@ class _Batch:
         tokens = united_pairs(before, keys.codes, [columns.tag_values for columns in self._rows])
         codes, distinct = tokens.indices.to_numpy(), tokens.dictionary
         many = _many_values(keys.codes, codes, len(distinct))
-        owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))
+        owner = np.repeat(np.arange(self._count), self._numbers.counts(TAGS))
         few = pa.DictionaryArray.from_arrays(*_compact(codes[~many], distinct))
         return (
             _lists(self._counts_where(owner, ~many), few),
@@ -223,9 +231,6 @@ class _Batch:
 
     def _counts_where(self, owner: Ints, mask: Bools) -> Ints:
         return np.bincount(owner[mask], minlength=self._count)
-
-    def _joined(self, name: str) -> npt.NDArray[Any]:
-        return np.concatenate([getattr(columns, name) for columns in self._rows])
 
     def names(self, autocomplete_keys: frozenset[str], known: KnownNames) -> pa.Table:
         """Distinct names that are new, with the day they were received."""
@@ -261,7 +266,7 @@ class _Batch:
     def _tagged(self, keys: frozenset[str]) -> Iterator[Name]:
         wanted = np.array([key in keys for key in self._tag_keys.texts], bool)
         tags = np.flatnonzero(wanted[self._tag_keys.codes])
-        owner = np.repeat(np.arange(self._count), self._joined("tag_counts"))[tags]
+        owner = np.repeat(np.arange(self._count), self._numbers.counts(TAGS))[tags]
         key_codes = self._tag_keys.codes[tags]
         texts_of_all = united_texts([columns.tag_values for columns in self._rows])
         values = texts_of_all.take(pa.array(tags)).dictionary_encode()

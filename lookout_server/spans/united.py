@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .packed import Codes, PackedSpans, Texts, Words
+from .columns import Ids, Ints
+from .packed import LONGS, Codes, PackedSpans, Texts, Words
 from .primitives import pairs
 
 
@@ -28,9 +29,40 @@ class United:
         return dictionary(self.codes, self.texts)
 
 
-def united(rows: Sequence[PackedSpans], column: int) -> United:
-    """One of the columns NAME, SERVICE ... of all rows."""
-    return United([(one.words, one.codes[column]) for one in rows])
+class Numbers:
+    """The numbers of many bodies side by side."""
+
+    def __init__(self, rows: Sequence[PackedSpans]) -> None:
+        self.longs: Ints = np.concatenate(
+            [np.zeros((LONGS, 0), np.int64), *(one.longs for one in rows)], axis=1
+        )
+        self.flags: npt.NDArray[np.uint8] = np.concatenate(
+            [np.zeros(0, np.uint8), *(one.flags for one in rows)]
+        )
+        self._codes = [
+            (words, np.concatenate([one.codes for one in run], axis=1))
+            for words, run in _runs(rows)
+        ]
+
+    def ids(self, column: int) -> Ids:
+        """One of the columns HIGH, LOW, PARENT, ID."""
+        found: Ids = self.longs[column].view(np.uint64)
+        return found
+
+    def counts(self, column: int) -> Codes:
+        """One of the columns TAGS, ANNOTATIONS."""
+        return np.concatenate([np.zeros(0, np.int32), *(codes[column] for _, codes in self._codes)])
+
+    def words(self, column: int) -> United:
+        """One of the columns NAME, SERVICE ..."""
+        return United([(words, codes[column]) for words, codes in self._codes])
+
+
+def _runs(rows: Sequence[PackedSpans]) -> Iterator[tuple[Words, list[PackedSpans]]]:
+    """The rows in order, as long as they have the same words."""
+    for _, run in groupby(rows, key=lambda one: id(one.words)):
+        together = list(run)
+        yield together[0].words, together
 
 
 def dictionary(codes: npt.NDArray[np.integer], texts: Sequence[str]) -> pa.DictionaryArray:

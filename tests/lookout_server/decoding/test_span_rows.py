@@ -96,7 +96,10 @@ def shown(rows: PackedSpans) -> dict[str, Any]:
         if isinstance(value, packed.Texts):
             lengths = None if value.lengths is None else value.lengths.tolist()
             found[name] = (value.joined, lengths)
-        elif name in ("codes", "tag_keys"):
+        elif name == "codes":
+            words = np.array(rows.words.texts, object)[value[: packed.TAGS]]
+            found[name] = words.tolist(), value[packed.TAGS :].tolist(), value.dtype
+        elif name == "tag_keys":
             found[name] = np.array(rows.words.texts, object)[value].tolist(), value.dtype
         elif isinstance(value, np.ndarray):
             found[name] = value.tolist(), value.dtype
