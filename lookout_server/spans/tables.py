@@ -235,11 +235,9 @@ class _Batch:
     def names(self, autocomplete_keys: frozenset[str], known: KnownNames) -> pa.Table:
         """Distinct names that are new, with the day they were received."""
         found = [
-            self._distinct("service", None, self._services.codes, self._services),
-            self._distinct("span", self._services.codes, self._names.codes, self._names),
-            self._distinct(
-                "remote", self._services.codes, self._remote_services.codes, self._remote_services
-            ),
+            self._distinct("service", None, self._services),
+            self._distinct("span", self._services, self._names),
+            self._distinct("remote", self._services, self._remote_services),
         ]
         if autocomplete_keys:
             found.append(self._tagged(autocomplete_keys))
@@ -251,17 +249,16 @@ class _Batch:
             {"tenant": tenant, "what": what, "service": service, "value": value, "part": part}
         )
 
-    def _distinct(
-        self, what: str, services: Codes | None, values: Codes, words: United
-    ) -> Iterator[Name]:
+    def _distinct(self, what: str, services: United | None, values: United) -> Iterator[Name]:
         """Rows of a kind of name: those of each service, or the services themselves."""
-        owners = np.zeros_like(values) if services is None else services
-        places = first_of(self._tenants.codes, self._received_days, owners, values)
-        for at in places.tolist():
-            service = "" if services is None else self._services.texts[services[at]]
-            value = words.texts[values[at]]
+        owners = [] if services is None else [services.codes]
+        places = first_of(self._tenants.codes, self._received_days, *owners, values.codes)
+        days = self._received_days[places].tolist()
+        owned = [""] * len(places) if services is None else services.at(places)
+        named = zip(self._tenants.at(places), owned, values.at(places), days, strict=True)
+        for tenant, service, value, day in named:
             if value and (service or services is None):
-                yield self._tenants.of(at), what, service, value, int(self._received_days[at])
+                yield tenant, what, service, value, day
 
     def _tagged(self, keys: frozenset[str]) -> Iterator[Name]:
         wanted = np.array([key in keys for key in self._tag_keys.texts], bool)
@@ -274,7 +271,8 @@ class _Batch:
         days = self._received_days[owner]
         for at in first_of(self._tenants.codes[owner], days, key_codes, codes).tolist():
             key = self._tag_keys.texts[key_codes[at]]
-            yield self._tenants.of(int(owner[at])), "tag", key, texts[codes[at]], int(days[at])
+            (tenant,) = self._tenants.at(owner[at : at + 1])
+            yield tenant, "tag", key, texts[codes[at]], int(days[at])
 
 
 class _Tenants(United):
@@ -285,9 +283,6 @@ class _Tenants(United):
         each = [places.setdefault(columns.tenant, len(places)) for columns in rows]
         self.codes = np.repeat(np.array(each, np.int32), lengths)
         self.texts = list(places)
-
-    def of(self, at: int) -> str:
-        return self.texts[int(self.codes[at])]
 
 
 def first_of(*columns: npt.NDArray[Any]) -> Ints:

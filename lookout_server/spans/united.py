@@ -24,6 +24,10 @@ class United:
         self.codes: Codes = np.concatenate([np.zeros(0, np.int32), *_parts(columns, places)])
         self.texts: list[str] = list(places)
 
+    def at(self, places: Ints) -> list[str]:
+        """The texts at these places."""
+        return [self.texts[code] for code in self.codes[places].tolist()]
+
     def as_arrow(self) -> pa.DictionaryArray:
         """What ClickHouse takes as LowCardinality without looking at each text again."""
         return dictionary(self.codes, self.texts)
