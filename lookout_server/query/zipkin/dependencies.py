@@ -108,6 +108,10 @@ class _Window:
         """The buckets that have any of the range."""
         return range(bucket_of(self.since * 1000), bucket_of(self.until * 1000) + 1)
 
+    def touched_with(self, spans: Mapping[int, int]) -> list[int]:
+        """Those of them that have spans."""
+        return [bucket for bucket in spans if bucket in self.touched]
+
     @cached_property
     def edges(self) -> list[int]:
         """The buckets that have some of the range, but not all of theirs."""
@@ -160,6 +164,8 @@ class Dependencies:
     ) -> None:
         """``seconds`` is how long linking may take, if not as long as for a question."""
         self._young = young
+        #: Of five minutes that the young links have, for the counts of this question.
+        self._held_sums: dict[int, LinkSums] | None = None
         #: Of the five minutes that the range ends in, where the young links have them.
         self._ending: dict[int, LinkSums] = {}
         self._tenant = tenant
@@ -206,46 +212,44 @@ class Dependencies:
     async def settle(self, since_ms: int, until_ms: int) -> None:
         """Link and store what has settled in the range and is not stored or not true."""
         window = _Window(max(since_ms, 0), until_ms)
-        state = await self._state(window, await self._counts(window))
+        state = await self._state(window, await self._counts_held(window))
         settled = [bucket for bucket in state.missing if state.counts.settled(bucket)]
         await self._store_hours(window, state, await self._link_settled(settled, state.counts))
 
     async def _counts_held(self, window: _Window) -> SpanCounts:
-        """The same, with what is held of young links kept as true for the counts.
+        """The counts that links are to be true for, with what is held of them kept.
 
         While a batch is being stored it may be counted and not be held yet.
         """
         for pause in _PAUSES:
             counts = await self._counts(window)
-            if await self._take_young(window, counts):
+            if self._young is None or all(map(counts.settled, window.touched_with(counts.spans))):
+                break
+            held = await self._held(self._young, counts, window)
+            counts = held.counts
+            self._keep_young(held, window)
+            if held.complete:
                 break
             await asyncio.sleep(pause)
         return counts
 
-    async def _take_young(self, window: _Window, counts: SpanCounts) -> bool:
-        """Keep the young links of a window; False where they are held, and not what was counted."""
-        young = [b for b in counts.spans if b in window.touched and not counts.settled(b)]
-        if self._young is None or not young:
-            return True
-        whole = [b for b in young if b in window.buckets]
-        held = await self._held(counts, whole, window.until)
+    async def _held(self, young: YoungLinks, counts: SpanCounts, window: _Window) -> Held:
+        with self._explanation.stage("links in memory") as note:
+            asked = self._tenant, counts, window.buckets, window.until
+            held = young.held_at_once(*asked)
+            if held is None:
+                held = await asyncio.to_thread(young.held, *asked)
+            note.rows = sum(map(len, held.sums.values()))
+            return held
+
+    def _keep_young(self, held: Held, window: _Window) -> None:
+        self._held_sums = held.sums
         for bucket, sums in held.sums.items():
-            self._keep("bucket", bucket, counts.mark(bucket), sums)
+            if not held.counts.settled(bucket):
+                self._keep("bucket", bucket, held.counts.mark(bucket), sums)
         last = window.touched[-1]
         partly = last in window.edges and last != window.touched.start
         self._ending = {last: held.ending} if partly and held.ending is not None else {}
-        return held.complete
-
-    async def _held(self, counts: SpanCounts, buckets: Iterable[int], until_ms: int) -> Held:
-        if self._young is None:
-            return Held({}, None, complete=True)
-        with self._explanation.stage("links in memory") as note:
-            asked = self._tenant, counts, list(buckets), until_ms
-            held = self._young.held_at_once(*asked)
-            if held is None:
-                held = await asyncio.to_thread(self._young.held, *asked)
-            note.rows = sum(map(len, held.sums.values()))
-            return held
 
     async def _counts(self, window: _Window) -> SpanCounts:
         """To be read before links: what is counted was written before, so these have it all."""
@@ -257,7 +261,7 @@ class Dependencies:
     def _affordable(self, asked: _Window, counts: SpanCounts) -> _Window:
         """As much of a range as can be linked while somebody waits."""
         since, until = asked.since, asked.until
-        young = [b for b in counts.spans if b in asked.touched and not counts.settled(b)]
+        young = [b for b in asked.touched_with(counts.spans) if not counts.settled(b)]
         partial = [b for b in asked.edges if b not in young]
         for bucket in (
             *self._beyond(young, _SPANS_WAITED, asked, counts),
@@ -424,12 +428,16 @@ class Dependencies:
     ) -> dict[int, LinkSums]:
         """Link buckets, neighbours together, and store their links."""
         wanted = list(buckets)
-        linked = (await self._held(counts, wanted, 0)).sums if wanted else {}
+        if wanted and self._young is not None and self._held_sums is None:
+            asked = self._tenant, counts, wanted, 0
+            self._held_sums = (await asyncio.to_thread(self._young.held, *asked)).sums
+        sums = self._held_sums or {}
+        linked = {bucket: sums[bucket] for bucket in wanted if bucket in sums}
         await self._put_buckets(linked, counts)
         for run in _runs((bucket for bucket in wanted if bucket not in linked), counts.spans):
-            sums = await self._link_run(run, counts)
-            linked |= sums
-            await self._put_buckets(sums, counts)
+            of_run = await self._link_run(run, counts)
+            linked |= of_run
+            await self._put_buckets(of_run, counts)
         for bucket, links in linked.items():
             self._keep("bucket", bucket, counts.mark(bucket), links)
         return linked

@@ -33,6 +33,15 @@ class SpanCounts:
     at_ms: int
     spans: Mapping[int, int]
 
+    def without(self, spans: Mapping[int, int]) -> SpanCounts:
+        """The same with so many spans less."""
+        if not spans:
+            return self
+        left = {bucket: count - spans.get(bucket, 0) for bucket, count in self.spans.items()}
+        return SpanCounts(
+            self.at_ms, {bucket: count for bucket, count in left.items() if count > 0}
+        )
+
     def around(self, bucket: int, reach: int) -> int:
         """Spans of a bucket and of those around it, which may have spans of the same traces."""
         return self.between(bucket - reach, bucket + reach)

@@ -17,7 +17,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Any
@@ -63,6 +63,9 @@ _PAUSE_S = 300.0
 #: Spans a second, over so many seconds, beyond which they wait to be linked until somebody asks or
 #: fewer come: a microsecond of CPU each, and storing needs all there is then.
 _RATE_MOST, _RATE_S = 50_000, 4.0
+#: Beyond so many questions do not wait until the spans are linked that were stored in the latest
+#: second: each batch takes some hundred ms then, of which most is waiting for a core.
+_RATE_BUSY, _BEHIND_MOST_S = 5_000, 1.0
 #: Tenants that are held, and begun with one batch (each takes two queries).
 _TENANTS_MOST, _BEGUN_AT_ONCE = 200, 4
 
@@ -94,6 +97,8 @@ class Held:
     sums: dict[int, LinkSums]
     #: Of those the range ends in: the traces that began until then.
     ending: LinkSums | None
+    #: What it is true for.
+    counts: SpanCounts
     #: Whether it is all that can be known: asked again a moment later there would be no more.
     complete: bool
 
@@ -181,8 +186,11 @@ class YoungLinks:
 
     def stored(self, news: Iterable[News]) -> None:
         """What was underway can be read."""
+        now = self._clock()
         with self._lock:
-            self._rate.count(sum(len(batch.spans) for batch in news), self._clock())
+            self._rate.count(sum(len(batch.spans) for batch in news), now)
+            for share in self._underway:
+                share.stored_at = now
             self._waiting.extend(self._underway)
             self._underway.clear()
             waiting: Counter[str] = Counter()
@@ -269,35 +277,48 @@ class YoungLinks:
         """Whether spans wait to be linked, or some traces may have become quiet."""
         return bool(self._waiting) or self._clock() - self._closed_at > _CLOSING_S
 
-    def held(self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int) -> Held:
+    def held(self, tenant: str, counts: SpanCounts, buckets: Container[int], until_ms: int) -> Held:
         """What is known of these five minutes, and of those the range ends in."""
         with self._linking:
             self._link()
-            return self._known(tenant, counts, buckets, until_ms)
+            with self._lock:
+                return self._known(tenant, counts, buckets, until_ms)
 
     def held_at_once(
-        self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int
+        self, tenant: str, counts: SpanCounts, buckets: Container[int], until_ms: int
     ) -> Held | None:
-        """The same if nothing is to be linked for it; else None, without a wait."""
-        if not self._linking.acquire(blocking=False):
-            return None
-        try:
-            waits = bool(self._waiting)
-            return None if waits else self._known(tenant, counts, buckets, until_ms)
-        finally:
-            self._linking.release()
+        """The same without a wait: None where spans have to be linked before.
+
+        Beside much ingest the spans that were stored a moment ago are left out, and not counted.
+        """
+        with self._lock:
+            coming = [share for share in self._waiting if share.tenant == tenant]
+            if coming and not self._may_come_later(coming):
+                return None
+            left_out: Counter[int] = Counter()
+            for share in coming:
+                left_out.update(share.counts)
+            return self._known(tenant, counts.without(left_out), buckets, until_ms)
+
+    def _may_come_later(self, shares: Sequence[Share]) -> bool:
+        now = self._clock()
+        return (
+            _RATE_BUSY < self._rate.at(now) <= _RATE_MOST
+            and now - shares[0].stored_at <= _BEHIND_MOST_S
+            and not any(share.start for share in shares)
+        )
 
     def _known(
-        self, tenant: str, counts: SpanCounts, buckets: Iterable[int], until_ms: int
+        self, tenant: str, counts: SpanCounts, buckets: Container[int], until_ms: int
     ) -> Held:
-        with self._lock:
-            held = self._tenants.get(tenant)
+        held = self._tenants.get(tenant)
         if held is None:
-            return Held({}, None, complete=True)
-        sums = {b: held.sums(b) for b in buckets if held.agrees(b, counts)}
+            return Held({}, None, counts, complete=True)
+        known = (bucket for bucket in held.buckets if bucket in buckets)
+        sums = {bucket: held.sums(bucket) for bucket in known if held.agrees(bucket, counts)}
         last = until_ms // BUCKET_MS
         ending = held.ending(last, until_ms) if held.agrees(last, counts) else None
-        return Held(sums, ending, held.up_to_date(self._bucket(), counts))
+        return Held(sums, ending, counts, held.up_to_date(self._bucket(), counts))
 
     def _link(self) -> None:
         now = self._bucket()
@@ -311,12 +332,13 @@ class YoungLinks:
                     self._waiting.popleft()
                     continue
             try:
-                held.add(share, self._clock())
+                joined = held.joined(share, self._clock())
             except Exception:  # links are made without it; else none would ever be again
                 log.exception("links of %s", share.tenant)
                 self._pause(share.tenant, "a bug")
                 continue
             with self._lock:
+                held.take(joined)
                 # Taken off only now: what waits is not closed.
                 if self._waiting and self._waiting[0] is share:
                     self._waiting.popleft()

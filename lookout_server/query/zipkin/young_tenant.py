@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from ...spans.tables import fold_trace_id
 from . import bulk_linker
-from .bulk_linker import LinkedTraces
+from .bulk_linker import LinkedTraces, distinct
 from .link_sums import NO_LINKS, LinkSums, total
 from .span_counts import REACH, SpanCounts
 
@@ -25,6 +26,7 @@ _Buckets = npt.NDArray[np.int64]
 Folds = npt.NDArray[np.uint32]
 _Lows = npt.NDArray[np.uint64]
 _Bools = npt.NDArray[np.bool_]
+_Id = TypeVar("_Id", np.uint32, np.uint64)
 
 
 @dataclass(eq=False, slots=True)
@@ -36,10 +38,16 @@ class Share:
     before: pa.Table | None = None
     #: Read by a start, and not of a batch.
     start: bool = False
+    #: When it could be read in the store.
+    stored_at: float = 0.0
     folds: Folds = field(init=False)
+    #: Spans by five minutes.
+    counts: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folds = np.unique(fold_trace_id(lows_of(self.spans)))
+        self.folds = distinct(fold_trace_id(lows_of(self.spans)))
+        buckets, counts = np.unique(self.spans.column("bucket").to_numpy(), return_counts=True)
+        self.counts = dict(zip(buckets.tolist(), counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class _Cohort:
     def select(self, traces: _Bools) -> _Cohort:
         """Some of the traces."""
         lows = self.lows[traces]
-        spans = _tight(self.spans.filter(pa.array(np.isin(lows_of(self.spans), lows))))
+        spans = _tight(self.spans.filter(pa.array(among(lows_of(self.spans), lows))))
         links = self.links.select(traces)
         return replace(self, lows=lows, spans=spans, links=links)
 
@@ -97,8 +105,19 @@ class _Cohort:
         trace, buckets = trace[places], buckets[places]
         goes_on = (trace[1:] == trace[:-1]) & (buckets[1:] - buckets[:-1] <= REACH)
         begins = np.concatenate(([True], ~goes_on)) if len(places) else np.zeros(0, bool)
-        found: list[int] = np.unique(buckets[begins]).tolist()
+        found: list[int] = distinct(buckets[begins]).tolist()
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Spans (so many by five minutes) linked with those held, and what is held instead."""
+
+    counts: dict[int, int]
+    cohorts: list[_Cohort]
+    sums: dict[int, LinkSums]
+    #: Five minutes that a long trace begins in.
+    apart: list[int]
 
 
 class TenantLinks:
@@ -120,8 +139,11 @@ class TenantLinks:
         self._closed: dict[int, list[Folds]] = {}
         self._latest: dict[int, int] = {}
         self._cohorts: list[_Cohort] = []
-        #: Spans of the largest trace there was.
-        self.largest = 0
+
+    @property
+    def largest(self) -> int:
+        """Spans of the largest of the open traces, or of one that was."""
+        return max((cohort.largest for cohort in self._cohorts), default=0)
 
     @property
     def open_spans(self) -> int:
@@ -145,6 +167,11 @@ class TenantLinks:
     def up_to_date(self, now: int, counts: SpanCounts) -> bool:
         """Whether all that was counted of these five minutes came by here, and no more."""
         return now < self._whole or self._spans.get(now, 0) == counts.spans.get(now, 0)
+
+    @property
+    def buckets(self) -> list[int]:
+        """Those that have spans here."""
+        return list(self._spans)
 
     def sums(self, bucket: int) -> LinkSums:
         """The links of all traces that began in five minutes."""
@@ -170,9 +197,8 @@ class TenantLinks:
         for parts in self._closed.values():
             parts[:] = [part[~among(part, folds)] for part in parts]
 
-    def add(self, share: Share, at: float) -> None:
+    def joined(self, share: Share, at: float) -> Joined:
         """Link spans together with those of their traces that came before."""
-        self._count(share.spans)
         rows = [_as_held(share.spans)]
         changes: list[tuple[int, LinkedTraces]] = []
         if share.before is not None:
@@ -181,47 +207,47 @@ class TenantLinks:
             before = share.before.filter(pa.array(~np.isin(lows_of(share.before), known)))
             rows.append(_as_held(before))
             changes.append((-1, bulk_linker.link_traces(rows[1])))
-        lows = np.unique(np.concatenate([lows_of(some) for some in rows]))
-        kept: list[_Cohort] = []
+        lows = distinct(np.concatenate([lows_of(some) for some in rows]))
+        cohorts: list[_Cohort] = []
         for cohort in self._cohorts:
-            joined = np.isin(cohort.lows, lows)
-            if joined.any():
-                gone_on = cohort.select(joined)
-                rows.append(gone_on.spans)
-                changes.append((-1, gone_on.links))
-            if not joined.all():
-                kept.append(cohort.select(~joined) if joined.any() else cohort)
+            gone_on = among(cohort.lows, lows)
+            if gone_on.any():
+                taken = cohort.select(gone_on)
+                rows.append(taken.spans)
+                changes.append((-1, taken.links))
+            if not gone_on.all():
+                cohorts.append(cohort.select(~gone_on) if gone_on.any() else cohort)
         spans = pa.concat_tables(rows).unify_dictionaries().combine_chunks()
-        self._cohorts = kept
+        apart: list[int] = []
         if len(spans):
-            cohort = _Cohort.of(spans, at)
-            changes.append((1, cohort.links))
-            self._cohorts.append(cohort)
-            self._apart.update(cohort.beginnings_of_long())
-            self.largest = max(self.largest, cohort.largest)
-        self._add_sums(changes)
+            cohorts.append(_Cohort.of(spans, at))
+            changes.append((1, cohorts[-1].links))
+            apart = cohorts[-1].beginnings_of_long()
+        return Joined(share.counts, cohorts, self._changed_sums(changes), apart)
 
-    def _count(self, spans: pa.Table) -> None:
-        buckets, counts = np.unique(spans.column("bucket").to_numpy(), return_counts=True)
-        for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
-            self._spans[bucket] = self._spans.get(bucket, 0) + count
-
-    def _add_sums(self, changes: Iterable[tuple[int, LinkedTraces]]) -> None:
-        """Add the calls of traces so many times."""
+    def _changed_sums(self, changes: Iterable[tuple[int, LinkedTraces]]) -> dict[int, LinkSums]:
+        """The sums of five minutes with the calls of traces added so many times."""
         parts: dict[int, list[LinkSums]] = {}
         for times, links in changes:
-            for bucket in np.unique(links.home).tolist():
+            for bucket in distinct(links.home).tolist():
                 some = links.sums(links.home == bucket).times(times)
                 parts.setdefault(bucket, [self.sums(bucket)]).append(some)
-        for bucket, of_bucket in parts.items():
-            self._sums[bucket] = total(of_bucket)
+        return {bucket: total(of_bucket) for bucket, of_bucket in parts.items()}
+
+    def take(self, joined: Joined) -> None:
+        """Have spans that were linked: of what is asked here all or nothing of them is seen."""
+        for bucket, count in joined.counts.items():
+            self._spans[bucket] = self._spans.get(bucket, 0) + count
+        self._sums |= joined.sums
+        self._cohorts = joined.cohorts
+        self._apart.update(joined.apart)
 
     def close(self, before: float, spare: int, coming: list[Folds]) -> int:
         """Close what is quiet since then, so many spans at least; how many were closed.
 
         Traces stay open that spans are coming for.
         """
-        folds = np.unique(np.concatenate([_NO_FOLDS, *coming]))
+        folds = distinct(np.concatenate([_NO_FOLDS, *coming]))
         closed = 0
         kept: list[_Cohort] = []
         for cohort in self._cohorts:
@@ -240,12 +266,12 @@ class TenantLinks:
     def _close(self, cohort: _Cohort) -> None:
         links = cohort.links
         begun = links.begun_ms()
-        for bucket in np.unique(links.home).tolist():
+        for bucket in distinct(links.home).tolist():
             here = links.home == bucket
             self._latest[bucket] = max(self._latest.get(bucket, 0), int(begun[here].max()))
         # Known until all it has is forgotten: a late span of it is no trace of its own before.
         last = cohort.last()
-        for bucket in np.unique(last).tolist():
+        for bucket in distinct(last).tolist():
             folds = np.sort(fold_trace_id(cohort.lows[last == bucket]))
             self._closed.setdefault(bucket, []).append(folds)
 
@@ -344,10 +370,10 @@ def buckets_of(spans: pa.Table) -> _Buckets:
     return buckets
 
 
-def among(folds: Folds, part: Folds) -> _Bools:
-    """Which of the folded ids are in a sorted part."""
+def among(ids: npt.NDArray[_Id], part: npt.NDArray[_Id]) -> _Bools:
+    """Which of the ids are in a sorted part."""
     if not len(part):
-        return np.zeros(len(folds), bool)
-    at = np.minimum(np.searchsorted(part, folds), len(part) - 1)
-    found: _Bools = part[at] == folds
+        return np.zeros(len(ids), bool)
+    at = np.minimum(np.searchsorted(part, ids), len(part) - 1)
+    found: _Bools = part[at] == ids
     return found

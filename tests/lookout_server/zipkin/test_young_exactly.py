@@ -22,7 +22,7 @@ from lookout_server.query.zipkin import bulk_linker, young_links
 from lookout_server.query.zipkin.bulk_linker import LinkedTraces
 from lookout_server.query.zipkin.link_sums import LinkSums
 from lookout_server.query.zipkin.span_counts import BUCKET_MS, REACH, SpanCounts
-from lookout_server.query.zipkin.young_links import YoungLinks
+from lookout_server.query.zipkin.young_links import Held, YoungLinks
 from lookout_server.signal import Receipt
 from lookout_server.store.embedded import EmbeddedStore
 from lookout_server.store.port import Store
@@ -160,14 +160,25 @@ class Moved:
     def _tenant(self, number: int) -> str:
         return f"{self._name}-{number}"
 
-    def check(self, number: int, ago_s: int) -> int:
-        """All that is held is what is linked from the store; how many five minutes are."""
+    def at_once(self, number: int) -> Held | None:
+        """What is held of a tenant, if nothing is linked for it."""
+        counts = self._counts(number)
+        return self.young.held_at_once(
+            self._tenant(number), counts, counts.spans, int(self.now * 1000)
+        )
+
+    def _counts(self, number: int) -> SpanCounts:
         tenant = {"tenant": self._tenant(number)}
         counted = self._collector.store.fetch(_COUNTS_OF, tenant).to_pydict()
         spans = dict(sorted(zip(counted["bucket"], counted["spans"], strict=True)))
+        return SpanCounts(int(self.now * 1000), spans)
+
+    def check(self, number: int, ago_s: int) -> int:
+        """All that is held is what is linked from the store; how many five minutes are."""
+        tenant = {"tenant": self._tenant(number)}
         until_ms = int((self.now - ago_s) * 1000)
-        counts = SpanCounts(int(self.now * 1000), spans)
-        held = self.young.held(tenant["tenant"], counts, spans, until_ms)
+        counts = self._counts(number)
+        held = self.young.held(tenant["tenant"], counts, counts.spans, until_ms)
         stored = self._collector.store.fetch(_SPANS_OF, tenant)
         for bucket, sums in held.sums.items():
             traces = _homed(stored, bucket)
@@ -254,6 +265,44 @@ def collector(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Moved:
     return Moved(store)
 
 
+def test_beside_much_ingest_an_answer_is_whole_without_the_latest_batch(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of the spans linked so far, and says which: none of the batch that waits, or all."""
+    collector.send([span(age=301), span(trace=1)])
+    before = collector.at_once(0)
+    assert before is None  # in a quiet time what was stored is linked for the question
+    collector.check(0, 0)
+    before = collector.at_once(0)
+    assert before is not None and before.complete
+    monkeypatch.setattr(young_links, "_RATE_BUSY", -1)
+    collector.send([span(number=2, age=301), span(trace=1, number=2), span(tenant=1)])
+    beside = collector.at_once(0)
+    assert beside is not None and beside.complete
+    assert beside.counts == before.counts
+    assert {bucket: _links(sums) for bucket, sums in beside.sums.items()} == {
+        bucket: _links(sums) for bucket, sums in before.sums.items()
+    }
+    collector.now += 2
+    assert collector.at_once(0) is None  # it waits for too long
+    collector.young.link()
+    after = collector.at_once(0)
+    assert after is not None and sum(after.counts.spans.values()) == 4
+    assert collector.check(0, 0) == len(after.sums) == 2
+
+
+def test_a_start_is_waited_for_however_much_comes(
+    collector: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it reads is hours, not the latest batch."""
+    monkeypatch.setattr(young_links, "_RATE_BUSY", -1)
+    collector.send([span()])
+    collector.young.forget()
+    collector.send([span(number=2)])
+    assert collector.at_once(0) is None
+    assert collector.check(0, 0) > 0
+
+
 def test_a_trace_of_hours_begins_more_than_once(collector: Moved) -> None:
     """For who looks an hour around: so does who holds it, however it comes."""
     collector.send([span(number=1, age=6500), span(number=2)])
@@ -295,7 +344,7 @@ def test_links_that_fail_lose_no_span(collector: Moved, monkeypatch: pytest.Monk
     collector.now += 1000
     collector.send([span(number=2)])
     with monkeypatch.context() as patch:
-        patch.setattr(young_links.TenantLinks, "add", failing)
+        patch.setattr(young_links.TenantLinks, "joined", failing)
         assert collector.check(0, 0) == 0
     collector.now += 1000
     collector.send([span(number=3)])
