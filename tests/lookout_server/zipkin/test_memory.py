@@ -270,7 +270,7 @@ def test_a_stored_batch_drops_the_steps_that_look_where_it_has_spans() -> None:
     held = [memory.Step("SELECT", (), tenant, buckets) for tenant, buckets in asked]
     for step in held:
         steps.keep(step, pa.table({"fold": [1]}), steps.number())
-    batch = pa.table({"tenant": ["t", "t", "v"], "bucket": [6, 5, 4]})
+    batch = pa.table({"tenant": ["t", "t", "v"], "bucket": [6, 5, 4], "spans": [1, 1, 1]})
     names = pa.table({"tenant": [], "what": [], "service": []})
     folds = batch.append_column("fold", pa.array([1, 2, 3], pa.uint32()))
     spans = pa.table({name: [] for name in LINK_COLUMNS})
