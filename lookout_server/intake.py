@@ -29,6 +29,10 @@ from .writer import Writer
 CLIENT_PROCESS: ContextVar[str] = ContextVar("client_process", default="")
 
 
+#: An answer waits no longer for what was accepted before to be written.
+_HELD_SECONDS = 1.0
+
+
 class JournalIntake:
     """See :class:`.server.Intake`. Lives on the event loop."""
 
@@ -58,7 +62,9 @@ class JournalIntake:
     async def accept(self, signal: str, fmt: str, body: bytes, receipt: Receipt) -> Rows:
         """Decode, journal, hand to the writer; returns once the body survives kill -9.
 
-        Raises Malformed (400), or Overloaded (429, 503) with nothing kept.
+        Returns later, by up to a second, where more comes than is written: a client that waits for
+        answers then sends as fast as ClickHouse takes it. Raises Malformed (400), or Overloaded
+        (429, 503) with nothing kept.
         """
         rows, compressed = await self._admitted(signal, fmt, body, receipt)
         if len(rows) or sampled_out(rows):
@@ -68,6 +74,8 @@ class JournalIntake:
                 entry = Entry(signal, fmt, body, receipt, process, compressed=compressed)
                 await self._keep_once(entry, rows)
         self._count(signal, fmt, body, rows)
+        if (room := self._writers[signal].room()) is not None:
+            await asyncio.wait([asyncio.wrap_future(room)], timeout=_HELD_SECONDS)
         return rows
 
     async def take(self, origin: Origin, entry: Entry) -> int:

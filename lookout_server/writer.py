@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,8 @@ _STILL_SECONDS = 0.5
 _LASTING_SECONDS = 5
 #: So many are counted at most, and so many fewer after a second without a load.
 _STREAK_MOST, _SLOW_SECOND = 30, 3
+#: Rows that wait for longer than this wait for a store that takes none: nobody is held up for it.
+_STUCK_SECONDS = 5.0
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -98,6 +100,7 @@ class Writer:
         self._patience = Patience(self._pace.seconds)
         self._load = Load(self._pace.busy_rows)
         self._readers: list[tuple[int, Future[None]]] = []
+        self._held: list[Future[None]] = []
         self._stopping = False
         self._abandon = threading.Event()
         self._thread = threading.Thread(
@@ -146,6 +149,22 @@ class Writer:
             self._readers.append((self._accepted, reader))
             self._changed.notify_all()
             return reader
+
+    def room(self) -> Future[None] | None:
+        """A future of "the next batch is taken", for who brings more than is written; else None.
+
+        That is where a whole batch waits and is overdue while another is written. None too where
+        nothing was written for some seconds: the journal is there for that.
+        """
+        with self._changed:
+            if self._lagging or self._memory_rows < self._pace.rows:
+                return None
+            waited = time.monotonic() - self._waiting[0].came
+            if not self._pace.seconds < waited < _STUCK_SECONDS:
+                return None
+            held: Future[None] = Future()
+            self._held.append(held)
+            return held
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Write what waits and end; what ClickHouse does not take stays in the journal.
@@ -255,6 +274,8 @@ class Writer:
             pieces.append(piece)
         self._memory_rows -= count
         self._taken = pieces[-1].seq
+        held, self._held = self._held, []
+        _resolve(held)
         return pieces
 
     def _catch_up(self) -> list[Piece]:
@@ -372,9 +393,13 @@ class Writer:
         with self._changed:
             done = [f for seq, f in self._readers if seq <= self._written]
             self._readers = [(s, f) for s, f in self._readers if s > self._written]
-        for reader in done:
-            if reader.set_running_or_notify_cancel():
-                reader.set_result(None)
+        _resolve(done)
+
+
+def _resolve(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        if future.set_running_or_notify_cancel():
+            future.set_result(None)
 
 
 class Early:

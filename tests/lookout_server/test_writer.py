@@ -271,6 +271,54 @@ def test_a_backlog_goes_in_larger_batches(path: Path) -> None:
     bench.close()
 
 
+def test_who_brings_more_than_is_written_waits_for_the_next_batch(path: Path) -> None:
+    """While a whole batch is overdue behind one that is written there is no room, then there is."""
+    bench = Bench(path, Pace(rows=10, seconds=0.01))
+    started, held = queue.SimpleQueue[None](), queue.SimpleQueue[None]()
+
+    def hold(table: str) -> None:
+        started.put(None)
+        held.get(timeout=20)
+
+    bench.shelf.before = hold
+    bench.start()
+    until(lambda: not bench.writer._lagging)
+    bench.accept(*map(str, range(100, 110)))
+    started.get(timeout=20)
+    bench.accept(*map(str, range(200, 209)))
+    assert bench.writer.room() is None, "what waits is no batch yet"
+    bench.accept("209")
+    until(lambda: bench.writer.room() is not None)
+    room = bench.writer.room()
+    assert room is not None
+    assert not room.done()
+    bench.shelf.before = lambda table: None
+    held.put(None)
+    room.result(20)
+    bench.settled()
+    assert bench.writer.room() is None
+    bench.close()
+
+
+def test_nobody_waits_for_a_store_that_takes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has waited for long waits in the journal: new bodies are taken at once."""
+    bench = Bench(path, Pace(rows=10, seconds=0.01))
+    bench.start()
+    until(lambda: not bench.writer._lagging)
+    bench.shelf.failures = [StoreUnavailable("it is away")] * 1000
+    bench.accept(*map(str, range(100, 110)))
+    until(lambda: len(bench.shelf.failures) < 1000)
+    bench.accept(*map(str, range(110, 130)))
+    until(lambda: bench.writer.room() is not None)
+    later = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert bench.writer.room() is None
+    monkeypatch.undo()
+    bench.close()
+
+
 def test_poison_is_set_aside(bench: Bench) -> None:
     """An entry that decodes no more is counted and kept; the others pass."""
     bench.accept("1", "poison", "2", add=False)
