@@ -163,6 +163,14 @@ class LinkedTraces:
         np.minimum.at(begun, self.span_trace, self.span_ms)
         return np.where(begun == np.iinfo(np.int64).max, 0, begun)
 
+    def earliest(self) -> dict[int, int]:
+        """When the first trace of each five minutes began, of those that have a time."""
+        timed = self.home[self.span_trace]  # by span
+        places = distinct(timed)
+        first = np.full(len(places), np.iinfo(np.int64).max)
+        np.minimum.at(first, np.searchsorted(places, timed), self.span_ms)
+        return dict(zip(places.tolist(), first.tolist(), strict=True))
+
     def select(self, traces: Bools) -> LinkedTraces:
         """The chosen traces alone."""
         number = np.cumsum(traces) - 1

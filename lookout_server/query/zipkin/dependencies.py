@@ -31,6 +31,7 @@ from .link_store import OF_HOUR, LinkStore, now_ms
 from .link_sums import LinkSums, Total, total
 from .span_counts import BUCKET_MS, REACH, SpanCounts
 from .young_links import Held, YoungLinks
+from .young_tenant import Changed
 
 #: Spans linked at once: bounds memory to some hundred MB.
 _SPANS_MOST = 400_000
@@ -168,6 +169,8 @@ class Dependencies:
         self._held_sums: dict[int, LinkSums] | None = None
         #: Of the five minutes that the range ends in, where the young links have them.
         self._ending: dict[int, LinkSums] = {}
+        #: Whether its traces are still what was read of them.
+        self._changed: dict[int, Changed] = {}
         self._tenant = tenant
         self._explanation = explanation
         self._store = LinkStore(server, tenant, explanation, counted)
@@ -250,6 +253,7 @@ class Dependencies:
         last = window.touched[-1]
         partly = last in window.edges and last != window.touched.start
         self._ending = {last: held.ending} if partly and held.ending is not None else {}
+        self._changed = {last: held.changed} if last in window.edges and held.changed else {}
 
     async def _counts(self, window: _Window) -> SpanCounts:
         """To be read before links: what is counted was written before, so these have it all."""
@@ -295,7 +299,8 @@ class Dependencies:
         whole = bucket in window.buckets
         if (whole and counts.settled(bucket)) or bucket in self._ending:
             return 0
-        linked = self._cached("bucket" if whole else "traces", bucket, counts.mark(bucket))
+        known = self._cached("bucket", bucket, counts.mark(bucket)) if whole else None
+        linked = known if whole else self._traces(bucket, counts)
         return 0 if linked is not None else counts.spans.get(bucket, 0)
 
     async def _state(self, window: _Window, counts: SpanCounts) -> _State:
@@ -352,9 +357,9 @@ class Dependencies:
 
     def _ends_known(self, window: _Window, counts: SpanCounts) -> bool:
         """Whether the traces at both ends of a range are in memory."""
-        places = [("traces", bucket) for bucket in self._edges_to_cut(window)]
-        places.append(("crossing", window.touched.start))
-        return all(self._cached(*place, counts.mark(place[1])) is not None for place in places)
+        first = window.touched.start
+        kept = [self._traces(bucket, counts) for bucket in self._edges_to_cut(window)]
+        return None not in (*kept, self._cached("crossing", first, counts.mark(first)))
 
     async def _sums_of(self, bucket: int, counts: SpanCounts) -> LinkSums:
         """The links of a bucket that has not settled."""
@@ -364,16 +369,34 @@ class Dependencies:
 
     async def _homed(self, bucket: int, counts: SpanCounts) -> list[LinkedTraces]:
         """The traces that began in a bucket."""
-        mark = counts.mark(bucket)
-        kept: _Parts | None = self._cached("traces", bucket, mark)
+        kept = self._traces(bucket, counts)
         if kept is None:
             spans = counts.spans.get(bucket, 0)
             bounds = {"before": bucket - REACH, "after": bucket + REACH, "b0": bucket, "b1": bucket}
             tables = self._whole(_HOME, bounds, spans)
             linked = [await self._link(table) async for table in tables] if spans else []
             chosen = [traces.select(traces.home == bucket) for traces in linked]
-            kept = self._keep("traces", bucket, mark, _Parts(chosen))
+            kept = _Parts(chosen)
+            if bucket in self._changed:
+                changed = self._changed[bucket]
+                kept = _Parts(chosen, number=changed.now)
+                self._keep("traces held", bucket, changed.held, kept)
+            else:
+                self._keep("traces", bucket, counts.mark(bucket), kept)
         return kept.parts
+
+    def _traces(self, bucket: int, counts: SpanCounts) -> _Parts | None:
+        """The traces that began in a bucket, as far as they are known.
+
+        Beside ingest counts change all the time, and of the traces that began by then only few.
+        """
+        changed = self._changed.get(bucket)
+        if changed is not None:
+            held: _Parts | None = self._cached("traces held", bucket, changed.held)
+            if held is not None and held.number >= changed.last:
+                return held
+        kept: _Parts | None = self._cached("traces", bucket, counts.mark(bucket))
+        return kept
 
     async def _crossing(self, bucket: int, counts: SpanCounts) -> _Parts:
         """The traces that began before a bucket and go on in or after it."""
@@ -527,6 +550,8 @@ class _Parts:
     parts: list[LinkedTraces]
     #: How many buckets around they were looked for.
     reach: int = REACH
+    #: Of the latest spans before they were read, where these are numbered.
+    number: int = 0
 
     @property
     def nbytes(self) -> int:

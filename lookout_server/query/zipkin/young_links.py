@@ -32,7 +32,7 @@ from ...spans.tables import BUCKET_US
 from ...store.port import StoreError
 from .link_sums import LinkSums
 from .span_counts import BUCKET_MS, REACH, SpanCounts
-from .young_tenant import AHEAD, Folds, Share, TenantLinks, buckets_of, lows_of
+from .young_tenant import AHEAD, Changed, Folds, Share, TenantLinks, buckets_of, lows_of
 
 log = logging.getLogger("lookout.links")
 
@@ -97,6 +97,8 @@ class Held:
     sums: dict[int, LinkSums]
     #: Of those the range ends in: the traces that began until then.
     ending: LinkSums | None
+    #: And whether they are still what somebody read of them.
+    changed: Changed | None
     #: What it is true for.
     counts: SpanCounts
     #: Whether it is all that can be known: asked again a moment later there would be no more.
@@ -313,12 +315,14 @@ class YoungLinks:
     ) -> Held:
         held = self._tenants.get(tenant)
         if held is None:
-            return Held({}, None, counts, complete=True)
+            return Held({}, None, None, counts, complete=True)
         known = (bucket for bucket in held.buckets if bucket in buckets)
         sums = {bucket: held.sums(bucket) for bucket in known if held.agrees(bucket, counts)}
         last = until_ms // BUCKET_MS
-        ending = held.ending(last, until_ms) if held.agrees(last, counts) else None
-        return Held(sums, ending, counts, held.up_to_date(self._bucket(), counts))
+        ending, changed = None, None
+        if held.agrees(last, counts):
+            ending, changed = held.ending(last, until_ms), held.changed(last, until_ms)
+        return Held(sums, ending, changed, counts, held.up_to_date(self._bucket(), counts))
 
     def _link(self) -> None:
         now = self._bucket()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,17 @@ class _Cohort:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """How far the traces are known to be as they were that began in five minutes by some time."""
+
+    #: Stands for the tenant's being held: held anew, nothing is known of before.
+    held: object
+    #: Of the latest spans, and of the latest that one of these traces has.
+    now: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Spans (so many by five minutes) linked with those held, and what is held instead."""
 
@@ -118,6 +129,8 @@ class Joined:
     sums: dict[int, LinkSums]
     #: Five minutes that a long trace begins in.
     apart: list[int]
+    #: When the first one began of the traces that are others now (Unix ms).
+    earliest: dict[int, int]
 
 
 class TenantLinks:
@@ -139,6 +152,11 @@ class TenantLinks:
         self._closed: dict[int, list[Folds]] = {}
         self._latest: dict[int, int] = {}
         self._cohorts: list[_Cohort] = []
+        self._held = object()
+        self._number = 0
+        #: Numbers of spans that traces got, and when the first of these traces began: none that
+        #: later ones say as well, so both only grow.
+        self._changes: dict[int, list[tuple[int, int]]] = {}
 
     @property
     def largest(self) -> int:
@@ -184,6 +202,11 @@ class TenantLinks:
         after = [cohort.begun_after(bucket, until_ms).times(-1) for cohort in self._cohorts]
         return total([self.sums(bucket), *after]) if any(map(len, after)) else self.sums(bucket)
 
+    def changed(self, bucket: int, until_ms: int) -> Changed:
+        """Of the traces that began in five minutes, until then."""
+        before = (n for n, began in reversed(self._changes.get(bucket, ())) if began <= until_ms)
+        return Changed(self._held, self._number, next(before, 0))
+
     def late(self, folds: Folds) -> Folds:
         """Those of the folded ids that closed traces have."""
         parts = [part for parts in self._closed.values() for part in parts]
@@ -223,7 +246,11 @@ class TenantLinks:
             cohorts.append(_Cohort.of(spans, at))
             changes.append((1, cohorts[-1].links))
             apart = cohorts[-1].beginnings_of_long()
-        return Joined(share.counts, cohorts, self._changed_sums(changes), apart)
+        earliest: dict[int, int] = {}
+        for _, links in changes:
+            for bucket, began in links.earliest().items():
+                earliest[bucket] = min(began, earliest.get(bucket, began))
+        return Joined(share.counts, cohorts, self._changed_sums(changes), apart, earliest)
 
     def _changed_sums(self, changes: Iterable[tuple[int, LinkedTraces]]) -> dict[int, LinkSums]:
         """The sums of five minutes with the calls of traces added so many times."""
@@ -241,6 +268,12 @@ class TenantLinks:
         self._sums |= joined.sums
         self._cohorts = joined.cohorts
         self._apart.update(joined.apart)
+        self._number += 1
+        for bucket, began in joined.earliest.items():
+            changes = self._changes.setdefault(bucket, [])
+            while changes and changes[-1][1] >= began:
+                changes.pop()
+            changes.append((self._number, began))
 
     def close(self, before: float, spare: int, coming: list[Folds]) -> int:
         """Close what is quiet since then, so many spans at least; how many were closed.
@@ -277,7 +310,7 @@ class TenantLinks:
 
     def expire(self, first: int, now: int) -> None:
         """Hold nothing before the first five minutes, and of those that are over few parts."""
-        for by_bucket in (self._spans, self._sums, self._closed, self._latest):
+        for by_bucket in self._by_bucket():
             for bucket in [bucket for bucket in by_bucket if not first <= bucket <= now + AHEAD]:
                 del by_bucket[bucket]
         self._apart = {bucket for bucket in self._apart if bucket >= first}
@@ -292,9 +325,12 @@ class TenantLinks:
             if forgotten >= traces:
                 break
             forgotten += sum(map(len, self._closed[bucket]))
-            for by_bucket in (self._spans, self._sums, self._closed, self._latest):
+            for by_bucket in self._by_bucket():
                 by_bucket.pop(bucket, None)
         return forgotten
+
+    def _by_bucket(self) -> Iterable[dict[int, Any]]:
+        return self._spans, self._sums, self._closed, self._latest, self._changes
 
 
 _NO_LOWS: _Lows = np.empty(0, np.uint64)

@@ -139,6 +139,60 @@ async def test_equal_to_what_is_linked_from_the_store(
             collectors.young.link()
 
 
+async def test_a_range_that_ended_is_what_is_stored_whatever_comes_after(
+    collectors: Collectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of its last five minutes is true until one of its traces goes on."""
+    monkeypatch.setattr(young_links, "_QUIET_S", -1.0)
+    chance = random.Random(8)
+    ends = [now_us() // 1000 - ago_ms for ago_ms in (20_000, 200_000)]
+    for _ in range(6):
+        await collectors.send(any_spans(chance, 9, 90))
+        for end_ms in ends:
+            assert await collectors.held(end_ms) == await collectors.linked(end_ms)
+
+
+async def test_what_comes_after_a_range_has_nothing_read_again(
+    collectors: Collectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the five minutes it ends in, until a trace that began by then has more spans."""
+    monkeypatch.setattr(young_links, "_QUIET_S", -1.0)
+    begun = now_us() // 300_000_000 * 300_000_000
+    end_ms = begun // 1000 + 10
+
+    def calls(trace: int, number: int, at_ms: int) -> list[dict[str, Any]]:
+        local = {"serviceName": f"s{number}"}
+        return [
+            {"traceId": f"{trace:016x}", "id": f"{number:016x}", "kind": "CLIENT",
+             "timestamp": begun + at_ms * 1000, "localEndpoint": local,
+             "remoteEndpoint": {"serviceName": "d"}}
+        ]  # fmt: skip
+
+    read: list[str] = []
+    real = Dependencies._read
+
+    async def spied(self: Dependencies, sql: str, parameters: Any) -> Any:
+        if self._young is not None:
+            read.append(sql)
+        return await real(self, sql, parameters)
+
+    await collectors.send([*calls(1, 1, 5), *calls(2, 2, 20)])
+    expected = {("s1", "d"): (1, 0)}
+    assert await collectors.held(end_ms) == expected
+    monkeypatch.setattr(Dependencies, "_read", spied)
+    for trace in range(3, 6):
+        await collectors.send(calls(trace, 3, 10 + trace))
+        assert await collectors.held(end_ms) == expected
+    assert not read
+    for number, later in enumerate([calls(1, 4, 30), calls(5, 5, 10)], 1):
+        await collectors.send(later)
+        held = await collectors.held(end_ms)
+        assert len(held) > len(expected)
+        assert held == await collectors.linked(end_ms)
+        assert len(read) == number
+        expected = held
+
+
 async def test_a_start_reads_the_last_hours(
     collectors: Collectors, nothing_linked_on_demand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
