@@ -36,6 +36,9 @@ _STILL_SECONDS = 0.5
 _LASTING_SECONDS = 5
 #: So many are counted at most, and so many fewer after a second without a load.
 _STREAK_MOST, _SLOW_SECOND = 30, 3
+#: Of the time within which rows are to be written: when it has passed before their batch begins,
+#: they will be late.
+_OVERDUE = 0.75
 #: Rows that wait for longer than this wait for a store that takes none: nobody is held up for it.
 _STUCK_SECONDS = 5.0
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -153,14 +156,14 @@ class Writer:
     def room(self) -> Future[None] | None:
         """A future of "the next batch is taken", for who brings more than is written; else None.
 
-        That is where a whole batch waits and is overdue while another is written. None too where
-        nothing was written for some seconds: the journal is there for that.
+        That is where a whole batch waits and will be late, because another is still written. None
+        too where nothing was written for some seconds: the journal is there for that.
         """
         with self._changed:
             if self._lagging or self._memory_rows < self._pace.rows:
                 return None
             waited = time.monotonic() - self._waiting[0].came
-            if not self._pace.seconds < waited < _STUCK_SECONDS:
+            if not _OVERDUE * self._pace.seconds < waited < _STUCK_SECONDS:
                 return None
             held: Future[None] = Future()
             self._held.append(held)
