@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..query.prometheus.matchers import Matcher, MatchType
-from .known import HISTOGRAMS, STARTED
+from .known import FLOATS, HISTOGRAMS, STARTED
 from .series import METRIC_NAME, Labels
 
 UInt64Array: TypeAlias = npt.NDArray[np.uint64]
@@ -89,6 +89,7 @@ class Metric:
         self.name = name
         self.mid = mid
         self.labels: list[Labels] = []
+        self.has_floats = False
         self.has_histograms = False
         self.has_starts = False
         self.label_names: set[str] = set()
@@ -105,6 +106,7 @@ class Metric:
     def add(self, id_: int, labels: Labels, first: int, last: int, kinds: int) -> None:
         """A series seen from day ``first`` to day ``last`` (midnights, Unix s)."""
         self._arrays = None
+        self.has_floats |= bool(kinds & (1 << FLOATS | 1 << STARTED))
         self.has_histograms |= bool(kinds & 1 << HISTOGRAMS)
         self.has_starts |= bool(kinds & 1 << STARTED)
         place = self._places.get(id_)

@@ -279,10 +279,7 @@ class ClickHouseSource:
 
     def _read_all(self, window: Window, hints: SelectHints) -> SeriesBlock:
         places = SeriesPlaces(window.found)
-        samples = self._samples(window, hints, places, final=False)
-        if samples.repeats():
-            del samples  # not to have both in memory
-            samples = self._samples(window, hints, places, final=True)
+        samples = self._floats(window, hints, places)
         if any(one.metric.has_histograms for one in window.found):
             # Histograms are few and their rows large: FINAL, which reads once, costs little.
             sql = f"SELECT id, ts, st, {', '.join(FIELDS)} FROM histograms FINAL {window.clause}"
@@ -290,6 +287,15 @@ class ClickHouseSource:
             table = self._fetch(sql, window.parameters, most, hints.timeout_s)
             samples = samples.merged(histogram_columns(table, places))
         return samples.block(places, with_starts=self._starts)
+
+    def _floats(self, window: Window, hints: SelectHints, places: SeriesPlaces) -> SampleColumns:
+        if not any(one.metric.has_floats for one in window.found):
+            return SampleColumns.of([], window.start_ms, places)
+        samples = self._samples(window, hints, places, final=False)
+        if samples.repeats():
+            del samples  # not to have both in memory
+            samples = self._samples(window, hints, places, final=True)
+        return samples
 
     def _samples(
         self, window: Window, hints: SelectHints, places: SeriesPlaces, *, final: bool

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from starlette.testclient import TestClient
+
+from lookout_server.query.prometheus.histogram import Histogram
+from lookout_server.query.prometheus.source import STALE
 
 from .test_api import NOW, data, write
 
@@ -48,6 +53,23 @@ def test_rows_are_counted(client: TestClient) -> None:
     rows = {stage["stage"]: stage["rows"] for stage in told}
     assert (rows["series index"], rows["render"]) == (3, 3)
     assert (rows["memory"], rows["clickhouse"]) == (3, 9)
+
+
+@pytest.mark.parametrize("later", [2.0, STALE], ids=["float", "stale"])
+def test_floats_are_read_where_there_are_any(client: TestClient, later: float) -> None:
+    """A metric of native histograms alone asks for no floats; its first float is found at once."""
+    write(client, ({"__name__": "h"}, [(NOW, Histogram(count=1, sum=1))]))
+
+    def tables() -> list[str]:
+        told = data(client, "query", query="h", time=NOW / 1000 + 15, explain=1)["stages"]
+        read = (re.search(r" FROM (samples|histograms) ", stage.get("sql", "")) for stage in told)
+        return [one[1] for one in read if one]
+
+    assert tables() == ["histograms"]
+    write(client, ({"__name__": "h"}, [(NOW + 15_000, later)]))
+    assert tables() == ["samples", "histograms"]
+    found = data(client, "query", query="h", time=NOW / 1000 + 15)["result"]
+    assert [one["value"][1] for one in found] == ([] if later is STALE else ["2"])
 
 
 def test_a_form_may_ask(client: TestClient) -> None:
