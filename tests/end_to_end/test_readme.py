@@ -48,7 +48,7 @@ def demo(tmp_path: Path) -> None:
         assert address in said
 
 
-def tests(tmp_path: Path) -> None:
+def collection(tmp_path: Path) -> None:
     said = in_this_environment("scripts/test", "--collect-only", "-q", "tests/end_to_end")
     assert "test_readme.py" in said
 
@@ -72,7 +72,7 @@ def shell_commands(text: str) -> list[str]:
 #: How each command is tried. Installing is tried by test_the_sdk_installs_light below.
 TRIED: dict[str, Callable[[Path], None] | None] = {
     "scripts/demo": demo,
-    "scripts/test": tests,
+    "scripts/test": collection,
     "pip install .": None,
     "pip install '.[server]'": None,
 }

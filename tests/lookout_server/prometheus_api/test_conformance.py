@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -22,6 +23,8 @@ from ..serving import Serving
 from .remote import HEADERS, add_sample, compressed
 
 _RUNS = itertools.count(1)
+#: So many loads of a script are sent and asked about side by side.
+_AT_ONCE = 4
 _WAITING = 'lookout_collector_waiting_rows{signal="metrics"}'
 
 if not scripts.files():
@@ -122,29 +125,39 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         running.terminate()
 
 
+def wrong(serving: Serving, path: Path, cases: list[Any]) -> list[str]:
+    """What the judge finds in the cases of one load, which becomes a tenant of its own."""
+    headers = {"X-Scope-OrgID": f"{path.stem}-{next(_RUNS)}"}
+    source = scripts.source_of(cases[0].loads)
+    status, _, text = serving.request("/api/v1/write", body_of(source), {**HEADERS, **headers})
+    assert status == 204, text
+    await_readable(serving, headers, source)
+
+    def ask(case: Any) -> tuple[int, dict[str, Any]]:
+        return asked(serving, headers, case)
+
+    reasons = [
+        (case.eval, way.__name__, way(ask, case.eval))
+        for case in cases
+        for way in (as_written, as_range, pinned)
+    ]
+    return [
+        f"{path.name}:{asked_for.line} {way}: {asked_for.expr}: {reason}"
+        for asked_for, way, reason in reasons
+        if reason
+    ]
+
+
 @pytest.mark.parametrize("path", scripts.files(), ids=lambda path: path.stem)
 def test_script(serving: Serving, path: Path) -> None:
     """Every case of a script passes on a running collector, annotations and native histograms
     included; each instant one as a range query and pinned by ``@``, too.
     """
-    failures, loaded, headers = [], None, {}
-
-    def ask(case: Any) -> tuple[int, dict[str, Any]]:
-        return asked(serving, headers, case)
-
-    for case in TOOLS.cases(str(path)):
-        block = [load.line for load in case.loads]
-        if block != loaded:
-            loaded, headers = block, {"X-Scope-OrgID": f"{path.stem}-{next(_RUNS)}"}
-            source = scripts.source_of(case.loads)
-            sent = {**HEADERS, **headers}
-            status, _, text = serving.request("/api/v1/write", body_of(source), sent)
-            assert status == 204, text
-            await_readable(serving, headers, source)
-        reasons = {way.__name__: way(ask, case.eval) for way in (as_written, as_range, pinned)}
-        failures += [
-            f"{path.name}:{case.eval.line} {way}: {case.eval.expr}: {reason}"
-            for way, reason in reasons.items()
-            if reason
-        ]
+    loads = itertools.groupby(
+        TOOLS.cases(str(path)), lambda case: [load.line for load in case.loads]
+    )
+    blocks = [list(cases) for _, cases in loads]
+    with ThreadPoolExecutor(_AT_ONCE) as workers:
+        found = workers.map(lambda cases: wrong(serving, path, cases), blocks)
+        failures = [one for failed in found for one in failed]
     assert not failures, "\n".join(failures[:20])
