@@ -109,7 +109,7 @@ class _Window:
         """The buckets that have any of the range."""
         return range(bucket_of(self.since * 1000), bucket_of(self.until * 1000) + 1)
 
-    def touched_with(self, spans: Mapping[int, int]) -> list[int]:
+    def touched_with(self, spans: Iterable[int]) -> list[int]:
         """Those of them that have spans."""
         return [bucket for bucket in spans if bucket in self.touched]
 
@@ -200,13 +200,15 @@ class Dependencies:
             crossing = await self._crossing(window.touched.start, counts)
         crossing_ms = crossing.reach * BUCKET_MS if crossing.reach < REACH else None
         with self._explanation.stage("sum links") as note:
-            whole = self._whole_sum(window, [*known, *self._ending.values()])
-            parts = [whole, *(_within(window, traces) for traces in (*edges, *crossing.parts))]
+            settled, young = known
+            cut = (_within(window, traces) for traces in (*edges, *crossing.parts))
+            ending = (sums for b, sums in self._ending.items() if b in window.touched)
+            parts = [self._whole_sum(window, settled), *young, *ending, *cut]
             note.rows = sum(map(len, parts))
             return Answer(total(parts), window.since, window.until, crossing_ms)
 
     def _whole_sum(self, window: _Window, parts: list[LinkSums]) -> LinkSums:
-        """The sum of parts, made from the one that was last asked for of a range as long."""
+        """The sum of settled parts, from the one last asked for of a range as long."""
         hours = len(window.hours)
         summed = Total.of(parts, self._cached("sum", hours, "last"))
         self._keep("sum", hours, "last", summed)
@@ -329,8 +331,10 @@ class Dependencies:
                 known[bucket] = self._keep("bucket", bucket, marks[bucket], sums)
         return {bucket: sums for bucket, sums in known.items() if sums is not None}
 
-    async def _complete(self, window: _Window, state: _State) -> list[LinkSums]:
-        """The links of all whole buckets; what settled without being linked is stored."""
+    async def _complete(
+        self, window: _Window, state: _State
+    ) -> tuple[list[LinkSums], list[LinkSums]]:
+        """The links of all whole buckets, settled and not; what settled unlinked is stored."""
         settled = [bucket for bucket in state.missing if state.counts.settled(bucket)]
         linked = await self._link_settled(settled, state.counts)
         fresh = await asyncio.gather(
@@ -341,15 +345,16 @@ class Dependencies:
             )
         )
         await self._store_hours(window, state, linked)
-        return [*state.hours.values(), *state.buckets.values(), *linked.values(), *fresh]
+        known: dict[bool, list[LinkSums]] = {True: [*state.hours.values()], False: fresh}
+        for bucket, sums in (*state.buckets.items(), *linked.items()):
+            known[state.counts.settled(bucket)].append(sums)
+        return known[True], known[False]
 
     async def _edges(self, window: _Window, counts: SpanCounts) -> list[LinkedTraces]:
         """The traces that began in the five minutes that the range has only a part of."""
         reading = [self._homed(bucket, counts) for bucket in self._edges_to_cut(window)]
-        if self._ends_known(window, counts):
-            found = [await linked for linked in reading]
-        else:
-            found = await asyncio.gather(*reading)
+        known = self._ends_known(window, counts)
+        found = [await one for one in reading] if known else await asyncio.gather(*reading)
         return [traces for linked in found for traces in linked]
 
     def _edges_to_cut(self, window: _Window) -> list[int]:
@@ -376,20 +381,16 @@ class Dependencies:
             tables = self._whole(_HOME, bounds, spans)
             linked = [await self._link(table) async for table in tables] if spans else []
             chosen = [traces.select(traces.home == bucket) for traces in linked]
-            kept = _Parts(chosen)
-            if bucket in self._changed:
-                changed = self._changed[bucket]
-                kept = _Parts(chosen, number=changed.now)
+            changed = self._changed.get(bucket)
+            kept = _Parts(chosen, number=changed.now if changed else 0)
+            if changed:
                 self._keep("traces held", bucket, changed.held, kept)
             else:
                 self._keep("traces", bucket, counts.mark(bucket), kept)
         return kept.parts
 
     def _traces(self, bucket: int, counts: SpanCounts) -> _Parts | None:
-        """The traces that began in a bucket, as far as they are known.
-
-        Beside ingest counts change all the time, and of the traces that began by then only few.
-        """
+        """The same if known: beside ingest the counts change all the time, few of its traces do."""
         changed = self._changed.get(bucket)
         if changed is not None:
             held: _Parts | None = self._cached("traces held", bucket, changed.held)
