@@ -60,8 +60,9 @@ def zipkin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = int(probe.getsockname()[1])
     output = tmp_path_factory.mktemp("zipkin") / "output"
     with open(output, "wb") as log:
+        command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         process = subprocess.Popen(
-            ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-jar", str(ZIPKIN)],
+            [*command, "-jar", str(ZIPKIN)],
             env={**os.environ, "QUERY_PORT": str(port), "STORAGE_TYPE": "mem"},
             stdout=log,
             stderr=log,

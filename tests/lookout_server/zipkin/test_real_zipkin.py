@@ -58,7 +58,8 @@ def theirs(strict: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
     env = os.environ | {"QUERY_PORT": str(port), "COLLECTOR_GRPC_ENABLED": "false"}
     env |= {"AUTOCOMPLETE_KEYS": "k", "STRICT_TRACE_ID": str(strict).lower()}
     with (tmp_path_factory.mktemp("zipkin") / "log").open("wb") as log:
-        command = ["java", "-Xmx256m", "-jar", str(JAR)]
+        command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        command += ["-jar", str(JAR)]
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
