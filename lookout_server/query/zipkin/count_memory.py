@@ -18,6 +18,8 @@ from ...spans.signal import SpanSignal
 
 #: Five minutes of all tenants that are held, some hundred bytes each; of one tenant half as many.
 _BUCKETS_MOST = 50_000
+#: Tenants that are held: those without any spans have no five minutes.
+_TENANTS_MOST = 10_000
 #: Read anew after so long: retention deletes without telling (s).
 _AGE_S = 300.0
 
@@ -40,6 +42,8 @@ class CountMemory:
         self._held: OrderedDict[str, _Counted] = OrderedDict()
         self._buckets = 0
         self._number = 0
+        #: Whether a batch is being stored: what is read may have it, and it is told later.
+        self._storing = False
         #: Whether what is underway may be stored already, or be told twice.
         self._doubtful = False
 
@@ -74,10 +78,10 @@ class CountMemory:
     def keep(self, tenant: str, first: int, spans: Mapping[int, int], number: int) -> None:
         """Hold all counts from the first five minutes on, read after ``number`` was asked for.
 
-        Not if a batch was stored since: it may be among what was read, or not.
+        Not if a batch was stored since, or is being stored: it may be among what was read, or not.
         """
         with self._lock:
-            if number != self._number or len(spans) > _BUCKETS_MOST // 2:
+            if self._storing or number != self._number or len(spans) > _BUCKETS_MOST // 2:
                 return
             self._drop(tenant)
             self._held[tenant] = _Counted(first, dict(spans), self._clock())
@@ -85,14 +89,16 @@ class CountMemory:
             self._make_room()
 
     def underway(self, news: News) -> None:
-        """See :class:`lookout_server.spans.news.Rememberer`."""
+        """What is read from here on may have some of it."""
+        with self._lock:
+            self._storing = True
 
     def stored(self, news: Iterable[News]) -> None:
         """Count what can be read now."""
         with self._lock:
             if self._doubtful:
                 self._clear()
-            self._doubtful = False
+            self._doubtful = self._storing = False
             self._number += 1
             for batch in news:
                 for tenant, buckets in batch.buckets.items():
@@ -119,7 +125,7 @@ class CountMemory:
             self._drop(tenant)
 
     def _make_room(self) -> None:
-        while self._buckets > _BUCKETS_MOST:
+        while self._buckets > _BUCKETS_MOST or len(self._held) > _TENANTS_MOST:
             self._drop(next(iter(self._held)))
 
     def _clear(self) -> None:

@@ -48,6 +48,18 @@ def test_what_was_stored_while_it_was_read_is_not_guessed() -> None:
     assert memory.counts("t", 5, 5) is None
 
 
+def test_what_is_read_while_a_batch_is_stored_is_not_guessed() -> None:
+    """Its counts can be read before it is told that they can: it would be counted twice."""
+    memory = CountMemory()
+    (batch,) = news(t={5: 1})
+    memory.underway(batch)
+    memory.keep("t", 5, {5: 1}, memory.number())
+    memory.stored([batch])
+    assert memory.counts("t", 5, 5) is None
+    memory.keep("t", 5, {5: 1}, memory.number())
+    assert memory.counts("t", 5, 5) == {5: 1}
+
+
 def test_a_batch_that_was_stored_in_pieces_is_not_counted_twice() -> None:
     """After it was forgotten what is read may have some of it already."""
     memory = CountMemory()
@@ -77,6 +89,15 @@ def test_counts_are_bounded_in_number_and_age(monkeypatch: pytest.MonkeyPatch) -
     assert memory.counts("t", 0, 9) is None
     now = count_memory._AGE_S + 1
     assert memory.counts("x", 0, 9) is None
+
+
+def test_tenants_without_spans_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for tenants that are none does not fill the memory."""
+    monkeypatch.setattr(count_memory, "_TENANTS_MOST", 2)
+    memory = CountMemory()
+    for tenant in "tuv":
+        memory.keep(tenant, 0, {}, memory.number())
+    assert [memory.counts(tenant, 0, 9) for tenant in "tuv"] == [None, {}, {}]
 
 
 async def test_counts_in_memory_are_those_of_the_store(store: EmbeddedStore, tenant: str) -> None:
