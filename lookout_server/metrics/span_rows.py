@@ -68,8 +68,11 @@ class _Decoder:
         values = np.column_stack([totals, durations.sums, totals[:, -1]])
         self._take_floats(places[:, :_FLOATS], values, durations.started_ms)
         self._rows.histograms += _native(places[:, _FLOATS], durations, self._body.time_ms)
-        buckets = np.searchsorted(BOUNDS, [one.seconds for one in group.exemplars])
-        for bucket, one in zip(buckets.tolist(), group.exemplars, strict=True):
+        # A span may come while the report is written, and clocks are set back.
+        received_ms = self._rows.received_ms
+        exemplars = [one for one in group.exemplars if in_bounds(one.time_ms, received_ms)]
+        buckets = np.searchsorted(BOUNDS, [one.seconds for one in exemplars])
+        for bucket, one in zip(buckets.tolist(), exemplars, strict=True):
             if (place := int(places[one.key, bucket])) >= 0:
                 labels = (("span_id", one.span_id), ("trace_id", one.trace_id))
                 exemplar = ExemplarSample(place, one.time_ms, one.seconds, labels)

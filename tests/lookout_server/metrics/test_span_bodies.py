@@ -161,6 +161,14 @@ def test_a_key_beyond_the_limits_is_told() -> None:
         assert len(rows.histograms) == len(rows.exemplars) == 1
 
 
+def test_an_exemplar_of_a_later_moment_costs_no_report() -> None:
+    """A span that comes while the report is written is its exemplar; one of no time is left out."""
+    for ahead, exemplars in ((1, 1), (3_600_000, 0)):
+        rows = read(report(span("1"), began=NOW + ahead))
+        assert len(rows.histograms) == 1
+        assert len(rows.exemplars) == exemplars
+
+
 def test_large_reports_are_cut() -> None:
     """Of many keys each is in one of several bodies."""
     metrics = SpanMetrics(most_keys=1_000)
