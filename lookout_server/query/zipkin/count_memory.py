@@ -19,7 +19,7 @@ from ...spans.signal import SpanSignal
 #: Five minutes of all tenants that are held, some hundred bytes each; of one tenant half as many.
 _BUCKETS_MOST = 50_000
 #: Tenants that are held: those without any spans have no five minutes.
-_TENANTS_MOST = 10_000
+_TENANTS_MOST = 2_000
 #: Read anew after so long: retention deletes without telling (s).
 _AGE_S = 300.0
 
