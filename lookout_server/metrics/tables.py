@@ -190,7 +190,8 @@ def _buckets(side: str, of: Sequence[Buckets]) -> dict[str, pa.Array]:
     gaps = indices[begins] - np.where(first[begins], 0, before)
     spans = np.bincount(owners[begins], minlength=len(of))
     return {
-        f"{side}_offsets": _lists(spans, pa.array(gaps.astype(np.int32))),
+        # Raises for a gap of more than 32 bits, which spans of no buckets can add up to.
+        f"{side}_offsets": _lists(spans, pa.array(gaps, pa.int32())),
         f"{side}_lengths": _lists(spans, pa.array((ends - begins).astype(np.uint32))),
         f"{side}_buckets": _lists(
             sizes, pa.array(np.concatenate([np.zeros(0), *(buckets.counts for buckets in of)]))
