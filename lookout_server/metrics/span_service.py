@@ -53,12 +53,16 @@ class SpanMetricsService:
     async def report(self) -> None:
         """Hand the counts so far to the intake, each tenant's as bodies of its own."""
         now_ms = time.time_ns() // 1_000_000
-        for tenant, body in await asyncio.to_thread(self._bodies, now_ms):
-            receipt = Receipt(tenant, now_ms, {})
-            try:
-                await self._server.intake.accept("metrics", FORMAT, body, receipt)
-            except (Refused, Malformed) as error:  # the next report has these counts too
-                log.warning("span metrics of tenant %s were not taken: %s", tenant, error)
+        bodies = await asyncio.to_thread(self._bodies, now_ms)
+        # All at once: an answer may be held for a second, and a stop waits for the last report.
+        await asyncio.gather(*(self._hand_over(tenant, body, now_ms) for tenant, body in bodies))
+
+    async def _hand_over(self, tenant: str, body: bytes, now_ms: int) -> None:
+        receipt = Receipt(tenant, now_ms, {})
+        try:
+            await self._server.intake.accept("metrics", FORMAT, body, receipt)
+        except (Refused, Malformed) as error:  # the next report has these counts too
+            log.warning("span metrics of tenant %s were not taken: %s", tenant, error)
 
     async def _run(self) -> None:
         while True:
