@@ -19,7 +19,7 @@ from .interpreter import has_gil
 #: The compiled modules there may be, and what each of them makes faster.
 MODULES = {
     "tracer._core": "spans",
-    "lookout_server.ingest._zipkin_scan": "reading Zipkin's JSON",
+    "lookout_server.ingest._zipkin_scan": "the passes over Zipkin's JSON",
     "lookout_server.spans._primitives": "the loops of decoding",
 }
 
