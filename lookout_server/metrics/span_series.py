@@ -67,7 +67,8 @@ class SpanSeries:
     ) -> tuple[SeriesTable, list[Numbered]]:
         """All series of these keys of each shape, as numbers of a table."""
         with self._lock:
-            if len(self._table) > self._most:
+            refused = sum(len(known.faults) for known in self._known.values())
+            if len(self._table) + refused > self._most:
                 self._begin()
             return self._table, [self._numbered(shape, keys) for shape, keys in wanted]
 

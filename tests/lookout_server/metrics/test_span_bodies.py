@@ -169,6 +169,14 @@ def test_an_exemplar_of_a_later_moment_costs_no_report() -> None:
         assert len(rows.exemplars) == exemplars
 
 
+def test_keys_beyond_the_limits_are_forgotten_too() -> None:
+    """Keys that can have no series take room as those that have: at the bound all is begun anew."""
+    series = SpanSeries(LabelLimits(value_bytes=40), most=20)
+    first = read(report(span("1")), series)
+    read(report(*(span("1", name=f"{n}" + 40 * "a") for n in range(21))), series)
+    assert read(report(span("1")), series).series.table is not first.series.table
+
+
 def test_large_reports_are_cut() -> None:
     """Of many keys each is in one of several bodies."""
     metrics = SpanMetrics(most_keys=1_000)
